@@ -1,0 +1,1 @@
+"""Audio classification from log-mel spectrograms: caching, training, ensemble testing, prediction."""

@@ -1,0 +1,153 @@
+"""Audio files to waveforms: decode, mix down, resample, pad or cut, slice into clips."""
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from scripts.errors import AudioError
+
+SUFFIXES = {".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".opus", ".m4a", ".aac", ".wma", ".mp4"}
+SILENCE = 1e-3  # amplitude, -60 dB of full scale
+SILENT_SHARE = 0.95  # of the samples
+RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
+LEAVE_OUT = "leave it out or replace it"
+
+
+def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
+    """Read a file as a mono waveform.
+
+    Channels are averaged; another sample rate is converted by soxr (HQ). WAV, FLAC, OGG, MP3, AU and AIFF are
+    read by libsndfile, everything else by FFmpeg if the optional package `av` is there.
+
+    Parameters
+    ----------
+    path : the file.
+    sample_rate : of the result, in Hz.
+    seconds : at most this much is read, from the beginning; None reads everything.
+
+    Returns
+    -------
+    float32 [samples], finite, at least one sample.
+
+    Raises
+    ------
+    AudioError : missing, empty, not audio, or with samples that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(path, "missing", "no such file", "check the path or make the table again")
+    if path.stat().st_size == 0:
+        raise AudioError(path, "unreadable", "the file is empty (0 bytes)", LEAVE_OUT)
+    wanted = None if seconds is None else seconds + RESAMPLER_TAIL
+    samples, rate = read_native(path, wanted)
+    if not len(samples):
+        raise AudioError(path, "unreadable", "it holds no audio", LEAVE_OUT)
+    waveform = resample(mix_down(samples), rate, sample_rate)
+    if seconds is not None:
+        waveform = waveform[: round(seconds * sample_rate)]
+    if not np.isfinite(waveform).all():
+        raise AudioError(path, "unreadable", "it holds samples that are NaN or infinite", LEAVE_OUT)
+    return waveform
+
+
+def read_native(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    """Samples as float32 [samples, channels] with their rate in Hz, unchanged."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            frames = -1 if seconds is None else int(seconds * file.samplerate)
+            return file.read(frames, dtype="float32", always_2d=True), file.samplerate
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        return read_with_ffmpeg(path, seconds, str(error))
+
+
+def read_with_ffmpeg(path: Path, seconds: float | None, first_error: str) -> tuple[np.ndarray, int]:
+    """As `read_native`, through PyAV; `first_error` is what libsndfile said."""
+    if importlib.util.find_spec("av") is None:
+        reason = f"not audio that libsndfile can read ({first_error.rstrip('.')})"
+        raise AudioError(path, "unreadable", reason, "`pip install av` for m4a, aac, wma and video, or leave it out")
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return read_stream(container, seconds)
+    except (av.error.FFmpegError, IndexError, ValueError, OSError):
+        reason = "not audio that libsndfile or FFmpeg can read"
+        raise AudioError(path, "unreadable", reason, LEAVE_OUT) from None
+
+
+def read_stream(container, seconds: float | None) -> tuple[np.ndarray, int]:
+    """The first audio stream of an open PyAV container."""
+    import av
+
+    stream = container.streams.audio[0]
+    planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    blocks, frames = [], 0
+    for packet in itertools.chain(container.decode(stream), [None]):
+        for block in planar.resample(packet):
+            blocks.append(block.to_ndarray().T)
+            frames += len(blocks[-1])
+        if seconds is not None and frames >= seconds * stream.rate:
+            break
+    samples = np.concatenate(blocks) if blocks else np.empty((0, 1), np.float32)
+    return samples[: None if seconds is None else int(seconds * stream.rate)], stream.rate
+
+
+def mix_down(samples: np.ndarray) -> np.ndarray:
+    """[samples, channels] -> [samples], the mean of the channels.
+
+    A dot product: `mean(axis=1)` takes 20 times as long on two interleaved channels.
+    """
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    return samples @ np.full(channels, 1 / channels, np.float32)
+
+
+def resample(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """[samples] at `rate` Hz -> [samples] at `sample_rate` Hz."""
+    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate, quality="HQ")
+
+
+def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """Cut to `samples`, or pad with zeros at the end."""
+    if len(waveform) >= samples:
+        return waveform[:samples]
+    return np.pad(waveform, (0, samples - len(waveform)))
+
+
+def slice_clips(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """[length] -> [clips, samples]: whole clips one after another, a remainder is dropped."""
+    clips = len(waveform) // samples
+    return waveform[: clips * samples].reshape(clips, samples)
+
+
+def count_clips(decoded: int, samples: int, clips: int) -> int:
+    """How many of a padded track's clips hold at least half a clip of audio.
+
+    `decoded` is the track's own length, `samples` a clip's; `clips` is the most there can be.
+    """
+    return min(clips, (decoded + samples // 2) // samples)
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """True if nearly all samples stay below -60 dB of full scale."""
+    return bool(np.count_nonzero(np.abs(waveform) < SILENCE) >= SILENT_SHARE * len(waveform))
+
+
+def duration(path: str | Path) -> float:
+    """Seconds of audio that the file's header announces; NaN where it cannot be read."""
+    with contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
+        return round(soundfile.info(str(path)).duration, 3)
+    return float("nan")
+
+
+@functools.cache
+def decoder_version() -> str:
+    """What decodes here, for the cache's record: the same file may decode differently elsewhere."""
+    return f"soundfile {soundfile.__version__}, {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"

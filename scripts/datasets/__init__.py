@@ -1,0 +1,1 @@
+"""One module per public dataset: its files -> a label table."""

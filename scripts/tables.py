@@ -1,0 +1,74 @@
+"""Label tables and metadata files: reading them with checks, and the columns they share."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from scripts.errors import TableError
+
+PARTS = ("train", "validation", "test")
+LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
+NEEDED_TO_SPLIT = ["track_id", "file_path", "genre", "class"]
+NEEDED_TO_CACHE = ["track_id", "file_path"]
+NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
+
+
+def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a CSV and check that it has `columns`, at least one row, and sound values in the known columns.
+
+    Raises
+    ------
+    TableError : the file is missing or no CSV, a column is missing, or a value is wrong (row and value named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TableError(f"{path}: no such table; make it first ({how_to_make(path)})")
+    try:
+        table = pd.read_csv(path, dtype={"track_id": "str", "artist_id": "str", "album_id": "str"})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not a CSV table ({error}); make it again ({how_to_make(path)})") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise TableError(
+            f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}; "
+            f"make it again ({how_to_make(path)})"
+        )
+    check_values(path, table, set(columns))
+    return table
+
+
+def check_values(path: Path, table: pd.DataFrame, columns: set[str]) -> None:
+    if table.empty:
+        raise TableError(f"{path}: holds no rows; make it again ({how_to_make(path)})")
+    for name in columns & {"track_id", "file_path", "genre", "class", "split"}:
+        if table[name].isna().any():
+            row = int(table[name].isna().to_numpy().argmax())
+            raise TableError(f"{path}: row {row + 2} has no {name}; fill it in or delete the row")
+    if "split" in columns:
+        wrong = ~table["split"].isin(PARTS)
+        if wrong.any():
+            value = table.loc[wrong, "split"].iloc[0]
+            raise TableError(f"{path}: split {value!r} is not one of {', '.join(PARTS)}; correct it")
+
+
+def how_to_make(path: Path) -> str:
+    """The command that writes a table of this name."""
+    command = "labeled_tracks" if "label" in path.name else "metadata"
+    return f"python scripts/utils/{command}.py --help"
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """Genre names in the order of their class numbers 0, 1, 2, ...
+
+    Raises
+    ------
+    TableError : a class number with two genres, or numbers that leave a gap.
+    """
+    pairs = table[["class", "genre"]].drop_duplicates().sort_values("class")
+    if pairs["class"].tolist() != list(range(len(pairs))):
+        raise TableError(
+            f"classes {pairs['class'].tolist()} of genres {pairs['genre'].tolist()} are not 0, 1, 2, ... one for each; "
+            "make the label table again (python scripts/utils/labeled_tracks.py --help)"
+        )
+    return pairs["genre"].tolist()

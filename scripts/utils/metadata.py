@@ -1,0 +1,77 @@
+"""The label table -> two metadata files with a split: one row a track, and one row a clip."""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: let `import scripts` work
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import pandas as pd
+
+from scripts.cli import command, positive_int
+from scripts.errors import TableError
+from scripts.features import MelSpec
+from scripts.splits import SPLITS, assign, default_split, fingerprint, shared_artists
+from scripts.storage import write_csv
+from scripts.tables import LABEL_COLUMNS, NEEDED_TO_SPLIT, PARTS, class_names, read_table
+
+CLIPS = MelSpec().clips_per_track
+
+
+def write_metadata(
+    source: Path, output: Path, full_output: Path, split: str | None = None, seed: int = 0, clips: int = CLIPS
+) -> pd.DataFrame:
+    """Split the label table and write both metadata files; returns the one with a row a track.
+
+    `split` defaults to the table's official one, or random80 if it has none. `full_output` has one row per track, shuffled by `seed`; `output` has each of these rows `clips` times, with a
+    column `clip` that counts 1, 2, ... in order.
+
+    Raises
+    ------
+    TableError : the label table is missing or wrong, has a track twice, or cannot be split so.
+    """
+    table = read_table(source, NEEDED_TO_SPLIT).reindex(columns=LABEL_COLUMNS)
+    if table["track_id"].duplicated().any():
+        raise TableError(f"{source}: track {table.loc[table['track_id'].duplicated(), 'track_id'].iloc[0]} stands twice")
+    class_names(table)
+    split = split or default_split(table)
+    tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
+    write_csv(full_output, tracks)
+    write_csv(output, repeat_clips(tracks, clips))
+    sizes = ", ".join(f"{(tracks['split'] == part).sum()} {part}" for part in PARTS)
+    known = f"{shared_artists(tracks):.0%} of the test tracks are by an artist in train"
+    print(f"split {split} {fingerprint(tracks)}: {sizes} tracks; {known}")
+    return tracks
+
+
+def repeat_clips(tracks: pd.DataFrame, clips: int) -> pd.DataFrame:
+    """Each row `clips` times, one after another, numbered 1 to `clips` in the column `clip`."""
+    rows = tracks.loc[tracks.index.repeat(clips)].reset_index(drop=True)
+    rows.insert(1, "clip", list(range(1, clips + 1)) * len(tracks))
+    return rows
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--input", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table")
+    parser.add_argument("--output", type=Path, default=Path("data/metadata_ensemble.csv"), help="one row per clip")
+    parser.add_argument("--full-output", type=Path, default=Path("data/metadata_30_secs.csv"), help="one row per track")
+    parser.add_argument(
+        "--split", choices=list(SPLITS),
+        help="official: the dataset's own, and the default where there is one, otherwise random80; random80: 80/20 of tracks, an eighth of the 80 for validation; "
+        "artist: 70/10/20, no artist in two parts",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of the order of rows")
+    parser.add_argument("--clips", type=positive_int, default=CLIPS, help="rows per track in --output")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    write_metadata(args.input, args.output, args.full_output, args.split, args.seed, args.clips)
+
+
+if __name__ == "__main__":
+    main()
