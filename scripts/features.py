@@ -46,7 +46,9 @@ class MelSpec:
         if self.n_fft % 2:
             raise ConfigError(f"n_fft is {self.n_fft}; it must be even")
         if not 0 <= self.f_min < self.top_frequency <= self.sample_rate / 2:
-            raise ConfigError(f"mel range {self.f_min}-{self.top_frequency} Hz; it must lie in 0-{self.sample_rate / 2}")
+            raise ConfigError(
+                f"mel range {self.f_min}-{self.top_frequency} Hz; it must lie in 0-{self.sample_rate / 2}"
+            )
 
     @property
     def top_frequency(self) -> float:
@@ -181,11 +183,3 @@ def group_filters(filters: np.ndarray, size: int) -> list[tuple[slice, slice, np
         bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         blocks.append((slice(start, start + len(rows)), bins, np.ascontiguousarray(rows[:, bins].T)))
     return blocks
-
-
-def standardise(spectrograms: np.ndarray) -> np.ndarray:
-    """Zero mean and unit deviation of each spectrogram [..., mels, frames]; a constant one becomes zeros."""
-    spectrograms = np.asarray(spectrograms, np.float32)
-    mean = spectrograms.mean(axis=(-2, -1), keepdims=True)
-    deviation = spectrograms.std(axis=(-2, -1), keepdims=True)
-    return (spectrograms - mean) / (deviation + 1e-8)

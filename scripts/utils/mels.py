@@ -194,9 +194,8 @@ def same_rows(plan: pd.DataFrame, rows: pd.DataFrame) -> bool:
 def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
     """Make the folder that is being filled; one left by an earlier start is kept if its plan is the same."""
     record = spec_record(spec, decoder_version())
-    if (partial / "plan.csv").is_file() and (partial / "plan.csv").read_text() == plan.to_csv(index=False):
-        if json.loads((partial / "spec.json").read_text()) == record:
-            return
+    if is_same_start(partial, record, plan):
+        return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     shapes = spec.track_shape, (spec.clips_per_track, *spec.clip_shape)
@@ -204,6 +203,14 @@ def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
         np.lib.format.open_memmap(path, "w+", np.float16, (len(plan), *shape)).flush()
     write_json(partial / "spec.json", record)
     write_csv(partial / "plan.csv", plan)
+
+
+def is_same_start(partial: Path, record: dict, plan: pd.DataFrame) -> bool:
+    try:
+        same_plan = (partial / "plan.csv").read_text() == plan.to_csv(index=False)
+        return same_plan and json.loads((partial / "spec.json").read_text()) == record
+    except (OSError, ValueError):
+        return False
 
 
 def copy_rows(partial: Path, plan: pd.DataFrame, old: MelCache) -> None:
@@ -282,7 +289,9 @@ def write_files(cache: MelCache) -> Path:
     """
     folder = cache.folder / "files"
     usable = cache.rows[cache.rows["status"] == USABLE]
-    for track, row, clips in tqdm(list(zip(usable.index, usable["row"], usable["clips"], strict=True)), "writing files"):
+    for track, row, clips in tqdm(
+        list(zip(usable.index, usable["row"], usable["clips"], strict=True)), "writing files"
+    ):
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in track)
         save_once(folder / f"{name}.npy", cache.tracks[row])
         for clip in range(clips):

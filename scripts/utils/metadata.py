@@ -24,8 +24,8 @@ def write_metadata(
 ) -> pd.DataFrame:
     """Split the label table and write both metadata files; returns the one with a row a track.
 
-    `split` defaults to the table's official one, or random80 if it has none. `full_output` has one row per track, shuffled by `seed`; `output` has each of these rows `clips` times, with a
-    column `clip` that counts 1, 2, ... in order.
+    `split` defaults to the table's official one, or random80 if it has none. `full_output` has one row per track,
+    shuffled by `seed`; `output` has each of these rows `clips` times, with a column `clip` that counts 1, 2, ...
 
     Raises
     ------
@@ -33,7 +33,9 @@ def write_metadata(
     """
     table = read_table(source, NEEDED_TO_SPLIT).reindex(columns=LABEL_COLUMNS)
     if table["track_id"].duplicated().any():
-        raise TableError(f"{source}: track {table.loc[table['track_id'].duplicated(), 'track_id'].iloc[0]} stands twice")
+        raise TableError(
+            f"{source}: track {table.loc[table['track_id'].duplicated(), 'track_id'].iloc[0]} stands twice"
+        )
     class_names(table)
     split = split or default_split(table)
     tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
@@ -59,8 +61,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--full-output", type=Path, default=Path("data/metadata_30_secs.csv"), help="one row per track")
     parser.add_argument(
         "--split", choices=list(SPLITS),
-        help="official: the dataset's own, and the default where there is one, otherwise random80; random80: 80/20 of tracks, an eighth of the 80 for validation; "
-        "artist: 70/10/20, no artist in two parts",
+        help="official: the dataset's own, default where there is one; random80: 80/20 of tracks, an eighth of the "
+        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the order of rows")
     parser.add_argument("--clips", type=positive_int, default=CLIPS, help="rows per track in --output")

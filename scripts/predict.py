@@ -1,0 +1,148 @@
+"""The genre of audio files of any length, by a trained run.
+
+python -m scripts.predict song.mp3 other.wav --run ensemble_3s --top 3
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scripts.audio import decode, fit_length, is_silent
+from scripts.cli import command, positive_int
+from scripts.config.experiments import Experiment
+from scripts.errors import AudioError, ConfigError
+from scripts.features import LogMel
+from scripts.hardware import autocast, choose_device, choose_precision
+from scripts.report import softmax
+from scripts.runs import ROOT, Run
+from scripts.utils.data_loading import standardise
+
+WINDOWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of one file: the windows' logits averaged, then softmax.
+
+    Attributes
+    ----------
+    path : the file. seconds : of audio. starts : float [windows], s, where each window begins.
+    windows : float [windows, classes], probabilities of each window.
+    probabilities : float [classes], of the whole file. names : of the classes.
+    """
+
+    path: str
+    seconds: float
+    starts: np.ndarray
+    windows: np.ndarray
+    probabilities: np.ndarray
+    names: list[str]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities)[:count]
+        return [(self.names[number], float(self.probabilities[number])) for number in order]
+
+
+class Predictor:
+    """A run, loaded once, for any number of files."""
+
+    def __init__(self, run: Run, overlap: float = 0.0) -> None:
+        """`overlap` is the share of a window that the next one repeats, 0 up to but not including 1."""
+        if not 0 <= overlap < 1:
+            raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1")
+        self.experiment: Experiment = run.experiment()
+        self.names: list[str] = run.load_config()["classes"]
+        self.device = choose_device(self.experiment.device)
+        self.precision = choose_precision(self.experiment.precision, self.device)
+        self.model = run.load_model(device=self.device)
+        self.transform = LogMel(self.experiment.spec)
+        self.overlap = overlap
+
+    def __call__(self, path: str | Path) -> Prediction:
+        """Predict one file.
+
+        Raises
+        ------
+        AudioError : it cannot be decoded, is silent, or is shorter than a clip.
+        """
+        spec = self.experiment.spec
+        waveform = decode(path, spec.sample_rate)
+        seconds = len(waveform) / spec.sample_rate
+        if len(waveform) < spec.clip_samples:
+            reason = f"{seconds:.1f} s of audio, less than one clip of {spec.clip_seconds:g} s"
+            raise AudioError(path, "short", reason, "give a longer file")
+        if is_silent(waveform):
+            raise AudioError(path, "silent", "silent nearly throughout", "give a file with sound")
+        starts, windows = self.cut(waveform)
+        logits = np.concatenate(
+            [self.logits(windows[i : i + WINDOWS_AT_ONCE]) for i in range(0, len(windows), WINDOWS_AT_ONCE)]
+        )
+        whole = softmax(logits.mean(axis=0, dtype=np.float64))
+        return Prediction(str(path), seconds, starts / spec.sample_rate, softmax(logits), whole, self.names)
+
+    def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Starts in samples, and windows [windows, samples]; a last one with less than half of its audio is dropped."""
+        spec = self.experiment.spec
+        length = spec.clip_samples if self.experiment.unit == "clip" else spec.track_samples
+        step = max(1, round(length * (1 - self.overlap)))
+        starts = np.arange(0, max(1, len(waveform) - length // 2), step)
+        return starts, np.stack([fit_length(waveform[start : start + length], length) for start in starts])
+
+    @torch.inference_mode()
+    def logits(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, samples] -> float32 [windows, classes]. Rounded to float16 dB first, as in the cache."""
+        decibel = torch.from_numpy(self.transform(windows).astype(np.float16)).to(self.device)
+        with autocast(self.device, self.precision):
+            return self.model(standardise(decibel).unsqueeze(1)).float().cpu().numpy()
+
+
+def show(prediction: Prediction, top: int, as_json: bool) -> str:
+    best = prediction.top(top)
+    if as_json:
+        return json.dumps(
+            {
+                "file": prediction.path,
+                "seconds": round(prediction.seconds, 3),
+                "windows": len(prediction.starts),
+                "probabilities": {name: round(value, 4) for name, value in best},
+            },
+            ensure_ascii=False,
+        )
+    return f"{prediction.path}: " + ", ".join(f"{name} {value:.1%}" for name, value in best)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", help="audio files of any length from one clip up")
+    parser.add_argument("--run", required=True, help="name of a trained run, as in runs/reports/")
+    parser.add_argument("--top", type=positive_int, default=3, help="how many genres to print; default: 3")
+    parser.add_argument(
+        "--overlap", type=float, default=0.0, help="share of a window that the next repeats; default: 0"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    predictor, failed = Predictor(Run(args.run, args.runs), args.overlap), 0
+    for path in args.files:
+        try:
+            print(show(predictor(path), args.top, args.json), flush=True)
+        except AudioError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise ConfigError(f"{failed} of {len(args.files)} files could not be predicted; the reasons stand above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A run's three folders, and getting its experiment and network back from them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from scripts.checkpoints import load_checkpoint, load_weights
+from scripts.cli import pick
+from scripts.config.experiments import Experiment
+from scripts.errors import CheckpointError, ConfigError
+from scripts.models import build_model
+from scripts.storage import write_json
+
+ROOT = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of an experiment, called `<experiment>` or `<experiment>-<tag>`, below the folder `root`."""
+
+    name: str
+    root: Path = ROOT
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs" / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints" / self.name
+
+    @property
+    def report(self) -> Path:
+        return self.root / "reports" / self.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.report / "config.json"
+
+    def exists(self) -> bool:
+        return self.config_path.exists()
+
+    def save_config(self, experiment: Experiment, classes: list[str], split: str) -> None:
+        """Write `config.json`: the experiment, the class names and the split's fingerprint."""
+        config = {"run": self.name, "experiment": experiment.as_dict(), "classes": classes, "split": split}
+        write_json(self.config_path, config)
+
+    def load_config(self) -> dict:
+        """`config.json` of a finished or unfinished run.
+
+        Raises
+        ------
+        ConfigError : no such run (the nearest is suggested), or a damaged file.
+        """
+        if not self.exists():
+            known = sorted(path.parent.name for path in self.root.glob("reports/*/config.json"))
+            if not known:
+                raise ConfigError(f"no run in {self.root}/; train one first (python -m scripts.train --help)")
+            pick("run", self.name, known)
+        return read_config(self.config_path)
+
+    def experiment(self) -> Experiment:
+        return Experiment.from_dict(self.load_config()["experiment"])
+
+    def load_model(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> nn.Module:
+        """The run's network with the weights of one of its checkpoints, ready for prediction.
+
+        Raises
+        ------
+        ConfigError, CheckpointError : there is no such run or checkpoint, or it is damaged.
+        """
+        config = self.load_config()
+        model = make_model(self.experiment(), len(config["classes"]))
+        path = self.checkpoints / checkpoint
+        if not self.checkpoints.is_dir():
+            raise CheckpointError(f"{self.checkpoints}: this run has no checkpoints; train it again")
+        load_weights(model, load_checkpoint(path), path)
+        return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def read_config(path: str | Path) -> dict:
+    """Read a `config.json`; a ConfigError says what is wrong with it."""
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {"experiment": config["experiment"], "classes": config["classes"], "split": config["split"]}
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the config.json of a run (runs/reports/RUN/)") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: not a run's config.json ({error}); give that of another run") from None
+
+
+def make_model(experiment: Experiment, classes: int) -> nn.Module:
+    """The experiment's network, with weights drawn from torch's generator."""
+    mels, frames = experiment.shape
+    return build_model(experiment.model, classes, frames, mels, **experiment.model_settings)

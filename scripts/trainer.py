@@ -1,0 +1,343 @@
+"""Training and testing one network: epochs, ensemble test, checkpoints, TensorBoard."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from scripts.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from scripts.ensemble import EnsembleBuffer
+from scripts.errors import CheckpointError, TrainingError
+from scripts.hardware import autocast, choose_precision
+from scripts.metrics import METRICS, Metric
+from scripts.storage import write_csv
+
+LOG_EVERY = 10  # batches
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The outcome of a test.
+
+    Attributes
+    ----------
+    loss : the criterion on the tracks' mean logits.
+    clip_accuracy, track_accuracy : scored per clip, and after averaging a track's clip logits.
+    clip_logits : float32 [clips, classes]; clip_tracks : int64 [clips], the track of each.
+    logits : float64 [tracks, classes], means; labels : int64 [tracks].
+    """
+
+    loss: float
+    clip_accuracy: float
+    track_accuracy: float
+    clip_logits: np.ndarray
+    clip_tracks: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int64 [tracks]."""
+        return self.logits.argmax(1)
+
+
+class Trainer:
+    """Trains and tests a network; loaders yield (x [batch, 1, mels, frames], y [batch], track [batch]).
+
+    Parameters
+    ----------
+    model, optimizer, criterion : as torch has them; the criterion takes (logits, labels).
+    device : "cpu", "cuda" or "mps".
+    log_dir : folder of the TensorBoard event files; None logs nothing.
+    checkpoint_dir : folder of epoch_001.pt ..., best.pt and last.pt; None saves nothing.
+    scheduler : stepped after each epoch; a plateau scheduler is given the validation metric.
+    grad_clip : greatest norm of the gradient.
+    clips_per_track : how many clips make a track, for loaders that do not tell it themselves.
+    precision : "auto", "float32" or "bfloat16" for convolutions and products; weights stay float32.
+    history_path : CSV with one row per epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        device: str | torch.device,
+        log_dir: str | Path | None,
+        checkpoint_dir: str | Path | None,
+        scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+        grad_clip: float | None = None,
+        clips_per_track: int = 10,
+        precision: str = "auto",
+        history_path: str | Path | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.optimizer, self.criterion, self.scheduler = optimizer, criterion, scheduler
+        self.grad_clip, self.clips_per_track = grad_clip, clips_per_track
+        self.precision = choose_precision(precision, self.device)
+        self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir else None
+        self.history_path, self.log_dir = history_path, log_dir
+        self.history: list[dict] = []
+        self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
+        self.writer: SummaryWriter | None = None
+
+    # --- one pass over the data ---
+
+    def train(self, loader: Iterable, epoch: int) -> dict[str, float]:
+        """One epoch of training; returns train_loss and train_accuracy (per item), learning_rate, samples_per_second.
+
+        Raises
+        ------
+        TrainingError : the loss is not finite; the tracks of the batch are named and nothing is saved.
+        """
+        self.model.train()
+        start, total, correct, seen = time.perf_counter(), 0.0, 0, 0
+        for batch in self.batches(loader, epoch, "train"):
+            loss, hits = self.step(*batch)
+            self.check_finite(loss, batch[2], loader)
+            total, correct, seen = total + loss * len(batch[1]), correct + hits, seen + len(batch[1])
+            self.steps += 1
+            if self.steps % LOG_EVERY == 0:
+                self.log({"train/batch_loss": loss}, self.steps)
+        return {
+            "train_loss": float(total / seen),
+            "train_accuracy": float(correct / seen),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "samples_per_second": seen / (time.perf_counter() - start),
+        }
+
+    def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int]:
+        """One update of the weights; returns the batch's mean loss and its number of correct items."""
+        self.optimizer.zero_grad()
+        logits = self.forward(x)
+        loss = self.criterion(logits, y.to(self.device))
+        loss.backward()
+        if self.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        self.optimizer.step()
+        return loss.item(), int((logits.detach().argmax(1) == y.to(self.device)).sum())
+
+    @torch.inference_mode()
+    def test(self, loader: Iterable, epoch: int = 0) -> Scores:
+        """Score every clip, then every track by the mean of its clips' logits.
+
+        Raises
+        ------
+        EnsembleError : a track's clips are incomplete, too many, or of different labels.
+        """
+        self.model.eval()
+        items = getattr(loader, "items", None)
+        expected = self.clips_per_track if items is None else items.tracks["items"].to_numpy()
+        buffer = EnsembleBuffer(expected, None if items is None else items.tracks["track_id"].tolist())
+        logits, labels, tracks = [], [], []
+        for x, y, track in self.batches(loader, epoch, "test"):
+            logits.append(self.forward(x).cpu().numpy())
+            labels.append(y.cpu().numpy())
+            tracks.append(track.cpu().numpy())
+            buffer.add(logits[-1], labels[-1], tracks[-1])
+        means, truth = buffer.result()
+        clips, clip_labels = np.concatenate(logits), np.concatenate(labels)
+        loss = self.criterion(*(torch.as_tensor(a, device=self.device) for a in (means.astype(np.float32), truth)))
+        return Scores(
+            loss=loss.item(),
+            clip_accuracy=float(np.mean(clips.argmax(1) == clip_labels)),
+            track_accuracy=float(np.mean(means.argmax(1) == truth)),
+            clip_logits=clips,
+            clip_tracks=np.concatenate(tracks),
+            logits=means,
+            labels=truth,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits as float32."""
+        x = x.to(self.device, memory_format=torch.channels_last)
+        with autocast(self.device, self.precision):
+            return self.model(x).float()
+
+    def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
+        if hasattr(loader, "set_epoch"):
+            loader.set_epoch(epoch)
+        return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5)
+
+    def check_finite(self, loss: float, track: torch.Tensor, loader: Iterable) -> None:
+        if np.isfinite(loss):
+            return
+        items, numbers = getattr(loader, "items", None), sorted(set(track.tolist()))
+        names = numbers if items is None else items.tracks["track_id"].iloc[numbers].tolist()
+        kept = (
+            f"; the last good checkpoint is in {self.checkpoint_dir}" if self.best_epoch and self.checkpoint_dir else ""
+        )
+        raise TrainingError(
+            f"the loss became {loss} at step {self.steps + 1}, in a batch of the tracks {', '.join(map(str, names))}; "
+            f"lower the learning rate or set grad_clip=1{kept}"
+        )
+
+    # --- many epochs ---
+
+    def fit(
+        self,
+        train_loader: Iterable,
+        validation_loader: Iterable,
+        epochs: int,
+        patience: int | None = None,
+        metric: str = "track_accuracy",
+        resume: bool = False,
+        config_text: str = "",
+    ) -> pd.DataFrame:
+        """Train for `epochs`, keep the best by validation, and return the history (one row an epoch).
+
+        Parameters
+        ----------
+        patience : stop after so many epochs without improvement; None never stops early.
+        metric : what chooses the best epoch, one of `METRICS`; each knows its direction.
+        resume : go on from last.pt if it is there; the result is the same as without the interruption.
+        config_text : Markdown for TensorBoard's text page.
+        """
+        chosen = METRICS[metric]
+        first = self.resume() + 1 if resume else 1
+        if not self.best_epoch:
+            self.best_value = chosen.worst
+        self.open_log(config_text if first == 1 else "")
+        for epoch in range(first, epochs + 1):
+            if patience is not None and epoch - 1 - self.best_epoch >= patience:
+                break
+            self.run_epoch(train_loader, validation_loader, epoch, chosen)
+        self.close_log()
+        return pd.DataFrame(self.history)
+
+    def run_epoch(self, train_loader: Iterable, validation_loader: Iterable, epoch: int, metric: Metric) -> None:
+        trained = self.train(train_loader, epoch)
+        scores = self.test(validation_loader, epoch)
+        row = {
+            "epoch": epoch,
+            **trained,
+            "validation_loss": scores.loss,
+            "validation_clip_accuracy": scores.clip_accuracy,
+            "validation_track_accuracy": scores.track_accuracy,
+        }
+        self.history.append(row)
+        improved = metric.improves(row[metric.name], self.best_value)
+        if improved:
+            self.best_epoch, self.best_value = epoch, row[metric.name]
+        self.step_scheduler(row[metric.name])
+        self.log_epoch(row)
+        self.save(epoch, improved)
+        tqdm.write(describe_epoch(row, improved))
+
+    def step_scheduler(self, value: float) -> None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(value)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    # --- checkpoints ---
+
+    def save(self, epoch: int, improved: bool) -> None:
+        """Write epoch_NNN.pt (and best.pt), the history, and last, as the mark of a finished epoch, last.pt."""
+        if self.history_path:
+            write_csv(self.history_path, pd.DataFrame(self.history))
+        if self.checkpoint_dir is None:
+            return
+        weights = {"epoch": epoch, "model": self.model.state_dict()}
+        for name in [f"epoch_{epoch:03d}.pt"] + ["best.pt"] * improved:
+            save_checkpoint(self.checkpoint_dir / name, weights)
+        save_checkpoint(self.checkpoint_dir / "last.pt", weights | self.training_state())
+
+    def training_state(self) -> dict:
+        """All that the next epoch depends on besides the weights."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "random": torch.get_rng_state(),
+            "random_gpu": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "steps": self.steps,
+        }
+
+    def resume(self) -> int:
+        """Load last.pt, if there is one, and return its epoch; 0 without one.
+
+        Raises
+        ------
+        CheckpointError : it is damaged, or another network's.
+        """
+        if self.checkpoint_dir is None or not (self.checkpoint_dir / "last.pt").exists():
+            return 0
+        path = self.checkpoint_dir / "last.pt"
+        state = load_checkpoint(path)
+        load_weights(self.model, state, path)
+        try:
+            self.restore(state)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: cannot be resumed from ({error}); start anew under another --tag") from None
+        if self.history_path and Path(self.history_path).is_file():
+            rows = pd.read_csv(self.history_path)
+            self.history = rows[rows["epoch"] <= state["epoch"]].to_dict("records")
+        return state["epoch"]
+
+    def restore(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["random_gpu"])
+        self.best_epoch, self.best_value, self.steps = state["best_epoch"], state["best_value"], state["steps"]
+
+    # --- TensorBoard ---
+
+    def open_log(self, config_text: str) -> None:
+        if self.log_dir is None:
+            return
+        self.writer = SummaryWriter(self.log_dir, purge_step=self.steps + 1 if self.steps else None, flush_secs=5)
+        if config_text:
+            self.writer.add_text("config", config_text)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for tag, value in values.items() if self.writer else ():
+            self.writer.add_scalar(tag, value, step)
+
+    def log_epoch(self, row: dict) -> None:
+        tags = {
+            "train/epoch_loss": "train_loss",
+            "train/epoch_accuracy": "train_accuracy",
+            "train/learning_rate": "learning_rate",
+            "train/samples_per_second": "samples_per_second",
+            "validation/loss": "validation_loss",
+            "validation/clip_accuracy": "validation_clip_accuracy",
+            "validation/track_accuracy": "validation_track_accuracy",
+        }
+        self.log({tag: row[column] for tag, column in tags.items()}, row["epoch"])
+
+    def log_test(self, scores: Scores, epoch: int, confusion_figure=None) -> None:
+        """Log the final test: test/loss, test/accuracy (per track), test/clip_accuracy, test/confusion_matrix."""
+        self.open_log("")
+        values = {"loss": scores.loss, "accuracy": scores.track_accuracy, "clip_accuracy": scores.clip_accuracy}
+        self.log({f"test/{name}": value for name, value in values.items()}, epoch)
+        if self.writer and confusion_figure is not None:
+            self.writer.add_figure("test/confusion_matrix", confusion_figure, epoch)
+        self.close_log()
+
+    def close_log(self) -> None:
+        if self.writer:
+            self.writer.close()
+            self.writer = None
+
+
+def describe_epoch(row: dict, improved: bool) -> str:
+    return (
+        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:.3f}"
+        f"  |  validation loss {row['validation_loss']:.3f}  clip {row['validation_clip_accuracy']:.3f}"
+        f"  track {row['validation_track_accuracy']:.3f}  |  {row['samples_per_second']:.0f} samples/s"
+        + ("  best" if improved else "")
+    )
