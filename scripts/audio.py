@@ -4,6 +4,8 @@ import contextlib
 import functools
 import importlib.util
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +53,19 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
     waveform = resample(mix_down(samples), rate, sample_rate)
     if seconds is not None:
         waveform = waveform[: round(seconds * sample_rate)]
-    if not np.isfinite(waveform).all():
+    if not np.isfinite(waveform @ waveform) and not np.isfinite(waveform).all():
         raise AudioError(path, "unreadable", "it holds samples that are NaN or infinite", LEAVE_OUT)
     return waveform
 
 
 def read_native(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
     """Samples as float32 [samples, channels] with their rate in Hz, unchanged."""
+    if not os.access(path, os.R_OK):
+        raise AudioError(
+            path, "unreadable", "no permission to read it", "give yourself the right to it, or leave it out"
+        )
     try:
-        with soundfile.SoundFile(path) as file:
+        with quiet_decoder(), soundfile.SoundFile(path) as file:
             frames = -1 if seconds is None else int(seconds * file.samplerate)
             return file.read(frames, dtype="float32", always_2d=True), file.samplerate
     except (soundfile.SoundFileError, RuntimeError) as error:
@@ -88,14 +94,36 @@ def read_stream(container, seconds: float | None) -> tuple[np.ndarray, int]:
     stream = container.streams.audio[0]
     planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
     blocks, frames = [], 0
-    for packet in itertools.chain(container.decode(stream), [None]):
-        for block in planar.resample(packet):
+    for frame in itertools.chain(sound_frames(container, stream), [None]):
+        for block in planar.resample(frame):
             blocks.append(block.to_ndarray().T)
             frames += len(blocks[-1])
         if seconds is not None and frames >= seconds * stream.rate:
             break
     samples = np.concatenate(blocks) if blocks else np.empty((0, 1), np.float32)
     return samples[: None if seconds is None else int(seconds * stream.rate)], stream.rate
+
+
+def sound_frames(container, stream) -> Iterator:
+    """The decoded frames of a PyAV stream; damaged packets are passed over."""
+    import av
+
+    for packet in container.demux(stream):
+        with contextlib.suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+@contextlib.contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Drop what the MP3 decoder writes to the process's stderr about a broken file: the AudioError says it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def mix_down(samples: np.ndarray) -> np.ndarray:
@@ -142,7 +170,7 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 def duration(path: str | Path) -> float:
     """Seconds of audio that the file's header announces; NaN where it cannot be read."""
-    with contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
+    with quiet_decoder(), contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
         return round(soundfile.info(str(path)).duration, 3)
     return float("nan")
 

@@ -43,3 +43,7 @@ class EnsembleError(ProjectError):
 
 class TrainingError(ProjectError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+class DownloadError(ProjectError):
+    """An archive that cannot be fetched, is not the official one, or cannot be unpacked."""

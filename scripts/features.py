@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scripts.errors import ConfigError
 
 FLOOR_POWER = 1e-10  # the smallest mel power before the logarithm, -100 dB
-FRAMES_AT_ONCE = 64  # spectra of so many frames fit into a core's second-level cache
+FRAMES_AT_ONCE = 32  # spectra of so many frames fit into a core's second-level cache
 MELS_AT_ONCE = 16  # neighbouring mel filters share a short range of frequency bins
 
 
@@ -38,9 +38,14 @@ class MelSpec:
     clip_seconds: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop", "n_mels", "clip_seconds", "top_db"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds"):
+            if getattr(self, name) is not None:  # 80 and 80.0 are one parameter, not two
+                object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("sample_rate", "n_fft", "hop", "n_mels", "clip_seconds", "track_seconds", "top_db"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+        if self.clip_samples < 1:
+            raise ConfigError(f"a clip of {self.clip_seconds} s holds no sample; make it longer")
         if self.track_seconds < self.clip_seconds:
             raise ConfigError(f"a track of {self.track_seconds} s is shorter than a clip of {self.clip_seconds} s")
         if self.n_fft % 2:
@@ -124,23 +129,23 @@ class LogMel:
         mel = np.empty((len(frames), self.spec.n_mels), np.float32)
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             block = slice(start, start + FRAMES_AT_ONCE)
-            power = power_spectrum(frames[block] * self.window)
+            power = power_spectrum(frames[block] * self.window).astype(np.float32)
             for mels, bins, weights in self.bands:
                 np.matmul(power[:, bins], weights, out=mel[block, mels])
         return mel
 
 
 def power_spectrum(frames: np.ndarray) -> np.ndarray:
-    """[frames, n_fft] -> [frames, n_fft / 2 + 1]."""
+    """[frames, n_fft] -> [frames, n_fft / 2 + 1], float64: float32 loses bins far below a frame's loudest."""
     spectrum = ducc0.fft.r2c(frames, axes=(1,), nthreads=1)
-    power = spectrum.real**2
-    power += spectrum.imag**2
-    return power
+    parts = spectrum.view(np.float64)
+    np.square(parts, out=parts)
+    return parts[:, ::2] + parts[:, 1::2]
 
 
 def hann(length: int) -> np.ndarray:
-    """The periodic Hann window, float32 [length]."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+    """The periodic Hann window, float64 [length]."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
 def mel_filters(spec: MelSpec) -> np.ndarray:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scripts.hardware import describe
 from scripts.metrics import accuracy_by_clips, bootstrap_interval, confusion, per_genre
-from scripts.storage import write_aside, write_csv, write_json
+from scripts.storage import write_csv, write_json
 from scripts.trainer import Scores
 from scripts.utils import visualisation
 from scripts.utils.data_loading import Items
@@ -64,8 +64,7 @@ def write_report(folder: Path, facts: dict, summary: dict, predictions: pd.DataF
     """
     write_csv(folder / "predictions.csv", predictions)
     for name, figure in draw(folder, summary, names).items():
-        with write_aside(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
+        visualisation.save(figure, folder / f"{name}.png")
     write_json(folder / "test.json", facts | summary | {"machine": describe()})
 
 
@@ -76,7 +75,8 @@ def draw(folder: Path, summary: dict, names: list[str]) -> dict:
         "f1_per_genre": visualisation.f1_per_genre(pd.DataFrame(summary["per_genre"]).T),
     }
     if (folder / "metrics.csv").is_file():
-        figures["training_curves"] = visualisation.training_curves({folder.name: pd.read_csv(folder / "metrics.csv")})
+        history = {folder.name: pd.read_csv(folder / "metrics.csv")}
+        figures["training_curves"] = visualisation.training_curves(history, summary["chance"])
     if len(summary["accuracy_by_clips"]) > 1:
         figures["accuracy_by_clips"] = visualisation.accuracy_by_clips({folder.name: summary["accuracy_by_clips"]})
     return figures

@@ -1,6 +1,7 @@
 """Who is in train, validation and test. A track, with all its clips, is in one of them."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -48,12 +49,29 @@ def random80(table: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def artist(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """70/10/20 by artist: no artist is in two parts. A track without an artist stands for itself."""
+    """70/10/20 by artist: no artist is in two parts. A track without an artist stands for itself.
+
+    With few artists a genre can be missing from validation or test, but never from train.
+    """
     groups = artist_groups(table)
     check_sizes(table.assign(group=groups), "group", "artists")
+    if min(groups.nunique(), table["genre"].value_counts().max()) < FOLDS:
+        raise TableError(
+            f"{groups.nunique()} artists; the artist split needs at least {FOLDS}, and a genre of {FOLDS} tracks"
+        )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    parts = [held_out for _, held_out in folds.split(groups, table["class"], groups)]
-    return in_parts(len(table), parts[2], np.concatenate(parts[:2]))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # genres with fewer tracks than folds
+        held_out = [rows for _, rows in folds.split(groups, table["class"], groups)]
+    parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
+    check_parts(table["genre"].to_numpy(), parts)
+    return parts
+
+
+def check_parts(genres: np.ndarray, parts: np.ndarray) -> None:
+    lost = set(genres) - set(genres[parts == "train"])
+    if lost or set(parts) != set(PARTS):
+        what = f"genre {min(lost)!r} is not in train" if lost else "a part is empty"
+        raise TableError(f"{what} with so few artists; give another --seed or --split, or add artists")
 
 
 SPLITS: dict[str, Callable] = {"official": official, "random80": random80, "artist": artist}

@@ -66,7 +66,7 @@ def class_names(table: pd.DataFrame) -> list[str]:
     TableError : a class number with two genres, or numbers that leave a gap.
     """
     pairs = table[["class", "genre"]].drop_duplicates().sort_values("class")
-    if pairs["class"].tolist() != list(range(len(pairs))):
+    if pairs["class"].tolist() != list(range(len(pairs))) or pairs["genre"].duplicated().any():
         raise TableError(
             f"classes {pairs['class'].tolist()} of genres {pairs['genre'].tolist()} are not 0, 1, 2, ... one for each; "
             "make the label table again (python scripts/utils/labeled_tracks.py --help)"

@@ -93,7 +93,11 @@ class Trainer:
     # --- one pass over the data ---
 
     def train(self, loader: Iterable, epoch: int) -> dict[str, float]:
-        """One epoch of training; returns train_loss and train_accuracy (per item), learning_rate, samples_per_second.
+        """One epoch of training.
+
+        Returns
+        -------
+        train_loss, train_clip_accuracy (while the weights change, with dropout), learning_rate, samples_per_second.
 
         Raises
         ------
@@ -110,7 +114,7 @@ class Trainer:
                 self.log({"train/batch_loss": loss}, self.steps)
         return {
             "train_loss": float(total / seen),
-            "train_accuracy": float(correct / seen),
+            "train_clip_accuracy": float(correct / seen),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "samples_per_second": seen / (time.perf_counter() - start),
         }
@@ -310,7 +314,7 @@ class Trainer:
     def log_epoch(self, row: dict) -> None:
         tags = {
             "train/epoch_loss": "train_loss",
-            "train/epoch_accuracy": "train_accuracy",
+            "train/epoch_accuracy": "train_clip_accuracy",
             "train/learning_rate": "learning_rate",
             "train/samples_per_second": "samples_per_second",
             "validation/loss": "validation_loss",
@@ -336,7 +340,7 @@ class Trainer:
 
 def describe_epoch(row: dict, improved: bool) -> str:
     return (
-        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:.3f}"
+        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f}  clip {row['train_clip_accuracy']:.3f}"
         f"  |  validation loss {row['validation_loss']:.3f}  clip {row['validation_clip_accuracy']:.3f}"
         f"  track {row['validation_track_accuracy']:.3f}  |  {row['samples_per_second']:.0f} samples/s"
         + ("  best" if improved else "")

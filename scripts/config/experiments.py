@@ -116,7 +116,7 @@ def replaced(settings: Any, name: str, text: str) -> Any:
     kind, value = kinds[pick("setting", name, kinds)], parse(text)
     if kind is float or (kind == float | None and value is not None):
         value = float(value) if isinstance(value, int | float) else value
-    if not isinstance(value, dict if name == "model_settings" else kind):
+    if isinstance(value, bool) or not isinstance(value, dict if name == "model_settings" else kind):
         raise ConfigError(f"{name}={text}: not of the kind {getattr(kind, '__name__', kind)}; give such a value")
     return dataclasses.replace(settings, **{name: value})
 

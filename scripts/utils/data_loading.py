@@ -128,7 +128,7 @@ class Loader:
     ) -> None:
         self.items, self.batch_size, self.shuffle, self.seed = items, batch_size, shuffle, seed
         self.device, self.epoch = torch.device(device), 0
-        self.labels, self.track = torch.from_numpy(items.labels), torch.from_numpy(items.track)
+        self.labels, self.track = torch.tensor(items.labels), torch.tensor(items.track)
         self.resident = self.load_resident()
 
     def __len__(self) -> int:

@@ -195,6 +195,7 @@ def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
     """Make the folder that is being filled; one left by an earlier start is kept if its plan is the same."""
     record = spec_record(spec, decoder_version())
     if is_same_start(partial, record, plan):
+        trim_journal(partial / JOURNAL)
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -240,14 +241,16 @@ def note(journal, record: dict) -> None:
     journal.flush()
 
 
+def trim_journal(path: Path) -> None:
+    """Drop a last line that a kill cut off."""
+    whole, newline, _ = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
+    path.write_bytes(whole + newline)
+
+
 def read_journal(partial: Path) -> Iterator[dict]:
-    """The records of finished rows; a last line cut off by a kill is passed over."""
+    """The records of finished rows."""
     path = partial / JOURNAL
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    return map(json.loads, path.read_text().splitlines() if path.is_file() else [])
 
 
 def journal_rows(partial: Path) -> set[int]:

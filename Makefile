@@ -1,0 +1,39 @@
+# make run    set up, then execute notebook.ipynb on the demo corpus (or on FMA: see its first cell)
+# make test   set up, then run the tests
+# Without make: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/jupyter lab
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+READY_DEV := .venv/ready-dev
+
+.PHONY: run test lint bench clean
+
+run: $(READY)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebook.ipynb
+	@echo "Executed notebook.ipynb; open it with: $(BIN)/jupyter lab notebook.ipynb"
+
+test: $(READY_DEV)
+	$(BIN)/python -m pytest
+
+lint: $(READY_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv data/demo runs/logs runs/checkpoints runs/reports .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+$(READY): requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(READY_DEV): requirements-dev.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

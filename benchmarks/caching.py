@@ -1,0 +1,67 @@
+"""Caching 30 s and 3 s log-mels of mp3 tracks: files per second, against librosa and against decoding alone."""
+
+import resource
+import time
+from pathlib import Path
+
+import pandas as pd
+import soundfile
+
+from benchmarks import plain
+from benchmarks.common import compare, in_fresh_process, make_tracks, parser, report, temporary_folder
+from scripts.parallel import available_cores, parallel_map
+from scripts.utils.mels import build_cache
+
+
+def plain_rate(files: list[Path]) -> float:
+    """Files per second of the plain method, after one file to warm up."""
+    with temporary_folder() as folder:
+        plain.cache(files[:1], Path(folder))
+        start = time.perf_counter()
+        plain.cache(files, Path(folder))
+        return len(files) / (time.perf_counter() - start)
+
+
+def our_rate(files: list[Path]) -> tuple[float, float]:
+    """Files per second, and the peak memory of a worker in MB."""
+    table = pd.DataFrame({"track_id": [path.stem for path in files], "file_path": list(map(str, files))})
+    with temporary_folder() as folder:
+        start = time.perf_counter()
+        build_cache(table, folder)
+        rate = len(files) / (time.perf_counter() - start)
+    return rate, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+
+
+def decode_rate(files: list[Path]) -> float:
+    """Files per second of decoding alone, on as many processes."""
+    start = time.perf_counter()
+    for _ in parallel_map(decode_only, files):
+        pass
+    return len(files) / (time.perf_counter() - start)
+
+
+def decode_only(path: Path) -> int:
+    return len(soundfile.read(path, dtype="float32")[0])
+
+
+def run(repeats: int = 3, tracks: int = 80, plain_tracks: int = 8) -> dict:
+    """`plain_tracks` are enough for the plain method, whose rate does not depend on their number."""
+    with temporary_folder() as folder:
+        files, memory = make_tracks(Path(folder), tracks), []
+
+        def ours() -> float:
+            rate, peak = in_fresh_process(our_rate, files)
+            memory.append(peak)
+            return rate
+
+        result = compare(lambda: in_fresh_process(plain_rate, files[:plain_tracks]), ours, repeats)
+        decoding = compare(ours, lambda: in_fresh_process(decode_rate, files), repeats)
+    extra = {"times_decoding": decoding["ratio"], "worker_mb": round(max(memory)), "workers": available_cores()}
+    return report("caching", "files/s", result | extra)
+
+
+if __name__ == "__main__":
+    add = parser(__doc__)
+    add.add_argument("--tracks", type=int, default=80, help="30 s mp3s to make")
+    arguments = add.parse_args()
+    run(arguments.repeats, arguments.tracks)

@@ -1,0 +1,172 @@
+"""Listen to every file of a table: missing, unreadable, silent, near-silent, short, or twice there?
+
+Faults are findings, not errors: the exit code stays 0.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+if not __package__:  # run as a file: let `import scripts` work
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from scripts.audio import SILENCE, decode, is_silent
+from scripts.cli import command, positive_int
+from scripts.datasets.fma import KNOWN_DUPLICATES, KNOWN_FAULTS
+from scripts.errors import AudioError, TableError
+from scripts.features import MelSpec
+from scripts.parallel import parallel_map
+from scripts.storage import write_csv
+from scripts.tables import NEEDED_TO_CACHE, read_table
+
+SAMPLE_RATE = MelSpec().sample_rate
+CLIP_SECONDS = MelSpec().clip_seconds
+FULL_SECONDS = 29.0  # FMA's 30 s tracks are a little longer or shorter
+SECONDS_READ = 120.0  # of each file, so that long ones need no more memory
+QUIET_SHARE = 0.6  # of the samples
+ROWS_SHOWN = 50
+
+
+class Finding(NamedTuple):
+    """One fault of one file."""
+
+    track_id: str
+    file_path: str
+    fault: str
+    detail: str
+
+
+class Look(NamedTuple):
+    """What a worker found in the file at `position`: (fault, detail) pairs, and a digest of its samples.
+
+    The digest is empty where there is nothing to compare: unreadable and silent files.
+    """
+
+    position: int
+    faults: list[tuple[str, str]]
+    digest: str
+
+
+def verify_tracks(table: pd.DataFrame, workers: int | None = None) -> pd.DataFrame:
+    """Decode the first two minutes of every file of a table with columns `track_id, file_path`.
+
+    Files with equal samples (mono, 44.1 kHz) are duplicates; a later one is reported with the id of the
+    first. `workers` defaults to all cores.
+
+    Returns
+    -------
+    One row per fault, in the order of the table: track_id, file_path, fault, detail.
+
+    Raises
+    ------
+    TableError : no file of the table exists.
+    """
+    tracks = table[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
+    if not any(Path(path).is_file() for path in tracks["file_path"]):
+        raise TableError(
+            f"none of the {len(tracks)} audio files exists, such as {tracks['file_path'].iloc[0]}; correct file_path"
+        )
+    jobs = list(enumerate(tracks["file_path"]))
+    looks = sorted(tqdm(parallel_map(look_at, jobs, workers), "verifying", len(jobs), unit=" tracks"))
+    return pd.DataFrame(findings(tracks, looks), columns=Finding._fields)
+
+
+def look_at(job: tuple[int, str]) -> Look:
+    """Decode the file at (position, path)."""
+    position, path = job
+    try:
+        waveform = decode(path, SAMPLE_RATE, SECONDS_READ)
+    except AudioError as error:
+        return Look(position, [(error.status, error.reason)], "")
+    digest = "" if is_silent(waveform) else hashlib.sha256(waveform).hexdigest()
+    return Look(position, [*judge_length(waveform), *judge_level(waveform)], digest)
+
+
+def judge_length(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
+    """At most one (fault, detail)."""
+    seconds = len(waveform) / SAMPLE_RATE
+    if seconds < CLIP_SECONDS:
+        yield "short", f"{seconds:.1f} s, less than one clip of {CLIP_SECONDS:g} s"
+    elif seconds < FULL_SECONDS:
+        yield "short", f"{seconds:.1f} s"
+
+
+def judge_level(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
+    """At most one (fault, detail)."""
+    quiet = np.mean(np.abs(waveform) < SILENCE)
+    detail = f"{quiet:.0%} of the samples are below -60 dB"
+    if is_silent(waveform):
+        yield "silent", detail
+    elif quiet >= QUIET_SHARE:
+        yield "near-silent", detail
+
+
+def findings(tracks: pd.DataFrame, looks: Sequence[Look]) -> Iterator[Finding]:
+    """The faults of each file, and its duplicate among the files before it."""
+    first: dict[str, int] = {}
+    for (track, path), look in zip(tracks.itertuples(index=False), looks, strict=True):
+        for fault, detail in look.faults:
+            yield Finding(track, path, fault, detail + known_fault(track, path))
+        original = first.setdefault(look.digest, look.position)
+        if look.digest and original != look.position:
+            pair = tracks.iloc[[original, look.position]]
+            detail = f"the same audio as track {pair['track_id'].iloc[0]}"
+            yield Finding(track, path, "duplicate", detail + known_duplicate(pair))
+
+
+def known_fault(track: str, path: str) -> str:
+    """What is published about FMA's track of this name, as a note to a fault that was found."""
+    return f" (known in FMA: {KNOWN_FAULTS[track]})" if track in KNOWN_FAULTS and is_fma(track, path) else ""
+
+
+def known_duplicate(pair: pd.DataFrame) -> str:
+    ids = pair["track_id"].tolist()
+    published = set(ids) in map(set, KNOWN_DUPLICATES) and all(map(is_fma, ids, pair["file_path"]))
+    return " (known in FMA)" if published else ""
+
+
+def is_fma(track: str, path: str) -> bool:
+    """FMA's files are called by their ids in six digits."""
+    return Path(path).stem == track.zfill(6)
+
+
+def report(found: pd.DataFrame, tracks: int) -> str:
+    """Counts per fault, the first rows, and a closing line about `tracks` verified tracks."""
+    counts = found["fault"].value_counts()
+    lines = [f"{fault:12}{count:6}" for fault, count in counts.items()]
+    for row in found.sort_values("fault", kind="stable")[:ROWS_SHOWN].itertuples():
+        lines.append(f"{row.fault:12}{row.track_id:>8}  {row.file_path}  {row.detail}")
+    if len(found) > ROWS_SHOWN:
+        lines.append(f"and {len(found) - ROWS_SHOWN} more; --output FILE.csv writes all")
+    lines.append(f"{tracks} tracks verified: {found['track_id'].nunique()} with faults, {len(found)} faults")
+    return "\n".join(lines)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--csv", type=Path, default=Path("data/labeled_tracks.csv"), help="table of tracks")
+    parser.add_argument("--output", type=Path, help="also write the findings to this CSV")
+    parser.add_argument("--workers", type=positive_int, help="processes; default: one a core")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    table = read_table(args.csv, NEEDED_TO_CACHE)
+    found = verify_tracks(table, args.workers)
+    print(report(found, table["track_id"].nunique()))
+    if args.output:
+        write_csv(args.output, found)
+        print(f"{args.output}: {len(found)} rows")
+
+
+if __name__ == "__main__":
+    main()

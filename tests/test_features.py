@@ -1,0 +1,174 @@
+"""Log-mel spectrograms against librosa."""
+
+import dataclasses
+from collections.abc import Callable
+
+import librosa
+import numpy as np
+import pytest
+
+from scripts.errors import ConfigError
+from scripts.features import LogMel, MelSpec, hann, mel_filters
+
+SPECS = {
+    "main task": MelSpec(),
+    "22 kHz": MelSpec(sample_rate=22_050, n_fft=1024, hop=256, n_mels=64),
+    "range": MelSpec(f_min=50.0, f_max=14_000.0),
+    "odd hop": MelSpec(sample_rate=16_000, n_fft=400, hop=161, n_mels=80, f_max=8_000.0),
+    "hop beyond window": MelSpec(n_fft=512, hop=700, n_mels=40),
+    "speech": MelSpec(sample_rate=8_000, n_fft=256, hop=80, n_mels=23, f_min=20.0),
+    "96 kHz": MelSpec(sample_rate=96_000, n_fft=4096, hop=1024, n_mels=200),
+    "small range": MelSpec(top_db=20.0),
+    "one mel": MelSpec(n_mels=1),
+}
+CHANGES = {
+    "sample_rate": 22_050,
+    "n_fft": 1024,
+    "hop": 256,
+    "n_mels": 96,
+    "f_min": 20.0,
+    "f_max": 16_000.0,
+    "top_db": 100.0,
+    "track_seconds": 10.0,
+    "clip_seconds": 1.0,
+}
+each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+
+
+def music(samples: int, seed: int = 0) -> np.ndarray:
+    """Decaying notes over noise: float32 [samples]."""
+    random = np.random.default_rng(seed)
+    time = np.arange(samples) / 10_000
+    notes = sum(np.sin(2 * np.pi * random.uniform(100, 4000) * time) for _ in range(5))
+    return (0.1 * notes * np.exp(-3 * (time % 1)) + random.normal(0, 0.001, samples)).astype(np.float32)
+
+
+def with_librosa(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels,
+        fmin=spec.f_min, fmax=spec.f_max, window="hann", center=True, pad_mode="constant", power=2.0,
+    )  # fmt: skip
+    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=spec.top_db)
+
+
+@each_spec
+def test_log_mel_agrees_with_librosa(spec: MelSpec) -> None:
+    waveform = music(spec.sample_rate)
+    found = LogMel(spec)(waveform)
+    assert found.dtype == np.float32
+    assert found.shape == (spec.n_mels, spec.frames(len(waveform)))
+    np.testing.assert_allclose(found, with_librosa(waveform, spec), atol=1e-3)
+
+
+SIGNALS = {
+    "tone over noise": lambda time, noise: 0.9 * np.sin(2 * np.pi * 5_000 * time) + 1e-3 * noise,
+    "constant over noise": lambda time, noise: 0.5 + 1e-4 * noise,
+    "square wave": lambda time, noise: 0.9 * np.sign(np.sin(2 * np.pi * 100 * time)),
+    "brown noise": lambda time, noise: np.cumsum(noise) / 500,
+    "click": lambda time, noise: (time == time[7_000]).astype(float),
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS.values(), ids=SIGNALS.keys())
+def test_wide_dynamic_range_agrees_with_librosa(signal: Callable[..., np.ndarray]) -> None:
+    time, noise = np.arange(44_100) / 44_100, np.random.default_rng(0).normal(0, 1, 44_100)
+    waveform = signal(time, noise).astype(np.float32)
+    np.testing.assert_allclose(LogMel(MelSpec())(waveform), with_librosa(waveform, MelSpec()), atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 511, 512, 513, 2047, 2048, 2049])
+@pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
+def test_short_waveforms_agree_with_librosa(samples: int) -> None:
+    waveform = music(samples)
+    np.testing.assert_allclose(LogMel(MelSpec())(waveform), with_librosa(waveform, MelSpec()), atol=1e-3)
+
+
+@each_spec
+def test_filters_agree_with_librosa(spec: MelSpec) -> None:
+    expected = librosa.filters.mel(
+        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.f_min, fmax=spec.f_max
+    )
+    np.testing.assert_allclose(mel_filters(spec), expected, atol=1e-6 * expected.max())
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_more_mels_than_bins_agree_with_librosa() -> None:
+    spec = MelSpec(n_fft=256, n_mels=128)
+    waveform = music(spec.sample_rate)
+    assert not mel_filters(spec).any(axis=1).all()
+    np.testing.assert_allclose(LogMel(spec)(waveform), with_librosa(waveform, spec), atol=1e-3)
+
+
+def test_window_agrees_with_librosa() -> None:
+    np.testing.assert_allclose(hann(2048), librosa.filters.get_window("hann", 2048, fftbins=True), atol=1e-7)
+
+
+@pytest.mark.parametrize("lead", [(3,), (2, 2), (1,)])
+def test_batch_is_each_of_its_waveforms(lead: tuple[int, ...]) -> None:
+    transform = LogMel(MelSpec(n_mels=32))
+    waveforms = np.stack([music(6_000, seed) for seed in range(int(np.prod(lead)))]).reshape(*lead, 6_000)
+    found = transform(waveforms)
+    assert found.shape == (*lead, 32, transform.spec.frames(6_000))
+    for index in np.ndindex(lead):
+        assert np.array_equal(found[index], transform(waveforms[index]))
+
+
+def test_shapes_of_the_main_task() -> None:
+    spec = MelSpec()
+    assert (spec.track_shape, spec.clip_shape, spec.clips_per_track) == ((128, 2584), (128, 259), 10)
+    assert LogMel(spec)(np.zeros(spec.clip_samples)).shape == spec.clip_shape
+
+
+def test_silence_is_the_floor_everywhere() -> None:
+    np.testing.assert_allclose(LogMel(MelSpec())(np.zeros(132_300)), np.full((128, 259), -100), rtol=1e-6)
+
+
+def test_range_is_limited_for_each_waveform_alone() -> None:
+    loud = music(44_100)
+    found = LogMel(MelSpec(top_db=40.0))(np.stack([loud, loud / 100]))
+    np.testing.assert_allclose(np.ptp(found, axis=(1, 2)), 40, atol=1e-4)
+    np.testing.assert_allclose(found[0] - found[1], 40, atol=1e-3)
+
+
+def test_input_is_left_alone() -> None:
+    waveform = music(10_000)
+    before = waveform.copy()
+    LogMel(MelSpec())(waveform)
+    assert np.array_equal(waveform, before)
+
+
+# --- the spec -----------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_changes_with_every_field() -> None:
+    assert CHANGES.keys() == {field.name for field in dataclasses.fields(MelSpec)}
+    prints = [dataclasses.replace(MelSpec(), **{name: value}).fingerprint() for name, value in CHANGES.items()]
+    assert len({MelSpec().fingerprint(), *prints}) == len(CHANGES) + 1
+
+
+def test_equal_specs_have_equal_fingerprints() -> None:
+    whole = MelSpec(f_min=0, top_db=80, track_seconds=30, clip_seconds=3)
+    assert whole == MelSpec()
+    assert whole.fingerprint() == MelSpec().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, value) for name in ("sample_rate", "n_fft", "hop", "n_mels", "clip_seconds") for value in (0, -1)),
+        *(("top_db", value) for value in (0.0, -80.0, float("nan"))),
+        *(("clip_seconds", value) for value in (31.0, 1e-6, float("nan"))),
+        *(("track_seconds", value) for value in (0.0, 2.9, float("nan"), float("inf"))),
+        *(("f_max", value) for value in (0.0, -1.0, 22_051.0, float("nan"))),
+        *(("f_min", value) for value in (-1.0, 22_050.0, float("nan"))),
+        ("n_fft", 2047),
+    ],
+)
+def test_bad_spec_is_refused_with_the_value(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=r"\d|nan|inf"):
+        MelSpec(**{field: value})
+
+
+def test_mel_range_must_not_be_empty() -> None:
+    with pytest.raises(ConfigError, match="mel range"):
+        MelSpec(f_min=5_000.0, f_max=5_000.0)

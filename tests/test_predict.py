@@ -1,0 +1,91 @@
+"""Prediction on files: the same numbers as the test, any length, reasons for what cannot be used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from scripts.errors import AudioError, ConfigError
+from scripts.predict import Predictor
+from scripts.predict import main as predict_command
+from scripts.runs import Run
+from scripts.train import train
+from tests.corpus import GENRES, make_experiment, write_track
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    train(make_experiment(folder, epochs=3), root=folder / "runs")
+    return Run("small", folder / "runs")
+
+
+def test_a_test_track_gets_the_probabilities_of_the_report(run):
+    table = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": "str"})
+    predictor = Predictor(run)
+    for row in table.to_dict("records"):
+        path = run.root.parent / "audio" / f"{int(row['track_id']):06d}.wav"
+        expected = [row[f"p_{name}"] for name in GENRES]
+        np.testing.assert_allclose(predictor(path).probabilities, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(1.0, 1), (1.4, 1), (1.6, 2), (7.0, 7), (90.0, 90)])
+def test_any_length(run, tmp_path, seconds, windows):
+    write_track(tmp_path / "song.wav", 200, 5, seconds=seconds)
+    prediction = Predictor(run)(tmp_path / "song.wav")
+    assert len(prediction.starts) == len(prediction.windows) == windows
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    assert prediction.top(1)[0][0] == "Low"
+
+
+def test_windows_follow_the_music(run, tmp_path):
+    for name, pitch in (("low", 200), ("high", 1800)):
+        write_track(tmp_path / f"{name}.wav", pitch, 1, seconds=4)
+    parts = [soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("low", "high")]
+    soundfile.write(tmp_path / "both.wav", np.concatenate(parts), 8000)
+    prediction = Predictor(run)(tmp_path / "both.wav")
+    assert prediction.starts.tolist() == list(range(8))
+    assert [GENRES[number] for number in prediction.windows.argmax(1)] == ["Low"] * 4 + ["High"] * 4
+
+
+def test_overlap_gives_more_windows(run, tmp_path):
+    write_track(tmp_path / "song.wav", 200, 5, seconds=5)
+    assert Predictor(run, overlap=0.5)(tmp_path / "song.wav").starts.tolist() == [i / 2 for i in range(9)]
+    with pytest.raises(ConfigError, match="overlap is 1"):
+        Predictor(run, overlap=1)
+
+
+def test_files_that_cannot_be_used(run, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 8000)
+    write_track(tmp_path / "short.wav", 200, 5, seconds=0.1)
+    (tmp_path / "page.mp3").write_text("<html></html>")
+    predictor = Predictor(run)
+    statuses = {"silent.wav": "silent", "short.wav": "short", "page.mp3": "unreadable", "none.mp3": "missing"}
+    for name, status in statuses.items():
+        with pytest.raises(AudioError) as caught:
+            predictor(tmp_path / name)
+        assert caught.value.status == status
+
+
+def test_command_prints_json_and_goes_on_after_a_bad_file(run, tmp_path, capsys):
+    good, bad = tmp_path / "ein schönes Lied.wav", tmp_path / "bad.wav"
+    write_track(good, 200, 5, seconds=3)
+    bad.write_bytes(b"")
+    with pytest.raises(SystemExit) as stopped:
+        predict_command([str(bad), str(good), "--run", run.name, "--runs", str(run.root), "--json", "--top", "2"])
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert Path(line["file"]) == good and line["windows"] == 3
+    assert list(line["probabilities"])[0] == "Low" and len(line["probabilities"]) == 2
+    assert "bad.wav: the file is empty" in err and "1 of 2 files" in err
+    assert stopped.value.code == 2
+
+
+def test_unknown_run_suggests_the_nearest(run):
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        Predictor(Run("smal", run.root))
+    with pytest.raises(ConfigError, match="train one first"):
+        Predictor(Run("small", run.root / "nowhere"))
