@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from benchmarks import plain
 from benchmarks.common import compare, in_fresh_process, make_tracks, parser, report, temporary_folder
 from scripts.parallel import available_cores, parallel_map
 from scripts.utils.mels import build_cache
@@ -15,6 +14,8 @@ from scripts.utils.mels import build_cache
 
 def plain_rate(files: list[Path]) -> float:
     """Files per second of the plain method, after one file to warm up."""
+    from benchmarks import plain  # here, so that the memory of our workers is not librosa's
+
     with temporary_folder() as folder:
         plain.cache(files[:1], Path(folder))
         start = time.perf_counter()

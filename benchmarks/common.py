@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ MELS, FRAMES, CLASSES = 128, 259, 8
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:
     """`function(*arguments)` in a process of its own, so that no measurement inherits another's memory or threads."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def compare(plain: Callable[[], float], ours: Callable[[], float], repeats: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from benchmarks import plain
 from scripts.audio import SUFFIXES, decode, slice_clips
 from scripts.features import LogMel, MelSpec
-from scripts.hardware import keep_freed_memory
+from scripts.memory import keep_freed_memory
 from scripts.models import build_model
 from scripts.trainer import Trainer
 from scripts.utils.data_loading import Items, Loader, standardise

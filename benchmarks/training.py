@@ -16,7 +16,7 @@ from benchmarks.common import (
     report,
     temporary_folder,
 )
-from scripts.hardware import keep_freed_memory
+from scripts.memory import keep_freed_memory
 from scripts.models import build_model
 from scripts.trainer import Trainer
 from scripts.utils.data_loading import Loader

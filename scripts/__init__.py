@@ -1,1 +1,5 @@
 """Audio classification from log-mel spectrograms: caching, training, ensemble testing, prediction."""
+
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages; read when torch is imported

@@ -17,7 +17,8 @@ from scripts.checkpoints import load_checkpoint
 from scripts.cli import command
 from scripts.config.experiments import Experiment
 from scripts.errors import ConfigError, TableError
-from scripts.hardware import choose_device, keep_freed_memory
+from scripts.hardware import choose_device
+from scripts.memory import keep_freed_memory
 from scripts.report import describe_summary, predictions_table, summarise, write_report
 from scripts.runs import ROOT, Run
 from scripts.tables import NEEDED_TO_TRAIN, PARTS, class_names, read_table

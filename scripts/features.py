@@ -1,6 +1,6 @@
 """Waveforms to log-mel spectrograms: the only place with spectral arithmetic.
 
-NumPy and ducc0 alone, so that a caching worker starts at once and needs little memory.
+NumPy, ducc0 and numba alone, so that a caching worker starts at once and needs little memory.
 """
 
 import dataclasses
@@ -9,14 +9,16 @@ import json
 from dataclasses import dataclass
 
 import ducc0
+import numba
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from scripts.errors import ConfigError
 
 FLOOR_POWER = 1e-10  # the smallest mel power before the logarithm, -100 dB
-FRAMES_AT_ONCE = 32  # spectra of so many frames fit into a core's second-level cache
+FRAMES_AT_ONCE = 128  # whose power is multiplied with the mel filters
+PAIRS_AT_ONCE = 16  # windowed pairs and their spectra fit into a core's second-level cache
 MELS_AT_ONCE = 16  # neighbouring mel filters share a short range of frequency bins
+KERNEL = {"nogil": True, "cache": True}
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,11 @@ class LogMel:
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """float32 [..., samples] -> float32 [..., mels, frames]."""
         waveform = np.asarray(waveform, np.float32)
-        flat = waveform.reshape(-1, waveform.shape[-1])
-        result = np.stack([self.decibel(row).T for row in flat])
-        return result.reshape(*waveform.shape[:-1], *result.shape[1:])
+        leading, samples = waveform.shape[:-1], waveform.shape[-1]
+        result = np.empty((*leading, self.spec.frames(samples), self.spec.n_mels), np.float32)
+        for place in np.ndindex(leading):
+            result[place] = self.decibel(waveform[place])
+        return result.swapaxes(-1, -2)
 
     def decibel(self, waveform: np.ndarray) -> np.ndarray:
         """[samples] -> [frames, mels], in dB."""
@@ -124,23 +128,49 @@ class LogMel:
 
     def mel_power(self, waveform: np.ndarray) -> np.ndarray:
         """[samples] -> [frames, mels], linear power."""
-        padded = np.pad(waveform, self.spec.n_fft // 2)
-        frames = sliding_window_view(padded, self.spec.n_fft)[:: self.spec.hop]
-        mel = np.empty((len(frames), self.spec.n_mels), np.float32)
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            block = slice(start, start + FRAMES_AT_ONCE)
-            power = power_spectrum(frames[block] * self.window).astype(np.float32)
+        spec, frames = self.spec, self.spec.frames(len(waveform))
+        padded = np.pad(waveform, (spec.n_fft // 2, spec.n_fft // 2 + spec.hop))
+        power = np.empty((FRAMES_AT_ONCE, spec.n_fft // 2 + 1), np.float32)
+        mel = np.empty((frames, spec.n_mels), np.float32)
+        for start in range(0, frames, FRAMES_AT_ONCE):
+            block = mel[start : start + FRAMES_AT_ONCE]
+            for first in range(0, len(block), PAIRS_AT_ONCE * 2):
+                pairs = min(PAIRS_AT_ONCE, (len(block) - first + 1) // 2)
+                self.pair_power(padded[(start + first) * spec.hop :], power[first : first + 2 * pairs])
             for mels, bins, weights in self.bands:
-                np.matmul(power[:, bins], weights, out=mel[block, mels])
+                np.matmul(power[: len(block), bins], weights, out=block[:, mels])
         return mel
 
+    def pair_power(self, waveform: np.ndarray, power: np.ndarray) -> None:
+        """Fill power [frames, bins] from the beginning of [samples], two frames by one complex FFT.
 
-def power_spectrum(frames: np.ndarray) -> np.ndarray:
-    """[frames, n_fft] -> [frames, n_fft / 2 + 1], float64: float32 loses bins far below a frame's loudest."""
-    spectrum = ducc0.fft.r2c(frames, axes=(1,), nthreads=1)
-    parts = spectrum.view(np.float64)
-    np.square(parts, out=parts)
-    return parts[:, ::2] + parts[:, 1::2]
+        It is double: float32 loses bins far below a frame's loudest.
+        """
+        pairs = np.empty((len(power) // 2, self.spec.n_fft), np.complex128)
+        pack(waveform, self.window, self.spec.hop, pairs)
+        unpack(ducc0.fft.c2c(pairs, axes=(1,), nthreads=1), power)
+
+
+@numba.njit("void(float32[::1], float64[::1], int64, complex128[:, ::1])", **KERNEL)
+def pack(waveform, window, hop, pairs):  # pragma: no cover - compiled
+    """Windowed frames, even ones as real parts and odd ones as imaginary parts."""
+    for pair in range(len(pairs)):
+        start = 2 * pair * hop
+        for i in range(len(window)):
+            pairs[pair, i] = complex(waveform[start + i] * window[i], waveform[start + hop + i] * window[i])
+
+
+@numba.njit("void(complex128[:, ::1], float32[:, ::1])", **KERNEL)
+def unpack(spectra, power):  # pragma: no cover - compiled
+    """The power of both frames: a real frame's spectrum is even in its real part and odd in its imaginary part."""
+    last = spectra.shape[1]
+    for pair in range(len(spectra)):
+        for k in range(power.shape[1]):
+            here, mirrored = spectra[pair, k], spectra[pair, last - k if k else 0]
+            real, imaginary = here.real + mirrored.real, here.imag - mirrored.imag
+            power[2 * pair, k] = (real * real + imaginary * imaginary) / 4
+            real, imaginary = here.imag + mirrored.imag, mirrored.real - here.real
+            power[2 * pair + 1, k] = (real * real + imaginary * imaginary) / 4
 
 
 def hann(length: int) -> np.ndarray:

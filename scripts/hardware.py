@@ -1,9 +1,6 @@
-"""The machine: which device, which number format, and memory that is not given back between steps."""
+"""The machine: which device, which number format, and what to record of it."""
 
-import ctypes
-import os
 import platform
-import sys
 
 import numpy as np
 import torch
@@ -13,8 +10,6 @@ from scripts.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
-KEEP_BYTES = 1 << 30
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -52,19 +47,6 @@ def has_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Convolutions and products in `precision`; a float32 one changes nothing."""
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what training frees (up to 1 GiB) instead of returning it to the system after every layer.
-
-    Otherwise each step pays for fresh pages, which on a CPU costs as much as the convolutions. Does nothing on
-    other systems. Large pages are asked for too; torch reads that setting when it first allocates.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(option, KEEP_BYTES)
 
 
 def describe() -> dict[str, str | int]:

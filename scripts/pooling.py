@@ -103,36 +103,46 @@ def positive_nan(value, negative_infinity, without_sign):
 
 @numba.njit(**KERNEL)
 def pool(x, y, choice, negative_infinity, without_sign, limit, key_a, key_b):  # pragma: no cover - compiled
+    """Each of the four loops over (frames, channels) is simple enough to become vector instructions."""
     batch, height, width, channels = y.shape
     for line in numba.prange(batch * height):
         b, i = line // height, line % height
-        for j in range(width):
-            start = u32((line * width + j) * channels)
-            for c in range(channels):
-                best, which = y.dtype.type(0), DROPPED
-                for k in range(4):
+        y[b, i], choice[b, i] = y.dtype.type(0), DROPPED
+        for k in range(4):
+            for j in range(width):
+                for c in range(channels):
                     value = x[b, 2 * i + k // 2, 2 * j + k % 2, c]
                     value = positive_nan(value, negative_infinity, without_sign)
-                    if value > best:
-                        best, which = value, np.uint8(k)
-                drawn = mix(u32(mix(u32((start + u32(c)) ^ key_a)) + key_b))
-                if drawn < limit:
-                    best, which = y.dtype.type(0), DROPPED
-                y[b, i, j, c], choice[b, i, j, c] = best, which
+                    larger = value > y[b, i, j, c]
+                    y[b, i, j, c] = value if larger else y[b, i, j, c]
+                    choice[b, i, j, c] = np.uint8(k) if larger else choice[b, i, j, c]
+        if limit > 0:
+            drop(y[b, i], choice[b, i], u32(line * width * channels), limit, key_a, key_b)
+
+
+@numba.njit(inline="always")
+def drop(y, choice, start, limit, key_a, key_b):
+    """Set to zero what a hash of the element's index and the keys chooses."""
+    width, channels = y.shape
+    for j in range(width):
+        for c in range(channels):
+            index = u32(start + u32(j * channels + c))
+            dropped = mix(u32(mix(u32(index ^ key_a)) + key_b)) < limit
+            y[j, c] = y.dtype.type(0) if dropped else y[j, c]
+            choice[j, c] = DROPPED if dropped else choice[j, c]
 
 
 @numba.njit(**KERNEL)
 def unpool(gradient, choice, result):  # pragma: no cover - compiled
     batch, height, width, channels = gradient.shape
     zero = result.dtype.type(0)
-    result_width = result.shape[2]
     for line in numba.prange(batch * height):
         b, i = line // height, line % height
-        for j in range(width):
-            for c in range(channels):
-                value, which = gradient[b, i, j, c], choice[b, i, j, c]
-                for k in range(4):
-                    result[b, 2 * i + k // 2, 2 * j + k % 2, c] = value if which == k else zero
-        result[b, 2 * i : 2 * i + 2, 2 * width : result_width] = zero
+        for k in range(4):
+            for j in range(width):
+                for c in range(channels):
+                    value = gradient[b, i, j, c] if choice[b, i, j, c] == k else zero
+                    result[b, 2 * i + k // 2, 2 * j + k % 2, c] = value
+        result[b, 2 * i : 2 * i + 2, 2 * width :] = zero
         if i == height - 1:
             result[b, 2 * height :] = zero

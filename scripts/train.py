@@ -20,7 +20,8 @@ from scripts.cli import command
 from scripts.config.experiments import EXPERIMENTS, Experiment, get_experiment
 from scripts.errors import ConfigError
 from scripts.evaluate import Data, evaluate
-from scripts.hardware import choose_device, keep_freed_memory
+from scripts.hardware import choose_device
+from scripts.memory import keep_freed_memory
 from scripts.metrics import METRICS
 from scripts.models import count_parameters
 from scripts.runs import ROOT, Run, make_model, read_config

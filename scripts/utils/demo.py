@@ -7,11 +7,9 @@ all of it is there, <output>/demo.json. Artists, ids and audio follow from the s
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
+import functools
 import json
-import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +21,13 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from scripts.cli import command, positive_int
 from scripts.errors import ConfigError
+from scripts.parallel import parallel_map
 from scripts.storage import write_aside, write_json
-from scripts.utils.synthesis import GENRES, SAMPLE_RATE, Artist, compose
+from scripts.utils.synthesis import GENRES, PARTS, SAMPLE_RATE, Artist, compose
 
 FMA_GENRE_IDS = {"Hip-Hop": 21, "Pop": 10, "Folk": 17, "Experimental": 38, "Rock": 12, "International": 2,
                  "Electronic": 15, "Instrumental": 1235}  # fmt: skip
@@ -134,7 +133,7 @@ def make_artist(seed: int, number: int) -> Artist:
         drum_level=10 ** rng.uniform(-0.2, 0.1),
         colour=rng.uniform(0.2, 0.8),
         pace=rng.random(),
-        taste=rng.random(),
+        taste={part: rng.random() for part in PARTS},
     )
 
 
@@ -262,13 +261,15 @@ def make_demo(output: Path, seed: int = 0, tracks_per_genre: int = 20, workers: 
     tracks = plan(seed, tracks_per_genre)
     claim(output, settings)
     missing = [track for track in tracks if not track.path(output).exists()]
-    write_tracks(output, seed, missing, workers or os.cpu_count() or 1)
+    write_tracks(output, seed, missing, workers)
     table_path = output / "fma_metadata" / "tracks.csv"
     if not table_path.exists():
         with write_aside(table_path) as temporary:
             track_table(seed, tracks, output).to_csv(temporary)
     if (output / UNFINISHED).exists():
         (output / UNFINISHED).replace(output / FINISHED)
+    print(f"{output}: {len(tracks)} tracks, {len(FAULTS)} of them faulty on purpose.")
+    print("This corpus is SYNTHETIC, composed by a program: accuracies on it say nothing about real music.")
     return output
 
 
@@ -286,17 +287,11 @@ def claim(output: Path, settings: dict[str, object]) -> None:
     write_json(output / UNFINISHED, settings)
 
 
-def write_tracks(output: Path, seed: int, tracks: Sequence[Track], workers: int) -> None:
+def write_tracks(output: Path, seed: int, tracks: Sequence[Track], workers: int | None) -> None:
     """Compose and encode tracks in parallel processes."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        jobs = [pool.submit(write_track, output, seed, track) for track in tracks]
-        finished = concurrent.futures.as_completed(jobs)
-        try:
-            for job in tqdm(finished, "synthetic tracks", len(jobs), unit="track", disable=not jobs):
-                job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    job = functools.partial(write_track, output, seed)
+    for _ in tqdm(parallel_map(job, tracks, workers), "composing", len(tracks), unit=" tracks", disable=not tracks):
+        pass
 
 
 @command
@@ -305,12 +300,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("data/demo"), help="folder of the corpus")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other artists and tracks")
     parser.add_argument("--tracks-per-genre", type=positive_int, default=20, help=f"at least {FEWEST_TRACKS}")
-    parser.add_argument("--workers", type=positive_int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--workers", type=positive_int, help="processes; default: one a core")
     args = parser.parse_args(argv)
-    output = make_demo(args.output, args.seed, args.tracks_per_genre, args.workers)
-    count = len(plan(args.seed, args.tracks_per_genre))
-    print(f"{output}: {count} tracks, {len(FAULTS)} of them faulty on purpose.")
-    print("This corpus is SYNTHETIC, composed by a program: accuracies on it say nothing about real music.")
+    make_demo(args.output, args.seed, args.tracks_per_genre, args.workers)
 
 
 if __name__ == "__main__":

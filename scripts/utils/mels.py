@@ -25,6 +25,7 @@ from scripts.cache import USABLE, MelCache, array_paths, cache_folder, check_spe
 from scripts.cli import command, positive_int
 from scripts.errors import AudioError, CacheError, TableError
 from scripts.features import LogMel, MelSpec
+from scripts.memory import keep_freed_memory
 from scripts.parallel import parallel_map
 from scripts.storage import write_aside, write_csv, write_json
 from scripts.tables import NEEDED_TO_CACHE, read_table
@@ -65,6 +66,7 @@ worker: Worker
 
 def start(folder: Path, spec: MelSpec) -> None:
     global worker
+    keep_freed_memory()
     worker = Worker(spec, LogMel(spec), tuple(map(RowWriter, array_paths(folder, spec))))
 
 

@@ -18,7 +18,7 @@ SAMPLE_RATE = 44_100  # Hz
 MAINS = 50  # Hz
 KEYS = (55, 67)  # MIDI numbers
 STEPS = 16  # per bar of four beats
-OWN_PATCH = 0.8  # chance that a song takes the artist's preferred instrument
+OWN_WAY = 0.85  # chance that a song takes the option that its artist prefers
 SECTION_SECONDS = (3.0, 7.0)
 SONG_ODDS = (0.68, 0.26, 0.06)  # verse, chorus, bridge
 BREAK = 0.06  # chance that only one part of the song plays in a section
@@ -385,7 +385,7 @@ class Artist:
     drum_level: float
     colour: float  # of the synthesizers, 0..1
     pace: float  # slow 0 .. 1 fast, within the genre
-    taste: float  # quantile of the preferred patches
+    taste: dict[str, float]  # for each part, the quantile of the preferred options
 
 
 # --- Composition
@@ -433,29 +433,30 @@ def choose(options: Sequence[Option], quantile: float) -> Option:
     return options[int(np.searchsorted(weights / weights[-1], quantile))]
 
 
-def prefer(options: Sequence[Option], artist: Artist, rng: np.random.Generator) -> Option:
-    """The artist's usual choice, or now and then another."""
-    usual, other = rng.random() < OWN_PATCH, rng.random()
-    return choose(options, artist.taste if usual else other)
+def prefer(options: Sequence[Option], taste: float, rng: np.random.Generator) -> Option:
+    """The option at the artist's quantile, or now and then any."""
+    usual, other = rng.random() < OWN_WAY, rng.random()
+    return choose(options, taste if usual else other)
 
 
 def draw_song(genre: Genre, artist: Artist, rng: np.random.Generator) -> Song:
-    bass, chords = (
-        Part(PATCHES[prefer(patches, artist, rng)], LINES[choose(lines, rng.random())])
-        for patches, lines in (genre.bass, genre.chords)
-    )
+    taste = artist.taste
     return Song(
         genre=genre,
         scale=SCALES[choose(genre.scales, rng.random())],
         progression=choose(genre.progressions, rng.random()),
-        beat=BEATS[choose(genre.beats, rng.random())],
+        beat=BEATS[prefer(genre.beats, taste["drums"], rng)],
         swing=rng.uniform(*genre.swing),
-        bass=bass,
-        chords=chords,
-        lead=PATCHES[prefer(genre.lead, artist, rng)],
-        texture=choose(genre.textures, rng.random()),
+        bass=draw_part(*genre.bass, taste["bass"], rng),
+        chords=draw_part(*genre.chords, taste["chords"], rng),
+        lead=PATCHES[prefer(genre.lead, taste["lead"], rng)],
+        texture=prefer(genre.textures, taste["texture"], rng),
         parts=draw_parts(genre, rng),
     )
+
+
+def draw_part(patches: Sequence[str], lines: Sequence[str], taste: float, rng: np.random.Generator) -> Part:
+    return Part(PATCHES[prefer(patches, taste, rng)], LINES[prefer(lines, taste, rng)])
 
 
 def draw_parts(genre: Genre, rng: np.random.Generator) -> tuple[str, ...]:

@@ -1,0 +1,142 @@
+"""The commands as people type them: both forms, help, and bad input in one line with exit code 2."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from scripts.storage import write_aside
+from scripts.utils import mels
+from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
+
+PREPARING = ["download", "demo", "labeled_tracks", "verify", "metadata", "mels", "visualisation"]
+ON_TOP = ["scripts.train", "scripts.evaluate", "scripts.predict"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") or ": error: " in last
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in last
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[f"scripts/utils/{name}.py"] for name in PREPARING]
+    + [["-m", f"scripts.utils.{name}"] for name in PREPARING]
+    + [["-m", name] for name in ON_TOP],
+    ids=" ".join,
+)
+def test_both_forms_have_a_help(command):
+    result = call(*command, "--help")
+    assert result.returncode == 0
+    assert "usage:" in result.stdout and len(result.stdout) > 300
+
+
+def table_flags(folder: Path) -> list[str]:
+    tables = ["--csv", f"{folder}/metadata_ensemble.csv", "--full-csv", f"{folder}/metadata_30_secs.csv"]
+    return [*tables, "--output-root", f"{folder}/mels", *SPEC_FLAGS]
+
+
+def test_from_audio_to_prediction_by_commands_alone(tmp_path):
+    """mp3s in, a report and a prediction out, nothing but commands in between."""
+    make_corpus(tmp_path, suffix=".mp3")
+    tables = [f"--output={tmp_path}/metadata_ensemble.csv", f"--full-output={tmp_path}/metadata_30_secs.csv"]
+    split = ["--input", f"{tmp_path}/metadata_30_secs.csv", *tables, "--clips", "5", "--split", "official"]
+    assert "3 validation, 3 test" in call("scripts/utils/metadata.py", *split).stdout
+    assert "18 tracks: 18 ok" in call("scripts/utils/mels.py", *table_flags(tmp_path)).stdout
+    settings = [f"table={tmp_path}/metadata_ensemble.csv", f"cache={tmp_path}/mels", "epochs=2", "batch_size=8"]
+    settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
+    runs = ["--runs", tmp_path / "runs"]
+    trained = call("-m", "scripts.train", "--experiment", "ensemble_3s", "--tag", "t", "--set", *settings, *runs)
+    assert "track accuracy 1.000" in trained.stdout, trained.stderr
+    assert (tmp_path / "runs" / "reports" / "ensemble_3s-t" / "test.json").is_file()
+    song = tmp_path / "audio" / "000000.mp3"
+    assert "High" in call("-m", "scripts.predict", song, "--run", "ensemble_3s-t", *runs, "--top", "1").stdout
+    assert "track accuracy 1.000" in call("-m", "scripts.evaluate", "ensemble_3s-t", *runs).stdout
+    again = call("-m", "scripts.train", "--experiment", "ensemble_3s", "--tag", "t", "--set", *settings, *runs)
+    assert_one_line(again, "ensemble_3s-t exists", "--resume")
+
+
+def test_tables_that_do_not_fit(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    flags = table_flags(tmp_path)
+    full = tmp_path / "metadata_30_secs.csv"
+    table.drop(columns="file_path").to_csv(full, index=False)
+    assert_one_line(call("scripts/utils/mels.py", *flags), "lacks the column file_path")
+    table.assign(file_path="elsewhere/" + table["track_id"]).to_csv(full, index=False)
+    assert_one_line(call("scripts/utils/mels.py", *flags), "none of the 3 audio files exists", "elsewhere/0")
+    table[:2].to_csv(full, index=False)
+    assert_one_line(call("scripts/utils/mels.py", *flags), "track 2 is in only one of")
+    full.write_bytes(b"\xff\xfe\x00binary")
+    assert_one_line(call("scripts/utils/mels.py", *flags), "not a CSV table")
+    full.unlink()
+    assert_one_line(call("scripts/utils/mels.py", *flags), "no such table", "metadata.py")
+
+
+def test_flags_that_do_not_fit(tmp_path):
+    assert_one_line(call("scripts/utils/mels.py", "--workers", "0"), "'0' is not a whole number of at least 1")
+    assert_one_line(call("scripts/utils/mels.py", "--n-mels", "-3"), "n_mels is -3; it must be above 0")
+    assert_one_line(call("-m", "scripts.train"), "give either --experiment NAME or --config FILE", "ensemble_3s")
+    assert_one_line(call("-m", "scripts.train", "--experiment", "ensemble3s"), "did you mean 'ensemble_3s'")
+    unknown = call("-m", "scripts.evaluate", "ensembel", "--runs", str(tmp_path))
+    assert_one_line(unknown, "train one first")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_write_permission(tmp_path):
+    make_corpus(tmp_path, 3)
+    (tmp_path / "mels").mkdir(mode=0o500)
+    assert_one_line(call("scripts/utils/mels.py", *table_flags(tmp_path)), "Permission denied", "choose another folder")
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    make_corpus(tmp_path, 3)
+    (tmp_path / "mels").write_text("in the way")
+    assert_one_line(call("scripts/utils/mels.py", *table_flags(tmp_path)), str(tmp_path / "mels"))
+    experiment = make_experiment(tmp_path / "other")
+    (tmp_path / "runs").write_text("in the way")
+    settings = [f"table={experiment.table}", f"cache={experiment.cache}"]
+    settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
+    command = ["-m", "scripts.train", "--experiment", "ensemble_3s", "--runs", tmp_path / "runs", "--set", *settings]
+    assert_one_line(call(*command), str(tmp_path / "runs"))
+
+
+def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path, 6)
+    original, full = mels.RowWriter.write, {"at": 3}
+
+    def write(self, row, values):
+        if row >= full["at"]:
+            raise OSError(28, "No space left on device")
+        original(self, row, values)
+
+    monkeypatch.setattr(mels.RowWriter, "write", write)
+    with pytest.raises(SystemExit) as stopped:
+        mels.main([*table_flags(tmp_path), "--workers", "1"])
+    assert stopped.value.code == 2
+    assert "No space left on device; free some space" in capsys.readouterr().err
+    assert not list((tmp_path / "mels").glob("*mel_????????/tracks.csv"))
+    full["at"] = 100
+    mels.main([*table_flags(tmp_path), "--workers", "1"])
+    assert "6 tracks: 6 ok" in capsys.readouterr().out
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"a": [1]}).to_csv(path, index=False)
+    with pytest.raises(OSError), write_aside(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "a\n1\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
