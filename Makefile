@@ -10,7 +10,7 @@ READY_DEV := .venv/ready-dev
 .PHONY: run test lint bench clean
 
 run: $(READY)
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebook.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebook.ipynb
 	@echo "Executed notebook.ipynb; open it with: $(BIN)/jupyter lab notebook.ipynb"
 
 test: $(READY_DEV)
