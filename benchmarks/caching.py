@@ -45,7 +45,7 @@ def decode_only(path: Path) -> int:
     return len(soundfile.read(path, dtype="float32")[0])
 
 
-def run(repeats: int = 3, tracks: int = 80, plain_tracks: int = 8) -> dict:
+def run(repeats: int = 3, tracks: int = 40, plain_tracks: int = 8) -> dict:
     """`plain_tracks` are enough for the plain method, whose rate does not depend on their number."""
     with temporary_folder() as folder:
         files, memory = make_tracks(Path(folder), tracks), []
@@ -63,6 +63,6 @@ def run(repeats: int = 3, tracks: int = 80, plain_tracks: int = 8) -> dict:
 
 if __name__ == "__main__":
     add = parser(__doc__)
-    add.add_argument("--tracks", type=int, default=80, help="30 s mp3s to make")
+    add.add_argument("--tracks", type=int, default=40, help="30 s mp3s to make")
     arguments = add.parse_args()
     run(arguments.repeats, arguments.tracks)
