@@ -64,7 +64,7 @@ class Data:
         return cls(items, left_out, class_names(table), splits.fingerprint(table))
 
     @property
-    def test_batch(self) -> int:
+    def evaluation_batch(self) -> int:
         return max(1, FRAMES_PER_TEST_BATCH // self.items.array.shape[-1])
 
 
@@ -88,7 +88,7 @@ def evaluate(run: Run, data: Data | None = None, part: str = "test") -> dict:
     trainer = tester(run.load_model(device=device), device, run, experiment)
     epoch = load_checkpoint(run.checkpoints / "best.pt")["epoch"]
     items = data.items.part(part)
-    scores = trainer.test(Loader(items, data.test_batch, device=device), epoch)
+    scores = trainer.test(Loader(items, data.evaluation_batch, device=device), epoch)
     left_out = data.left_out[data.left_out["split"] == part]
     summary = summarise(scores, items, data.items.part("train"), data.classes, left_out)
     facts = {"run": run.name, "part": part, "split": data.fingerprint, "seed": experiment.seed, "best_epoch": epoch}

@@ -83,7 +83,7 @@ def draw(folder: Path, summary: dict, names: list[str]) -> dict:
 
 
 def describe_summary(summary: dict) -> str:
-    """The scores in three lines for the screen."""
+    """The scores in two lines for the screen."""
     low, high = summary["track_accuracy_interval_95"]
     left_out = ", ".join(f"{count} {status}" for status, count in summary["left_out"].items()) or "none"
     return (

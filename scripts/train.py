@@ -47,7 +47,7 @@ def train(
     print(describe_start(run, experiment, trainer, data))
     trainer.fit(
         Loader(data.items.part("train"), experiment.batch_size, True, experiment.seed, trainer.device),
-        Loader(data.items.part("validation"), data.test_batch, device=trainer.device),
+        Loader(data.items.part("validation"), data.evaluation_batch, device=trainer.device),
         experiment.epochs,
         experiment.patience,
         experiment.metric,

@@ -154,6 +154,17 @@ def test_another_dataset_under_the_same_ids_is_refused(tmp_path):
     assert build_cache(other, tmp_path / "mels", SPEC, 1, overwrite=True).rows["file"].iloc[0] == other["file_path"][0]
 
 
+def test_rows_of_two_decoders_are_never_mixed(tmp_path):
+    table = make_corpus(tmp_path, 6)
+    folder = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).folder
+    record = json.loads((folder / "spec.json").read_text())
+    (folder / "spec.json").write_text(json.dumps(record | {"decoder": "another 1.0"}))
+    assert len(build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).rows) == 3
+    with pytest.raises(CacheError, match="decoded by another 1.0"):
+        build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert len(build_cache(table, tmp_path / "mels", SPEC, 1, overwrite=True).rows) == 6
+
+
 @pytest.mark.parametrize("damage", ["spec", "array", "rows", "gone"])
 def test_damaged_cache_is_refused(tmp_path, damage):
     folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from scripts.audio import count_clips, decode, decoder_version, fit_length, is_silent, slice_clips
-from scripts.cache import USABLE, MelCache, array_paths, cache_folder, check_spec, spec_record
+from scripts.cache import USABLE, MelCache, array_paths, cache_folder, spec_record
 from scripts.cli import command, positive_int
 from scripts.errors import AudioError, CacheError, TableError
 from scripts.features import LogMel, MelSpec
@@ -32,6 +32,7 @@ from scripts.tables import NEEDED_TO_CACHE, read_table
 
 IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes
 JOURNAL = "journal.jsonl"
+PARTIAL, OLD = ".partial", ".old"  # endings of the folder that is being filled, and of the one it replaces
 
 
 # --- one track, in a worker ---------------------------------------------------------------------------------
@@ -119,13 +120,15 @@ def build_cache(
     """
     spec = spec or MelSpec()
     folder = cache_folder(root, spec)
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
+    for leftover in (folder, beside(folder, PARTIAL), beside(folder, OLD)) if overwrite else ():
+        shutil.rmtree(leftover, ignore_errors=True)
     old = open_old(folder, spec)
     plan = make_plan(tracks, old)
     if old is not None and same_rows(plan, old.rows.reset_index()):
         return old
-    partial = folder.with_name(folder.name + ".partial")
+    partial = beside(folder, PARTIAL)
+    if old is not None:
+        refuse_other_decoder(folder)
     prepare(partial, spec, plan)
     if old is not None:
         copy_rows(partial, plan, old)
@@ -136,14 +139,24 @@ def build_cache(
 
 def open_old(folder: Path, spec: MelSpec) -> MelCache | None:
     """The finished cache that is to be kept or extended, if there is one."""
-    recover(folder)
+    publish(folder)
     if not (folder / "spec.json").is_file():
         return None
-    check_spec(folder, spec)
+    return MelCache.open(folder, spec)
+
+
+def beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(folder.name + ending)
+
+
+def refuse_other_decoder(folder: Path) -> None:
+    """Rows decoded by two versions must not stand in one cache."""
     decoder = json.loads((folder / "spec.json").read_text())["decoder"]
     if decoder != decoder_version():
-        print(f"note: {folder} was decoded by {decoder}; here is {decoder_version()}")
-    return MelCache.open(folder, spec)
+        raise CacheError(
+            f"{folder}: decoded by {decoder}; adding tracks by {decoder_version()} would mix the two; "
+            "give --overwrite to cache all of it again"
+        )
 
 
 def make_plan(tracks: pd.DataFrame, old: MelCache | None) -> pd.DataFrame:
@@ -263,20 +276,13 @@ def finish(partial: Path, folder: Path, plan: pd.DataFrame) -> None:
     """Write `tracks.csv` and give the whole folder its name, in place of an older one."""
     results = pd.DataFrame(read_journal(partial)).drop_duplicates("row")
     write_csv(partial / "tracks.csv", plan.merge(results, on="row"))
-    for leftover in (JOURNAL, "plan.csv"):
-        (partial / leftover).unlink()
-    old = folder.with_name(folder.name + ".old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    publish(folder)
 
 
-def recover(folder: Path) -> None:
-    """Set right what a kill inside `finish` may have left."""
-    old, partial = (folder.with_name(folder.name + ending) for ending in (".old", ".partial"))
-    complete = (partial / "tracks.csv").is_file()
-    if complete:
+def publish(folder: Path) -> None:
+    """Give a complete partial folder its name; called again, it sets right what a kill inside it has left."""
+    old, partial = beside(folder, OLD), beside(folder, PARTIAL)
+    if (partial / "tracks.csv").is_file():
         if folder.exists():
             os.replace(folder, old)
         for leftover in (JOURNAL, "plan.csv"):
