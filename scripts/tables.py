@@ -28,6 +28,8 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"track_id": "str", "artist_id": "str", "album_id": "str"})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: not a CSV table ({error}); make it again ({how_to_make(path)})") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise TableError(f"{path}: its rows have more fields than its header; make it again ({how_to_make(path)})")
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise TableError(
@@ -54,6 +56,8 @@ def check_values(path: Path, table: pd.DataFrame, columns: set[str]) -> None:
 
 def how_to_make(path: Path) -> str:
     """The command that writes a table of this name."""
+    if "descriptors" in path.name:
+        return "python -m scripts.descriptors --help"
     command = "labeled_tracks" if "label" in path.name else "metadata"
     return f"python scripts/utils/{command}.py --help"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from scripts.config.experiments import Experiment
+from scripts.caching import build_cache
+from scripts.config.experiment import Experiment
 from scripts.features import MelSpec
-from scripts.utils.mels import build_cache
 from scripts.utils.metadata import repeat_clips
 
 SPEC = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5.0, clip_seconds=1.0)
@@ -25,7 +25,7 @@ def make_corpus(folder: Path, tracks: int = 18, suffix: str = ".wav") -> pd.Data
         kind, path = number % 3, folder / "audio" / f"{number:06d}{suffix}"
         write_track(path, PITCHES[kind], number)
         part = {0: "test", 1: "validation"}.get(number // 3 % 6, "train")
-        rows.append((number, path.as_posix(), GENRES[kind], kind, number // 2, number, part, 5.0))
+        rows.append((number, path.as_posix(), GENRES[kind], kind, number // 3, number, part, 5.0))
     columns = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
     table = pd.DataFrame(rows, columns=columns).astype({"track_id": str})
     table.to_csv(folder / "metadata_30_secs.csv", index=False)

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.audio import duration
 from scripts.cli import pick
+from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.tiny import write_tone
 from scripts.errors import TableError
-from scripts.tables import LABEL_COLUMNS
 
 CITATION = "M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson. FMA: A Dataset For Music Analysis. ISMIR, 2017."
 LICENCE = "metadata CC BY 4.0; each track under the Creative Commons licence chosen by its artist"
 URL = "https://os.unil.cloud.switch.ch/fma/"
 SUBSETS = ("small", "medium", "large", "full")
+GENRES = (
+    "Hip-Hop", "Pop", "Folk", "Experimental", "Rock", "International", "Electronic", "Instrumental",  # FMA-small's
+    "Blues", "Classical", "Country", "Easy Listening", "Jazz", "Old-Time / Historic", "Soul-RnB", "Spoken",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,21 +94,57 @@ def label_table(metadata: str | Path, audio: str | Path, subset: str = "small") 
     tracks = tracks[kept].sort_index()
     if tracks.empty:
         raise TableError(f"{metadata}: no track of the subset {subset!r} has a top genre; choose another --subset")
-    paths = [audio_path(audio, track) for track in tracks.index]
     columns = {
         "track_id": tracks.index.astype(str),
-        "file_path": [path.as_posix() for path in paths],
+        "file_path": [audio_path(audio, track).as_posix() for track in tracks.index],
         "genre": tracks[("track", "genre_top")].astype(str).to_numpy(),
         "class": pd.factorize(tracks[("track", "genre_top")])[0],
         "artist_id": tracks[("artist", "id")].to_numpy(),
         "album_id": tracks[("album", "id")].to_numpy(),
         "split": tracks[("set", "split")].map(PARTS).to_numpy(),
-        "duration_s": [duration(path) for path in paths],
     }
-    return pd.DataFrame(columns)[LABEL_COLUMNS]
+    return finish_table(pd.DataFrame(columns), metadata)
 
 
 def audio_path(audio: str | Path, track: int) -> Path:
     """FMA's place for a track: folder of the first three of six digits."""
     name = f"{int(track):06d}"
     return Path(audio) / name[:3] / f"{name}.mp3"
+
+
+def read_fma(root: Path, subset: str = "small") -> pd.DataFrame:
+    """The label table of a folder that holds `fma_metadata` and `fma_<subset>`, as they are unzipped."""
+    return label_table(root / "fma_metadata", root / f"fma_{subset}", subset)
+
+
+def make_tiny(root: Path) -> None:
+    """Three genres with an artist in each part of the split, one of them in medium only, and their audio."""
+    rows = {}
+    for number in range(12):
+        track, genre = 10 * number + 5, GENRES[number % 3]
+        part, subset = list(PARTS)[number // 3 % 3], "medium" if number == 11 else "small"
+        rows[track] = (number // 3 + 100, number // 3 + 200, part, subset, genre)
+        write_tone(audio_path(root / "fma_small", track), number % 3, number)
+    levels = [("album", "id"), ("artist", "id"), ("set", "split"), ("set", "subset"), ("track", "genre_top")]
+    table = pd.DataFrame.from_dict(rows, "index", columns=pd.MultiIndex.from_tuples(levels)).rename_axis("track_id")
+    (root / "fma_metadata").mkdir(parents=True, exist_ok=True)
+    table.to_csv(root / "fma_metadata" / "tracks.csv")
+
+
+DATASET = Dataset(
+    name="fma",
+    title="FMA",
+    citation=CITATION,
+    licence=LICENCE,
+    url=URL,
+    checksums={archive.file: f"sha1:{archive.sha1}" for archive in ARCHIVES.values()},
+    size="small: 8,000 tracks of 30 s, 7.2 GiB; medium: 25,000, 22 GiB; large: 106,574, 93 GiB; full: those in full "
+    "length, 879 GiB",
+    root="data",
+    layout=("fma_metadata/tracks.csv", "fma_small/000/000002.mp3 (fma_medium and so on for --option subset=medium)"),
+    reader=read_fma,
+    make_tiny=make_tiny,
+    labels=GENRES,
+    known_faults=KNOWN_FAULTS,
+    options={"subset": f"{', '.join(SUBSETS)}: each holds the ones before it; default: small"},
+)

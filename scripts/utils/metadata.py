@@ -12,7 +12,7 @@ import pandas as pd
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
 from scripts.features import MelSpec
-from scripts.splits import SPLITS, assign, default_split, fingerprint, shared_artists
+from scripts.splits import SPLITS, assign, default_split, describe_leaks, fingerprint, known_ids, shared_artists
 from scripts.storage import write_csv
 from scripts.tables import LABEL_COLUMNS, NEEDED_TO_SPLIT, PARTS, class_names, read_table
 
@@ -26,6 +26,7 @@ def write_metadata(
 
     `split` defaults to the table's official one, or random80 if it has none. `full_output` has one row per track,
     shuffled by `seed`; `output` has each of these rows `clips` times, with a column `clip` that counts 1, 2, ...
+    Tracks that an official split leaves out are left out here too, and counted on screen, as leaks are.
 
     Raises
     ------
@@ -41,10 +42,20 @@ def write_metadata(
     tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
     write_csv(full_output, tracks)
     write_csv(output, repeat_clips(tracks, clips))
+    print(describe_split(split, tracks, len(table) - len(tracks)))
+    return tracks
+
+
+def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:
+    """Sizes and fingerprint in one line, what was left out, and a line for each leak."""
     sizes = ", ".join(f"{(tracks['split'] == part).sum()} {part}" for part in PARTS)
     known = f"{shared_artists(tracks):.0%} of the test tracks are by an artist in train"
-    print(f"split {split} {fingerprint(tracks)}: {sizes} tracks; {known}")
-    return tracks
+    if known_ids(tracks, "artist_id").isna().all():
+        known = "artists unknown"
+    lines = [f"split {name} {fingerprint(tracks)}: {sizes} tracks; {known}"]
+    if left_out:
+        lines.append(f"{left_out} tracks left out: the {name} split does not have them")
+    return "\n".join([*lines, *(f"leak: {leak}" for leak in describe_leaks(tracks))])
 
 
 def repeat_clips(tracks: pd.DataFrame, clips: int) -> pd.DataFrame:
@@ -62,7 +73,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--split", choices=list(SPLITS),
         help="official: the dataset's own, default where there is one; random80: 80/20 of tracks, an eighth of the "
-        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts",
+        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts; artist_album: the same, "
+        "and artists who share an album stay together",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the order of rows")
     parser.add_argument("--clips", type=positive_int, default=CLIPS, help="rows per track in --output")

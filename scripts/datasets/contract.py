@@ -1,0 +1,139 @@
+"""What every dataset module says and does: facts about the dataset, its label table, and a tiny version."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from scripts.audio import duration
+from scripts.cli import pick
+from scripts.errors import TableError
+from scripts.parallel import parallel_map
+from scripts.tables import LABEL_COLUMNS
+
+MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
+COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
+FEW_FILES = 200  # read sooner than processes start
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset and how to read it.
+
+    Attributes
+    ----------
+    name : what `--dataset` calls it.
+    title, citation, licence : in words; the paper to cite.
+    url : where to get it.
+    size : in words, such as "8,000 tracks of 30 s, 7.2 GiB".
+    root : the folder (or file) that is read unless another is given.
+    layout : what lies below the root, one line each.
+    reader : (root, **options) -> one row per track in the columns `COLUMNS[task]`.
+    make_tiny : writes a tiny generated version below a folder, in the dataset's own layout.
+    task : "single" (one genre a track) or "multi" (`labels`, names joined by ";").
+    labels : all names that a table can hold; empty if the files decide.
+    checksums : file -> "algorithm:digest" of what the url offers.
+    known_faults : track id -> what is known to be wrong with its file.
+    options : name -> help, of what `reader` takes beside the root.
+    has_audio : False if its tables are complete without any audio file.
+    """
+
+    name: str
+    title: str
+    citation: str
+    licence: str
+    url: str
+    size: str
+    root: str
+    layout: Sequence[str]
+    reader: Callable[..., pd.DataFrame]
+    make_tiny: Callable[[Path], None]
+    task: Literal["single", "multi"] = "single"
+    labels: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    known_faults: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    has_audio: bool = True
+
+    def label_table(self, root: str | Path | None = None, **options: str) -> pd.DataFrame:
+        """One row per track, in the columns `COLUMNS[task]`; classes are numbered 0, 1, 2, ...
+
+        Parameters
+        ----------
+        root : where the dataset lies; default: `self.root`.
+        options : see `self.options`.
+
+        Raises
+        ------
+        ConfigError : an option that the dataset does not have, or a value it does not allow.
+        TableError : the root does not hold the dataset, or something in it is wrong.
+        """
+        for name in options:
+            pick(f"option of {self.name}", name, self.options)
+        root = Path(self.root if root is None else root)
+        if not root.exists():
+            raise TableError(
+                f"{root}: no such file or folder; give the place of {self.name} as --root "
+                f"(`python -m scripts.datasets {self.name}` says what belongs there)"
+            )
+        return self.reader(root, **options)
+
+    @property
+    def command(self) -> str:
+        """The command that writes its label table."""
+        return f"python scripts/utils/labeled_tracks.py --dataset {self.name} --root {self.root}"
+
+
+def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """Rows with `track_id, file_path` and `genre` (or `labels`) -> a label table in the columns of its task.
+
+    `duration_s` is read from the files' headers, NaN where that fails. Columns that are not there stay empty, but
+    for `class`, which counts the genres in alphabetical order.
+
+    Parameters
+    ----------
+    source : what error messages call the rows.
+
+    Raises
+    ------
+    TableError : no rows, or a track stands twice.
+    """
+    if rows.empty:
+        raise TableError(f"{source}: holds no tracks; check the folder")
+    check_unique(rows, source)
+    table = rows.reset_index(drop=True).reindex(columns=COLUMNS["multi" if "labels" in rows else "single"])
+    if "genre" in rows and "class" not in rows:
+        table["class"] = pd.factorize(table["genre"], sort=True)[0]
+    table["duration_s"] = durations(table["file_path"].tolist())
+    return table
+
+
+def check_unique(rows: pd.DataFrame, source: str | Path) -> None:
+    """Raise a TableError that names two files under one track id."""
+    twice = rows[rows["track_id"].duplicated(keep=False)]
+    if not twice.empty:
+        track = twice["track_id"].iloc[0]
+        files = twice.loc[twice["track_id"] == track, "file_path"].tolist()
+        raise TableError(
+            f"{source}: track {track} stands {len(files)} times ({', '.join(files[:3])}); "
+            "keep one of them, or give each its own name"
+        )
+
+
+def durations(paths: Sequence[str]) -> list[float]:
+    """Seconds of audio that each file's header announces, in order; NaN where it cannot be read."""
+    found = [float("nan")] * len(paths)
+    jobs = [(position, path) for position, path in enumerate(paths) if Path(path).is_file()]
+    results = parallel_map(timed, jobs) if len(jobs) > FEW_FILES else map(timed, jobs)
+    progress = {"total": len(jobs), "unit": " tracks", "disable": None}  # None: only in a terminal
+    for position, seconds in tqdm(results, "reading durations", **progress):
+        found[position] = seconds
+    return found
+
+
+def timed(job: tuple[int, str]) -> tuple[int, float]:
+    position, path = job
+    return position, duration(path)
