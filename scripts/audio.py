@@ -5,7 +5,8 @@ import functools
 import importlib.util
 import itertools
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ SILENCE = 1e-3  # amplitude, -60 dB of full scale
 SILENT_SHARE = 0.95  # of the samples
 RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
 LEAVE_OUT = "leave it out or replace it"
+ENDINGS = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect"}  # name -> NumPy's padding
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
@@ -65,7 +67,7 @@ def read_native(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
             path, "unreadable", "no permission to read it", "give yourself the right to it, or leave it out"
         )
     try:
-        with quiet_decoder(), soundfile.SoundFile(path) as file:
+        with quiet_decoder, soundfile.SoundFile(path) as file:
             frames = -1 if seconds is None else int(seconds * file.samplerate)
             return file.read(frames, dtype="float32", always_2d=True), file.samplerate
     except (soundfile.SoundFileError, RuntimeError) as error:
@@ -113,17 +115,34 @@ def sound_frames(container, stream) -> Iterator:
             yield from packet.decode()
 
 
-@contextlib.contextmanager
-def quiet_decoder() -> Iterator[None]:
-    """Drop what the MP3 decoder writes to the process's stderr about a broken file: the AudioError says it."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+class QuietStderr:
+    """A context in which the process's stderr goes nowhere.
+
+    The MP3 decoder writes its complaints about a broken file there, which the AudioError says. stderr is one for
+    all threads: the first that comes in turns it away, the last that leaves turns it back, and what any other thread
+    writes to it meanwhile is lost as well.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.kept = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                os.dup2(self.kept, 2)
+                os.close(self.kept)
+
+
+quiet_decoder = QuietStderr()
 
 
 def mix_down(samples: np.ndarray) -> np.ndarray:
@@ -142,25 +161,33 @@ def resample(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate, quality="HQ")
 
 
-def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Cut to `samples`, or pad with zeros at the end."""
+def fit_length(waveform: np.ndarray, samples: int, ending: str = "zeros") -> np.ndarray:
+    """Cut to `samples`, or go on after the end with zeros or another of `ENDINGS`.
+
+    "repeat" plays the waveform [length] again and again, "hold" its last sample, "reflect" plays it backwards,
+    forwards, ..., without its turning points twice.
+    """
     if len(waveform) >= samples:
         return waveform[:samples]
-    return np.pad(waveform, (0, samples - len(waveform)))
+    return np.pad(waveform, (0, samples - len(waveform)), ENDINGS[ending])
 
 
-def slice_clips(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """[length] -> [clips, samples]: whole clips one after another, a remainder is dropped."""
-    clips = len(waveform) // samples
-    return waveform[: clips * samples].reshape(clips, samples)
+def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> np.ndarray:
+    """[length] -> [clips, samples]: whole clips that start every `step` samples, a remainder is dropped.
+
+    `step` defaults to `samples`, one clip after another. The result is a view of the waveform.
+    """
+    if len(waveform) < samples:
+        return np.empty((0, samples), waveform.dtype)
+    return np.lib.stride_tricks.sliding_window_view(waveform, samples)[:: step or samples]
 
 
-def count_clips(decoded: int, samples: int, clips: int) -> int:
+def count_clips(decoded: int, samples: int, starts: Iterable[int]) -> int:
     """How many of a padded track's clips hold at least half a clip of audio.
 
-    `decoded` is the track's own length, `samples` a clip's; `clips` is the most there can be.
+    `decoded` is the track's own length, `samples` a clip's, `starts` where its clips begin.
     """
-    return min(clips, (decoded + samples // 2) // samples)
+    return sum(2 * (decoded - start) >= samples for start in starts)
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -170,7 +197,7 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 def duration(path: str | Path) -> float:
     """Seconds of audio that the file's header announces; NaN where it cannot be read."""
-    with quiet_decoder(), contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
+    with quiet_decoder, contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
         return round(soundfile.info(str(path)).duration, 3)
     return float("nan")
 

@@ -1,10 +1,11 @@
 """The cache of spectrograms: what lies in its folder, and opening it with checks.
 
-<root>/<sample rate>hz_<mels>mel_<fingerprint>/
-    30s.npy      float16 [tracks, mels, frames], dB      (30s and 3s stand for the lengths of the spec)
-    3s.npy       float16 [tracks, clips, mels, frames], dB
+<root>/<sample rate>hz_<rows><kind>_<fingerprint>/       such as 44100hz_128mel_23283e5d
+    30s.npy      float16 [tracks, rows, frames], dB      (30s and 3s stand for the lengths of the spec)
+    3s.npy       float16 [tracks, clips, rows, frames], dB
     tracks.csv   row, track_id, file, size, mtime_ns, seconds, clips, status, reason
     spec.json    every parameter that changes a number, and what decoded the audio
+Spectrograms of several channels have an axis for them before the rows.
 """
 
 import dataclasses
@@ -24,12 +25,19 @@ HOW_TO_CACHE = "python scripts/utils/mels.py --help"
 
 def cache_folder(root: str | Path, spec: MelSpec) -> Path:
     """Another parameter, another folder."""
-    return Path(root) / f"{spec.sample_rate}hz_{spec.n_mels}mel_{spec.fingerprint()}"
+    return Path(root) / f"{spec.sample_rate}hz_{spec.rows}{spec.kind}_{spec.fingerprint()}"
 
 
 def array_paths(folder: Path, spec: MelSpec) -> tuple[Path, Path]:
     """The packed tracks and the packed clips."""
-    return folder / f"{spec.track_seconds:g}s.npy", folder / f"{spec.clip_seconds:g}s.npy"
+    tracks, clips = (f"{seconds:g}s" for seconds in (spec.track_seconds, spec.clip_seconds))
+    return folder / f"{tracks}.npy", folder / f"{clips if clips != tracks else clips + '_clips'}.npy"
+
+
+def array_shapes(spec: MelSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of one track's row in the packed tracks and the packed clips."""
+    channels = (spec.channels,) if spec.channels > 1 else ()
+    return (*channels, *spec.track_shape), (spec.clips_per_track, *channels, *spec.clip_shape)
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,8 @@ class MelCache:
     spec : the parameters of its spectrograms.
     rows : one row per track, indexed by `track_id`; `row` counts into the arrays, `clips` holds how many of the
         track's clips have at least half a clip of audio, `status` is "ok" or why the track is left out.
-    tracks : float16 memory map [tracks, mels, frames], dB.
-    clips : float16 memory map [tracks, clips, mels, frames], dB.
+    tracks : float16 memory map [tracks, (channels,) rows, frames], dB.
+    clips : float16 memory map [tracks, clips, (channels,) rows, frames], dB.
     """
 
     folder: Path

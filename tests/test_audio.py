@@ -1,6 +1,9 @@
 """Decoding against librosa, faulty files, and the arithmetic of clips."""
 
+import os
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import librosa
@@ -12,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio import (
+    ENDINGS,
     SUFFIXES,
     count_clips,
     decode,
@@ -19,6 +23,7 @@ from scripts.audio import (
     fit_length,
     is_silent,
     mix_down,
+    quiet_decoder,
     slice_clips,
 )
 from scripts.errors import AudioError
@@ -154,15 +159,68 @@ def test_suffixes_are_lower_case_and_dotted() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
 
 
+# --- stderr -------------------------------------------------------------------------------------------------
+
+
+def test_stderr_is_away_until_the_last_thread_has_left(capfd: pytest.CaptureFixture) -> None:
+    inside, may_leave = threading.Barrier(3), [threading.Event(), threading.Event()]
+
+    def stay(leave: threading.Event) -> None:
+        with quiet_decoder:
+            inside.wait()
+            leave.wait()
+
+    threads = [threading.Thread(target=stay, args=(event,)) for event in may_leave]
+    os.write(2, b"before ")
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    for thread, event in zip(threads, may_leave, strict=True):
+        os.write(2, b"within ")
+        event.set()
+        thread.join()
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "before after"
+
+
+def test_stderr_comes_back_after_an_error(capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(KeyError), quiet_decoder:
+        raise KeyError
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+def test_broken_files_in_many_threads_leave_stderr_as_it_was(tone: Tone, capfd: pytest.CaptureFixture) -> None:
+    path = tone("a.mp3")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:6_000] + NOISE[:4_000] + whole[10_000:])
+    stderr, descriptors, found = os.fstat(2), len([*Path("/dev/fd").iterdir()]), []
+
+    def work() -> None:
+        found.extend(len(decode(path, 44_100)) for _ in range(10))
+
+    with ExitStack() as threads:
+        for _ in range(4):
+            thread = threading.Thread(target=work)
+            thread.start()
+            threads.callback(thread.join)
+    assert len(found) == 40 and len(set(found)) == 1
+    assert (os.fstat(2).st_dev, os.fstat(2).st_ino) == (stderr.st_dev, stderr.st_ino)
+    assert len([*Path("/dev/fd").iterdir()]) == descriptors
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
 # --- arithmetic ---------------------------------------------------------------------------------------------
 
 lengths, clip_lengths = st.integers(0, 500), st.integers(1, 60)
 
 
-@given(decoded=lengths, samples=clip_lengths, clips=st.integers(0, 12))
-def test_counted_clips_hold_half_a_clip(decoded: int, samples: int, clips: int) -> None:
-    held = [min(max(decoded - clip * samples, 0), samples) for clip in range(clips)]
-    assert count_clips(decoded, samples, clips) == sum(2 * audio >= samples for audio in held)
+@given(decoded=lengths, samples=clip_lengths, step=clip_lengths, clips=st.integers(0, 12))
+def test_counted_clips_hold_half_a_clip(decoded: int, samples: int, step: int, clips: int) -> None:
+    audio = np.arange(clips * step + samples) < decoded
+    held = [audio[clip * step : clip * step + samples].mean() >= 0.5 for clip in range(clips)]
+    assert count_clips(decoded, samples, range(0, clips * step, step)) == sum(held)
 
 
 @given(length=lengths, samples=clip_lengths)
@@ -174,12 +232,39 @@ def test_clips_follow_each_other(length: int, samples: int) -> None:
     assert length - clips.size < samples
 
 
+@given(length=lengths, samples=clip_lengths, step=clip_lengths)
+def test_clips_at_every_step(length: int, samples: int, step: int) -> None:
+    waveform = np.arange(length, dtype=np.float32)
+    expected = [waveform[start : start + samples].tolist() for start in range(0, length, step)]
+    assert slice_clips(waveform, samples, step).tolist() == [clip for clip in expected if len(clip) == samples]
+
+
 @given(length=lengths, samples=st.integers(0, 500))
 def test_fitted_length(length: int, samples: int) -> None:
     waveform = np.arange(1, length + 1, dtype=np.float32)
     fitted = fit_length(waveform, samples)
     assert fitted.dtype == np.float32
     assert fitted.tolist() == [*range(1, min(length, samples) + 1), *[0] * (samples - length)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("zeros", [1, 2, 3, 0, 0, 0, 0, 0]),
+        ("repeat", [1, 2, 3, 1, 2, 3, 1, 2]),
+        ("hold", [1, 2, 3, 3, 3, 3, 3, 3]),
+        ("reflect", [1, 2, 3, 2, 1, 2, 3, 2]),
+    ],
+)
+def test_endings(ending: str, expected: list[int]) -> None:
+    assert fit_length(np.array([1, 2, 3], np.float32), 8, ending).tolist() == expected
+    assert fit_length(np.array([1, 2, 3], np.float32), 2, ending).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_one_sample_can_be_completed(ending: str) -> None:
+    expected = [1, 0, 0] if ending == "zeros" else [1, 1, 1]
+    assert fit_length(np.ones(1, np.float32), 3, ending).tolist() == expected
 
 
 @given(channels=st.integers(1, 8), length=st.integers(0, 50), seed=st.integers(0, 99))

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.augment import Augmentation
+from scripts.caching import build_cache
 from scripts.errors import TableError
-from scripts.utils.data_loading import Loader, load_items, standardise
-from scripts.utils.mels import build_cache
+from scripts.normalising import normalise, standardise
+from scripts.utils.data_loading import Loader, load_items
 from tests.corpus import SPEC, make_corpus, write_track
 
 
@@ -75,6 +77,62 @@ def test_batches_are_standardised_clips(corpus):
 
 def test_constant_spectrogram_becomes_zeros():
     assert standardise(torch.full((2, 4, 5), -100.0, dtype=torch.float16)).abs().max() == 0
+
+
+def test_image_has_256_greys_from_least_to_greatest():
+    x = torch.tensor([[[-80.0, -40.0, 0.0]]], dtype=torch.float16)
+    assert normalise(x, "image").flatten().tolist() == pytest.approx([0, 128 / 255, 1])  # 127.5 is rounded to even
+
+
+def test_power_is_linear():
+    x = torch.tensor([[[-30.0, 0.0, 20.0]]], dtype=torch.float16)
+    assert normalise(x, "power").flatten().tolist() == pytest.approx([0.001, 1, 100])
+
+
+def test_decibels_stay_as_they_are():
+    assert normalise(torch.tensor([[[-30.5]]], dtype=torch.float16), "none").item() == -30.5
+
+
+def test_crops_are_cut_from_anywhere_in_the_audio(corpus):
+    items, _ = load_items(corpus[0], corpus[1], "crop")
+    loader = Loader(items, 16, shuffle=True, seed=3, how="none")
+    frames, starts = SPEC.clip_shape[1], set()
+    for x, _, track in loader:
+        for piece, position in zip(x[:, 0].numpy(), track.tolist(), strict=True):
+            row = items.tracks["row"][position]
+            whole = corpus[1].tracks[row].astype(np.float32)
+            places = [s for s in range(whole.shape[1] - frames + 1) if (whole[:, s : s + frames] == piece).all()]
+            starts.update(places)
+            assert places and places[0] <= items.tracks["frames"][position] - frames
+    assert len(starts) > 50
+
+
+def test_cuts_depend_on_seed_epoch_and_item_alone(corpus):
+    items, _ = load_items(corpus[0], corpus[1], "crop")
+
+    def cut(batch_size: int, epoch: int) -> torch.Tensor:
+        loader = Loader(items, batch_size, shuffle=True, seed=1, how="none")
+        loader.set_epoch(epoch)
+        return torch.cat([batch.x for batch in loader])
+
+    assert torch.equal(cut(5, 2), cut(16, 2))
+    assert not torch.equal(cut(5, 2), cut(5, 3))
+
+
+def test_testing_takes_the_fixed_clips(corpus):
+    crops, _ = load_items(corpus[0], corpus[1], "crop")
+    clips, _ = load_items(corpus[0], corpus[1], "clip")
+    both = zip(Loader(crops, 16), Loader(clips, 16), strict=True)
+    assert all(torch.equal(one.x, other.x) for one, other in both)
+
+
+def test_augmented_batches_are_normalised_and_mixed(corpus):
+    items, _ = load_items(corpus[0], corpus[1], "clip")
+    augmentation = Augmentation({"noise": {}, "mixup": {}}, SPEC, len(items), seed=0)
+    x, y, _ = next(iter(Loader(items, 8, shuffle=True, augmentation=augmentation)))
+    assert x.shape == (8, 1, *SPEC.clip_shape) and y.shape == (8, 3)
+    assert x.mean((1, 2, 3)).abs().max() < 1e-3
+    assert y.sum(1).tolist() == pytest.approx([1] * 8)
 
 
 def test_track_outside_the_cache_is_named(corpus):

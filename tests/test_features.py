@@ -6,9 +6,11 @@ from collections.abc import Callable
 import librosa
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.errors import ConfigError
-from scripts.features import LogMel, MelSpec, hann, mel_filters
+from scripts.features import LogMel, MelSpec, hann, make_transform, mel_filters
 
 SPECS = {
     "main task": MelSpec(),
@@ -31,6 +33,10 @@ CHANGES = {
     "top_db": 100.0,
     "track_seconds": 10.0,
     "clip_seconds": 1.0,
+    "kind": "linear",
+    "n_mfcc": 13,
+    "clip_overlap": 0.5,
+    "ending": "hold",
 }
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -137,6 +143,65 @@ def test_input_is_left_alone() -> None:
     assert np.array_equal(waveform, before)
 
 
+# --- other kinds --------------------------------------------------------------------------------------------
+
+OTHER_SPECS = {name: SPECS[name] for name in ("main task", "odd hop", "hop beyond window", "speech", "small range")}
+each_other_spec = pytest.mark.parametrize("spec", OTHER_SPECS.values(), ids=OTHER_SPECS.keys())
+
+
+@each_other_spec
+def test_linear_spectrogram_agrees_with_librosa(spec: MelSpec) -> None:
+    spec, waveform = dataclasses.replace(spec, kind="linear"), music(spec.sample_rate)
+    power = np.abs(librosa.stft(waveform.astype(float), n_fft=spec.n_fft, hop_length=spec.hop)) ** 2
+    expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=spec.top_db)
+    found = make_transform(spec)(waveform)
+    assert (found.shape, found.dtype) == ((spec.rows, spec.frames(len(waveform))), np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@each_other_spec
+@pytest.mark.parametrize("coefficients", [1, 13, 20])
+def test_cepstral_coefficients_agree_with_librosa(spec: MelSpec, coefficients: int) -> None:
+    spec, waveform = dataclasses.replace(spec, kind="mfcc", n_mfcc=coefficients), music(spec.sample_rate)
+    expected = librosa.feature.mfcc(S=with_librosa(waveform, spec), n_mfcc=coefficients)
+    found = make_transform(spec)(waveform)
+    assert (found.shape, found.dtype) == ((coefficients, spec.frames(len(waveform))), np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+@each_other_spec
+def test_stack_is_a_log_mel_for_each_window(spec: MelSpec) -> None:
+    waveform = music(spec.sample_rate)
+    found = make_transform(dataclasses.replace(spec, kind="stack"))(waveform)
+    assert (found.shape, found.dtype) == ((3, spec.n_mels, spec.frames(len(waveform))), np.float32)
+    for channel, window in enumerate((spec.n_fft, spec.n_fft // 2, spec.n_fft // 4)):
+        expected = with_librosa(waveform, dataclasses.replace(spec, n_fft=window))
+        np.testing.assert_allclose(found[channel], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("linear", (129,)), ("mfcc", (20,)), ("stack", (3, 32))])
+def test_batch_of_another_kind_is_each_of_its_waveforms(kind: str, shape: tuple[int, ...]) -> None:
+    transform = make_transform(MelSpec(kind=kind, n_fft=256, n_mels=32))
+    waveforms = np.stack([music(6_000, seed) for seed in range(4)]).reshape(2, 2, 6_000)
+    found = transform(waveforms)
+    assert found.shape == (2, 2, *shape, 12)
+    for index in np.ndindex(2, 2):
+        assert np.array_equal(found[index], transform(waveforms[index]))
+
+
+def test_default_kind_is_the_log_mel() -> None:
+    waveform = music(44_100)
+    assert np.array_equal(make_transform(MelSpec())(waveform), LogMel(MelSpec())(waveform))
+
+
+@pytest.mark.parametrize("kind", ["linear", "mfcc", "stack"])
+def test_view_with_overlap_is_transformed_like_its_copy(kind: str) -> None:
+    clips = np.lib.stride_tricks.sliding_window_view(music(9_000), 3_000)[::1_500]
+    transform = make_transform(MelSpec(kind=kind, n_mels=24))
+    assert np.array_equal(transform(clips), transform(clips.copy()))
+
+
 # --- the spec -----------------------------------------------------------------------------------------------
 
 
@@ -144,6 +209,42 @@ def test_fingerprint_changes_with_every_field() -> None:
     assert CHANGES.keys() == {field.name for field in dataclasses.fields(MelSpec)}
     prints = [dataclasses.replace(MelSpec(), **{name: value}).fingerprint() for name, value in CHANGES.items()]
     assert len({MelSpec().fingerprint(), *prints}) == len(CHANGES) + 1
+
+
+def test_fingerprint_of_the_main_task_stays() -> None:
+    """Caches that were made before there were other kinds are found again."""
+    assert MelSpec().fingerprint() == "23283e5d"
+    assert MelSpec(kind="mel", n_mfcc=20, clip_overlap=0, ending="zeros").fingerprint() == "23283e5d"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "channels"), [("mel", 128, 1), ("linear", 1025, 1), ("mfcc", 20, 1), ("stack", 128, 3)]
+)
+def test_rows_and_channels(kind: str, rows: int, channels: int) -> None:
+    spec = MelSpec(kind=kind)
+    assert (spec.rows, spec.channels, spec.clip_shape, spec.track_shape) == (rows, channels, (rows, 259), (rows, 2584))
+
+
+def test_half_overlapping_clips_of_a_30_s_track_are_19() -> None:
+    spec = MelSpec(sample_rate=22_050, clip_overlap=0.5)
+    assert spec.clips_per_track == 19
+    assert list(spec.clip_starts) == list(range(0, 661_500 - 66_150 + 1, 33_075))
+
+
+def test_image_of_10_seconds_has_431_frames() -> None:
+    spec = MelSpec(sample_rate=22_050, track_seconds=10, clip_seconds=10)
+    assert (spec.track_shape, spec.clip_shape, spec.clips_per_track) == ((128, 431), (128, 431), 1)
+
+
+@given(
+    track=st.floats(1, 40), share=st.floats(0.01, 1), overlap=st.floats(0, 0.95), rate=st.sampled_from([8_000, 22_050])
+)
+def test_clips_lie_inside_the_track_and_repeat_the_share(track: float, share: float, overlap: float, rate: int) -> None:
+    spec = MelSpec(sample_rate=rate, track_seconds=track, clip_seconds=track * share, clip_overlap=overlap)
+    starts = np.array(spec.clip_starts)
+    assert len(starts) == spec.clips_per_track >= 1 and starts[0] == 0
+    assert starts[-1] + spec.clip_samples <= spec.track_samples < starts[-1] + spec.clip_samples + spec.clip_step
+    assert np.diff(starts) == pytest.approx(spec.clip_samples * (1 - overlap), abs=0.5 + 1e-6)
 
 
 def test_equal_specs_have_equal_fingerprints() -> None:
@@ -162,6 +263,8 @@ def test_equal_specs_have_equal_fingerprints() -> None:
         *(("f_max", value) for value in (0.0, -1.0, 22_051.0, float("nan"))),
         *(("f_min", value) for value in (-1.0, 22_050.0, float("nan"))),
         ("n_fft", 2047),
+        *(("n_mfcc", value) for value in (0, -1)),
+        *(("clip_overlap", value) for value in (1.0, -0.1, float("nan"))),
     ],
 )
 def test_bad_spec_is_refused_with_the_value(field: str, value: float) -> None:
@@ -172,3 +275,20 @@ def test_bad_spec_is_refused_with_the_value(field: str, value: float) -> None:
 def test_mel_range_must_not_be_empty() -> None:
     with pytest.raises(ConfigError, match="mel range"):
         MelSpec(f_min=5_000.0, f_max=5_000.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kind": "mfc"}, "did you mean 'mfcc'"),
+        ({"ending": "reflected"}, "did you mean 'reflect'"),
+        (
+            {"kind": "mfcc", "n_mfcc": 41, "n_mels": 40},
+            "n_mfcc is 41; there are no more coefficients than mel bands, 40",
+        ),
+        ({"kind": "stack", "n_fft": 2044}, "n_fft is 2044; for kind stack it must be a multiple of 8"),
+    ],
+)
+def test_what_a_kind_needs(values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        MelSpec(**values)

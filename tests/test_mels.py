@@ -1,5 +1,7 @@
 """The cache: values, faults, restarts, other parameters, extension."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -14,10 +16,11 @@ import pytest
 import soundfile
 
 from scripts.cache import MelCache, cache_folder
+from scripts.caching import build_cache
 from scripts.errors import CacheError, TableError
-from scripts.features import MelSpec
-from scripts.utils.mels import build_cache, write_files
+from scripts.features import MelSpec, make_transform
 from scripts.utils.mels import main as mels_command
+from scripts.utils.mels import write_files
 from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track
 
 
@@ -35,6 +38,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def arguments(folder: Path, root: Path, *more: str) -> list[str]:
     tables = ["--csv", str(folder / "metadata_ensemble.csv"), "--full-csv", str(folder / "metadata_30_secs.csv")]
     return [*tables, "--output-root", str(root), "--workers", "2", *SPEC_FLAGS, *more]
+
+
+def flags_of(changes: dict) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in changes.items()]
 
 
 def test_values_agree_with_librosa_for_tracks_and_clips(tmp_path):
@@ -67,6 +74,112 @@ def test_every_fault_gets_its_row_and_reason(tmp_path):
     assert rows.loc["6", "seconds"] == pytest.approx(2.6)
 
 
+# --- other kinds, other clips -------------------------------------------------------------------------------
+
+
+def librosa_power(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
+    power = np.abs(librosa.stft(waveform.astype(float), n_fft=spec.n_fft, hop_length=spec.hop)) ** 2
+    return librosa.power_to_db(power, top_db=spec.top_db)
+
+
+def test_power_spectrogram_of_overlapping_clips_agrees_with_librosa(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    spec = dataclasses.replace(SPEC, kind="linear", clip_overlap=0.5)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.folder.name.startswith("8000hz_257linear_")
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 257, 157), (3, 9, 257, 32))
+    waveform, _ = librosa.load(table["file_path"][1], sr=SPEC.sample_rate)
+    half_step = 2.0**-5  # float16 between 32 and 64
+    np.testing.assert_allclose(cache.tracks[1], librosa_power(waveform, spec), atol=half_step)
+    for clip in range(9):
+        piece = waveform[clip * 4000 : clip * 4000 + 8000]
+        np.testing.assert_allclose(cache.clips[1, clip], librosa_power(piece, spec), atol=half_step)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("mfcc", (20,)), ("stack", (3, 32))])
+def test_arrays_have_channels_only_where_there_are_several(tmp_path, kind, shape):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, kind=kind)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, *shape, 157), (3, 5, *shape, 32))
+    waveform, _ = librosa.load(table["file_path"][2], sr=SPEC.sample_rate)
+    np.testing.assert_array_equal(cache.clips[2, 4], make_transform(spec)(waveform[32_000:]).astype(np.float16))
+
+
+def test_one_clip_as_long_as_the_track(tmp_path):
+    """Both arrays are of one length, and must not share a file."""
+    spec = dataclasses.replace(SPEC, clip_seconds=5.0)
+    cache = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", spec, workers=1)
+    assert {path.name for path in cache.folder.glob("*.npy")} == {"5s.npy", "5s_clips.npy"}
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 32, 157), (3, 1, 32, 157))
+    np.testing.assert_array_equal(cache.clips[:, 0], cache.tracks)
+    assert cache.rows["clips"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("seconds", "clips"), [(5.0, 19), (2.0, 8), (1.25, 5), (1.24, 4), (0.5, 2)])
+def test_clips_with_half_their_audio_are_counted_with_overlap(tmp_path, seconds, clips):
+    """Clips start every 0.25 s and last 0.5 s: the last to count starts 0.25 s before the end."""
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, clip_seconds=0.5, clip_overlap=0.5)
+    write_track(Path(table["file_path"][0]), 500, 0, seconds)
+    assert build_cache(table[:1], tmp_path / "mels", spec, workers=1).rows["clips"].tolist() == [clips]
+
+
+@pytest.mark.parametrize(
+    ("ending", "index"),
+    [("repeat", np.r_[0:16_000, 0:16_000, 0:8000]), ("hold", np.r_[0:16_000, [15_999] * 24_000])],
+)
+def test_short_track_is_completed_as_told(tmp_path, ending, index):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, ending=ending)
+    write_track(Path(table["file_path"][0]), 500, 0, seconds=2)
+    cache = build_cache(table[:1], tmp_path / "mels", spec, workers=1)
+    waveform, _ = librosa.load(table["file_path"][0], sr=SPEC.sample_rate)
+    np.testing.assert_allclose(cache.tracks[0], librosa_mel(waveform[index], spec), atol=2.0**-5)
+    assert cache.rows["clips"].tolist() == [2]
+
+
+def test_folder_of_the_main_task_keeps_its_name(tmp_path):
+    assert cache_folder(tmp_path, MelSpec()).name == "44100hz_128mel_23283e5d"
+
+
+def test_record_without_later_fields_is_opened(tmp_path):
+    folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
+    record = json.loads((folder / "spec.json").read_text())
+    for name in ("kind", "n_mfcc", "clip_overlap", "ending"):
+        del record["spec"][name]
+    (folder / "spec.json").write_text(json.dumps(record))
+    assert MelCache.open(tmp_path / "mels", SPEC).spec == SPEC
+
+
+# --- tables and files ---------------------------------------------------------------------------------------
+
+
+def test_one_table_with_a_row_a_track_is_enough(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path, 3)
+    (tmp_path / "data").mkdir()
+    full, ensemble = tmp_path / "metadata_30_secs.csv", tmp_path / "data" / "metadata_ensemble.csv"
+    ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
+    monkeypatch.chdir(tmp_path)
+    mels_command(["--full-csv", str(full), "--output-root", "mels", "--workers", "1", *SPEC_FLAGS])
+    assert "3 tracks: 3 ok" in capsys.readouterr().out
+
+
+def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path / "data", 3)
+    ensemble = tmp_path / "data" / "metadata_ensemble.csv"
+    monkeypatch.chdir(tmp_path)
+    flags = ["--output-root", "mels", "--workers", "1", *SPEC_FLAGS]
+    ensemble.write_text(ensemble.read_text() + "\n".join(ensemble.read_text().splitlines()[1:4]))  # 8 rows of track 0
+    mels_command(flags)
+    ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
+    with pytest.raises(SystemExit):
+        mels_command(flags)
+    assert "is in only one of" in capsys.readouterr().err
+    ensemble.unlink()
+    mels_command(flags)
+    with pytest.raises(SystemExit):
+        mels_command(["--csv", str(ensemble), *flags])
+    assert "no such table" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rate", [8000, 22_050, 48_000, 96_000])
 def test_other_sample_rates_and_six_channels(tmp_path, rate):
     table = make_corpus(tmp_path, 3)
@@ -88,23 +201,31 @@ def test_long_track_is_cut_and_padding_is_silence(tmp_path):
     assert (cache.clips[1, 3] == cache.clips[1, 3].min()).all()
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "moments"),
+    [({}, (1, 40)), ({"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (30,))],
+    ids=["log-mel", "overlapping clips of three channels"],
+)
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, changes, moments):
     make_corpus(tmp_path, 60)
     command = [sys.executable, "scripts/utils/mels.py"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    mels_command(arguments(tmp_path, whole))
-    for lines in (1, 20, 45):
-        process = subprocess.Popen([*command, *arguments(tmp_path, broken)], stderr=subprocess.DEVNULL)
-        journal = cache_folder(broken, SPEC).with_name(cache_folder(broken, SPEC).name + ".partial") / "journal.jsonl"
+    spec, flags = dataclasses.replace(SPEC, **changes), flags_of(changes)
+    mels_command(arguments(tmp_path, whole, *flags))
+    folder = cache_folder(broken, spec)
+    for lines in moments:
+        process = subprocess.Popen([*command, *arguments(tmp_path, broken, *flags)], stderr=subprocess.DEVNULL)
+        journal = folder.with_name(folder.name + ".partial") / "journal.jsonl"
         while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
-            pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.002)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert journal.exists(), "killed before the end"
     journal.write_bytes(journal.read_bytes()[:-7])  # a line cut in the middle
-    mels_command(arguments(tmp_path, broken))
-    assert contents(cache_folder(broken, SPEC)) == contents(cache_folder(whole, SPEC))
-    assert [path.name for path in broken.iterdir()] == [cache_folder(broken, SPEC).name]
+    mels_command(arguments(tmp_path, broken, *flags))
+    assert contents(folder) == contents(cache_folder(whole, spec))
+    assert [path.name for path in broken.iterdir()] == [folder.name]
 
 
 def test_a_second_start_changes_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Batches of spectrograms from the cache: one gather from the memory map for a whole batch."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,19 +9,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scripts.augment import Augmentation
 from scripts.cache import USABLE, MelCache
 from scripts.errors import TableError
+from scripts.normalising import normalise
 from scripts.tables import NEEDED_TO_TRAIN
 
-EPSILON = 1e-8
 RESIDENT_SHARE = 0.5  # of the free device memory that the data may take
 
 
 class Batch(NamedTuple):
     """What a loader yields.
 
-    x : float32 [batch, 1, mels, frames], standardised.
-    y : int64 [batch], class numbers.
+    x : float32 [batch, channels, rows, frames], normalised.
+    y : int64 [batch], class numbers; with mixup float32 [batch, classes], the share of each.
     track : int64 [batch], which track of `loader.items.tracks` an item belongs to.
     """
 
@@ -35,10 +37,11 @@ class Items:
 
     Attributes
     ----------
-    array : float16 [items, mels, frames], dB; a view of the cache.
+    array : float16 [items, rows, frames] or [items, channels, rows, frames], dB; a view of the cache.
     index : int64 [n], rows of `array`, those of a track one after another.
     labels, track : int64 [n], class number and position in `tracks`.
     tracks : one row per track, with `track_id`, `genre`, `class`, `split` and `items`, its number of items.
+    whole : float16 [tracks of the cache, ..., rows, frames], to cut random clips from; None where there are none.
     """
 
     array: np.ndarray
@@ -46,6 +49,7 @@ class Items:
     labels: np.ndarray
     track: np.ndarray
     tracks: pd.DataFrame
+    whole: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -59,14 +63,15 @@ class Items:
         mine = keep[self.track]
         position = np.cumsum(keep) - 1
         tracks = self.tracks[keep].reset_index(drop=True)
-        return Items(self.array, self.index[mine], self.labels[mine], position[self.track[mine]], tracks)
+        track = position[self.track[mine]]
+        return dataclasses.replace(self, index=self.index[mine], labels=self.labels[mine], track=track, tracks=tracks)
 
 
 def load_items(table: pd.DataFrame, cache: MelCache, unit: str) -> tuple[Items, pd.DataFrame]:
     """Join a metadata table with the cache.
 
-    `unit` is "clip" or "track". Of a track shorter than the full length only the clips with at least half a
-    clip of audio count.
+    `unit` is "clip", "crop" (as "clip", but trained on pieces cut anywhere) or "track". Of a track shorter than the
+    full length only the clips with at least half a clip of audio count.
 
     Returns
     -------
@@ -90,7 +95,8 @@ def load_items(table: pd.DataFrame, cache: MelCache, unit: str) -> tuple[Items, 
     if usable.empty:
         raise TableError(f"no track of the table is usable in {cache.folder}; see its tracks.csv for the reasons")
     left_out = tracks.loc[tracks["status"] != USABLE, ["track_id", "split", "genre", "status", "reason"]]
-    return (clip_items if unit == "clip" else track_items)(usable, cache), left_out.reset_index(drop=True)
+    make = {"clip": clip_items, "crop": crop_items, "track": track_items}[unit]
+    return make(usable, cache), left_out.reset_index(drop=True)
 
 
 def clip_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
@@ -103,50 +109,78 @@ def clip_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
     return Items(array, index, tracks["class"].to_numpy()[track], track, tracks.assign(items=counts))
 
 
+def crop_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
+    """Clips, together with the whole tracks and the number of frames that each one fills."""
+    spec = cache.spec
+    frames = [spec.frames(min(spec.track_samples, round(s * spec.sample_rate))) for s in tracks["seconds"]]
+    return dataclasses.replace(clip_items(tracks.assign(frames=frames), cache), whole=cache.tracks)
+
+
 def track_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
     index, labels = tracks["row"].to_numpy(), tracks["class"].to_numpy()
     return Items(cache.tracks, index, labels, np.arange(len(tracks)), tracks.assign(items=1))
 
 
 class Loader:
-    """Batches of items, standardised, on a device.
+    """Batches of items, normalised, on a device.
 
-    In training (`shuffle=True`) the order of epoch e depends on (seed, e) alone. On a GPU the whole data stays
-    in its memory if it fits into half of what is free.
+    In training (`shuffle=True`) the order of epoch e depends on (seed, e) alone, and what is random at item i on
+    (seed, e, i). On a GPU the whole data stays in its memory if it fits into half of what is free.
 
     Parameters
     ----------
     items : what to load.
     batch_size : items per batch; the last one may be smaller.
-    shuffle : draw a new order each epoch.
-    seed : of the order.
+    shuffle : draw a new order each epoch, and cut each item anywhere from its track if `items.whole` is there.
+    seed : of the order and the cuts.
     device : where batches go.
+    how : normalisation, see `normalise`.
+    augmentation : what changes the items, or None.
     """
 
     def __init__(
-        self, items: Items, batch_size: int, shuffle: bool = False, seed: int = 0, device: str | torch.device = "cpu"
+        self,
+        items: Items,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        how: str = "item",
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.items, self.batch_size, self.shuffle, self.seed = items, batch_size, shuffle, seed
-        self.device, self.epoch = torch.device(device), 0
+        self.device, self.how, self.augmentation = torch.device(device), how, augmentation
         self.labels, self.track = torch.tensor(items.labels), torch.tensor(items.track)
-        self.resident = self.load_resident()
+        self.classes = int(items.tracks["class"].max()) + 1
+        self.crops = shuffle and items.whole is not None
+        self.source, self.rows = self.load_source()
+        self.set_epoch(0)
 
     def __len__(self) -> int:
         return -(-len(self.items) // self.batch_size)
 
-    def load_resident(self) -> torch.Tensor | None:
-        """All items on a GPU, float16, if they fit."""
+    def load_source(self) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+        """What batches are taken from, and the row of each item in it; on a GPU resident, if it fits."""
+        items = self.items
+        source = items.whole if self.crops else items.array
+        rows = items.tracks["row"].to_numpy()[items.track] if self.crops else items.index
         if self.device.type != "cuda":
-            return None
+            return source, rows
+        used, places = np.unique(rows, return_inverse=True)
         free, _ = torch.cuda.mem_get_info(self.device)
-        size = len(self.items) * self.items.array[:1].nbytes
-        if size > RESIDENT_SHARE * free:
-            return None
-        return torch.from_numpy(self.items.array[self.items.index]).to(self.device)
+        if len(used) * source[:1].nbytes > RESIDENT_SHARE * free:
+            return source, rows
+        return torch.from_numpy(source[used]).to(self.device), places
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose whose order the next pass takes."""
+        """Choose whose order, cuts and augmentations the next pass takes."""
         self.epoch = epoch
+        if self.augmentation:
+            self.augmentation.set_epoch(epoch)
+        if self.crops:
+            spare = self.items.tracks["frames"].to_numpy()[self.items.track] - self.items.array.shape[-1]
+            drawn = np.random.default_rng((self.seed, epoch, 1)).random(len(self.items))
+            self.starts = (drawn * (np.maximum(spare, 0) + 1)).astype(int)
 
     def __iter__(self) -> Iterator[Batch]:
         order = np.arange(len(self.items))
@@ -157,16 +191,24 @@ class Loader:
 
     def gather(self, chosen: np.ndarray) -> Batch:
         """The batch of some positions in `items`."""
-        if self.resident is not None:
-            x = self.resident[torch.from_numpy(chosen).to(self.device)]
-        else:
-            x = torch.from_numpy(self.items.array[self.items.index[chosen]]).to(self.device)
+        x = self.cut(chosen) if self.crops else self.take(chosen)
         y, track = (values[chosen].to(self.device) for values in (self.labels, self.track))
-        return Batch(standardise(x).unsqueeze(1), y, track)
+        if self.augmentation is None:
+            return Batch(normalise(x, self.how), y, track)
+        x = x.float().unsqueeze(1) if x.ndim == 3 else x.float()
+        x = normalise(self.augmentation.on_decibel(x, chosen), self.how)
+        x, y = self.augmentation.mix(self.augmentation.on_normalised(x, chosen), y, chosen, self.classes)
+        return Batch(x, y, track)
 
+    def take(self, chosen: np.ndarray) -> torch.Tensor:
+        rows = self.rows[chosen]
+        if isinstance(self.source, torch.Tensor):
+            return self.source[torch.from_numpy(rows).to(self.device)]
+        return torch.from_numpy(self.source[rows]).to(self.device)
 
-def standardise(x: torch.Tensor) -> torch.Tensor:
-    """[batch, mels, frames] in dB -> float32 with zero mean and unit deviation each; a constant one becomes zeros."""
-    flat = x.float().flatten(1)
-    deviation, mean = torch.std_mean(flat, dim=1, keepdim=True, correction=0)
-    return flat.sub(mean).div_(deviation + EPSILON).view(x.shape)
+    def cut(self, chosen: np.ndarray) -> torch.Tensor:
+        """Clips from anywhere in their tracks."""
+        frames, places = self.items.array.shape[-1], zip(self.rows[chosen], self.starts[chosen], strict=True)
+        pieces = [self.source[row, ..., start : start + frames] for row, start in places]
+        stack = torch.stack(pieces) if isinstance(self.source, torch.Tensor) else torch.from_numpy(np.stack(pieces))
+        return stack.to(self.device)
