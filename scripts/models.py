@@ -1,6 +1,12 @@
-"""Networks: log-mel spectrogram -> one logit per class. `build_model` makes them by name."""
+"""Networks: log-mel spectrogram -> one logit per class. `build_model` makes them by name.
 
+python -m scripts.models                        what each network costs: parameters, MACs, milliseconds
+python -m scripts.models cnn4 secnn --mels 64
+"""
+
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable
 
 import torch
@@ -11,38 +17,96 @@ from scripts.errors import ConfigError
 from scripts.pooling import PoolReluDropout
 
 MODELS: dict[str, Callable[..., nn.Module]] = {}
+BAD_VALUE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)  # what layers raise on nonsense
 
 
-def register(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Make a network class known to `build_model` under `name`."""
 
-    def remember(network: type[nn.Module]) -> type[nn.Module]:
+    def remember(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         MODELS[name] = network
         return network
 
     return remember
 
 
+def known_models() -> dict[str, Callable[..., nn.Module]]:
+    """All networks by name; imports every module of `scripts.architectures`, each of which registers its own."""
+    import scripts.architectures as package
+
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+    return MODELS
+
+
 def build_model(name: str, classes: int, frames: int, mels: int = 128, **kwargs) -> nn.Module:
-    """Make a network for spectrograms of [mels, frames].
+    """Make a network for spectrograms of [mels, frames], with weights drawn from torch's generator.
+
+    Every network has `embed(x [batch, channels, mels, frames]) -> [batch, width]` and a last submodule `head`, so
+    that `forward(x) = head(embed(x))` are the logits [batch, classes]; the keyword `in_channels` (1) sets the
+    channels of its input.
 
     Raises
     ------
     ConfigError : unknown name, a keyword the network does not have, or a value it does not allow.
     """
-    network = MODELS[pick("model", name, MODELS)]
+    models = known_models()
+    network = models[pick("model", name, models)]
     allowed = list(inspect.signature(network).parameters)
     for keyword in kwargs:
         pick(f"setting of model {name}", keyword, allowed)
-    return network(classes=classes, frames=frames, mels=mels, **kwargs)
+    try:
+        model = network(classes=classes, frames=frames, mels=mels, **kwargs)
+        if not all(parameter.numel() for parameter in model.parameters()):
+            raise ValueError("a layer of size 0")
+    except BAD_VALUE as error:
+        raise ConfigError(f"model {name} cannot be built with {kwargs}: {error}; change these settings") from error
+    return model
 
 
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def flatten_or_average(pool: str, mels: int, frames: int, halvings: int) -> tuple[list[nn.Module], int]:
+    """What turns the last feature maps into a vector, and how many numbers it leaves of each channel.
+
+    Parameters
+    ----------
+    pool : "flatten" keeps every position, so the vector grows with the input; "average" keeps each channel's mean.
+    mels, frames : of the network's input.
+    halvings : how often it was pooled by 2 before.
+
+    Raises
+    ------
+    ConfigError : another `pool`, or an input of which the poolings leave nothing.
+    """
+    pick("pool", pool, ("flatten", "average"))
+    shrink = 2**halvings
+    if min(mels, frames) < shrink:
+        raise ConfigError(f"input of {mels} mels x {frames} frames; {halvings} blocks need at least {shrink} of each")
+    if pool == "average":
+        return [nn.AdaptiveAvgPool2d(1), nn.Flatten()], 1
+    return [nn.Flatten()], (mels // shrink) * (frames // shrink)
+
+
+class Network(nn.Module):
+    """What all networks share: the logits are those of `head` on the embedding of `backbone`."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, mels, frames] -> [batch, width]."""
+        return self.backbone(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, mels, frames] -> logits [batch, classes]."""
+        return self.head(self.embed(x))
+
+
 @register("cnn4")
-class CNN4(nn.Module):
+class CNN4(Network):
     """The 4-block CNN: 4 x (convolution 3 x 3, max-pooling 2, ReLU, dropout), then a two-layer perceptron.
 
     With the defaults, 8 classes and 3 s clips (259 frames) it has 2,195,464 parameters.
@@ -57,6 +121,7 @@ class CNN4(nn.Module):
     channels : of the blocks.
     width : of the hidden layer, which is also the embedding.
     dropout : after each block.
+    in_channels : of the input.
     """
 
     def __init__(
@@ -69,29 +134,19 @@ class CNN4(nn.Module):
         channels: tuple[int, ...] = (16, 32, 64, 128),
         width: int = 128,
         dropout: float = 0.2,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
         pick("norm", norm, ("none", "batch"))
-        pick("pool", pool, ("flatten", "average"))
-        shrink = 2 ** len(channels)
-        if min(mels, frames) < shrink:
-            raise ConfigError(
-                f"input of {mels} mels x {frames} frames; {len(channels)} blocks need at least {shrink} of each"
-            )
-        inputs = (1, *channels[:-1])
+        vector, positions = flatten_or_average(pool, mels, frames, len(channels))
+        inputs = (in_channels, *channels[:-1])
         self.blocks = nn.Sequential(*(block(*ends, norm, dropout) for ends in zip(inputs, channels, strict=True)))
-        squeeze = [nn.AdaptiveAvgPool2d(1)] if pool == "average" else []
-        positions = 1 if squeeze else (mels // shrink) * (frames // shrink)
-        self.hidden = nn.Sequential(*squeeze, nn.Flatten(), nn.Linear(channels[-1] * positions, width), nn.ReLU())
+        self.hidden = nn.Sequential(*vector, nn.Linear(channels[-1] * positions, width), nn.ReLU())
         self.head = nn.Linear(width, classes)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, 1, mels, frames] -> [batch, width]."""
+        """[batch, in_channels, mels, frames] -> [batch, width]."""
         return self.hidden(self.blocks(x))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, 1, mels, frames] -> logits [batch, classes]."""
-        return self.head(self.embed(x))
 
 
 def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
@@ -100,3 +155,9 @@ def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential
     if norm == "batch":
         layers.append(nn.BatchNorm2d(outputs))
     return nn.Sequential(*layers, PoolReluDropout(dropout))
+
+
+if __name__ == "__main__":
+    from scripts.architectures.summary import main
+
+    main()

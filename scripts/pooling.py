@@ -29,10 +29,16 @@ class PoolReluDropout(nn.Module):
     Parameters
     ----------
     p : share of values set to zero in training; the others are divided by 1 - p.
+
+    Raises
+    ------
+    ValueError : `p` is not at least 0 and below 1.
     """
 
     def __init__(self, p: float = 0.2) -> None:
         super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout is {p}; give 0 up to, but not including, 1")
         self.p = p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,6 +56,7 @@ class FusedPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, p: float) -> torch.Tensor:
+        use_torchs_threads()
         x = x.contiguous(memory_format=torch.channels_last)
         batch, channels, height, width = x.shape
         y = empty_like(x, (batch, channels, height // 2, width // 2))
@@ -64,6 +71,7 @@ class FusedPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        use_torchs_threads()
         (choice,) = ctx.saved_tensors
         if ctx.p:
             gradient = gradient * (1 / (1 - ctx.p))
@@ -71,6 +79,11 @@ class FusedPool(torch.autograd.Function):
         result = empty_like(gradient, ctx.shape)
         unpool(bits(gradient), last(choice).numpy(), bits(result))
         return result, None
+
+
+def use_torchs_threads() -> None:
+    """numba shares OpenMP with torch: with another number of threads it would change torch's."""
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
 
 def empty_like(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -83,3 +83,14 @@ def test_neighbouring_masks_are_independent():
     assert abs(np.corrcoef(first, second)[0, 1]) < limit
     for shift in (1, 2, 16, 32 * 16):
         assert abs(np.corrcoef(first[shift:], first[:-shift])[0, 1]) < limit
+
+
+def test_torch_keeps_its_number_of_threads():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        layer = PoolReluDropout(0.2)
+        layer(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,67 @@
+"""Several networks of one kind, each with its own first weights, that vote."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from scripts.errors import ConfigError
+from scripts.models import Network, build_model, register
+
+
+@register("committee")
+class Committee(Network):
+    """So many networks of the same architecture; the mean of their log-probabilities is the answer.
+
+    They see the same batches and each learns from its own loss; their different first weights are enough to make
+    them err differently (Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels, in_channels : size of the input.
+    of : name of the architecture.
+    members : how many.
+    settings : keywords of each member.
+
+    Raises
+    ------
+    ConfigError : fewer than two members, or what `build_model` raises.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        frames: int,
+        mels: int = 128,
+        in_channels: int = 1,
+        of: str = "short_chunk",
+        members: int = 3,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if members < 2 or of == "committee":
+            raise ConfigError(f"a committee of {members} x {of}; give at least 2 members of another architecture")
+        size = {"frames": frames, "mels": mels, "in_channels": in_channels}
+        networks = [build_model(of, classes, **size, **(settings or {})) for _ in range(members)]
+        self.head = Vote([network.head for network in networks])
+        self.backbones = nn.ModuleList(networks)
+        for network in networks:
+            network.head = nn.Identity()
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, in_channels, mels, frames] -> [batch, width], the members' embeddings one after another."""
+        return torch.cat([network.embed(x) for network in self.backbones], dim=1)
+
+
+class Vote(nn.Module):
+    """Embeddings of all members -> their logits [members, batch, classes] in training, else one answer for all."""
+
+    def __init__(self, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        parts = embeddings.chunk(len(self.heads), dim=1)
+        logits = torch.stack([head(part) for head, part in zip(self.heads, parts, strict=True)])
+        return logits if self.training else logits.float().log_softmax(2).mean(0)

@@ -1,0 +1,131 @@
+"""Image networks of the timm library (R. Wightman, PyTorch Image Models), with a head of this project."""
+
+import difflib
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scripts.errors import CheckpointError, ConfigError
+from scripts.models import Network, register
+
+BACKBONES = {
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "seresnet18": "seresnet18",
+    "seresnet34": "seresnet34",
+    "resnext50": "resnext50_32x4d",
+    "efficientnet_b0": "efficientnet_b0",
+    "efficientnetv2_s": "tf_efficientnetv2_s",
+    "convnext_tiny": "convnext_tiny",
+    "mobilenetv3_large": "mobilenetv3_large_100",
+}
+
+
+@register("timm")
+class TimmBackbone(Network):
+    """Any convolutional network of timm, from random or pretrained weights.
+
+    With pretrained weights, a stem for one channel is the sum of the three colours' stems, and one for another
+    number of channels repeats them. `seresnet18` and `seresnet34` are ResNets with squeeze-and-excitation of
+    reduction 16, where timm rounds the units to a multiple of 8.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels : size of the input; any size is accepted later, but some backbones (dla, hrnet, tresnet and a few
+        more) need multiples of 32.
+    in_channels : of the input.
+    backbone : timm's name of the network, such as "resnet50" or "resnet50.a1_in1k" for certain weights.
+    pretrained : True takes the weights from timm's cache or the network; a path takes them from that file, as saved
+        from a timm model of this name (.pth or .safetensors).
+    head_dropout : before the head.
+
+    Raises
+    ------
+    ConfigError : an unknown backbone, one for images of fixed size, or weights that cannot be downloaded.
+    CheckpointError : a file of weights that is missing or another network's.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        frames: int,
+        mels: int = 128,
+        in_channels: int = 1,
+        backbone: str = "resnet18",
+        pretrained: bool | str = False,
+        head_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = make_backbone(backbone, in_channels, pretrained)
+        self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(self.backbone.head_hidden_size, classes))
+
+
+for name, backbone in BACKBONES.items():
+    register(name)(functools.partial(TimmBackbone, backbone=backbone))
+
+
+def make_backbone(name: str, in_channels: int, pretrained: bool | str) -> nn.Module:
+    """timm's network without its classifier: [batch, in_channels, mels, frames] -> [batch, width]."""
+    import timm
+
+    check_name(name)
+    options: dict[str, Any] = {"in_chans": in_channels, "num_classes": 0}
+    if isinstance(pretrained, str):
+        check_weights(Path(pretrained), name)
+        options["pretrained_cfg_overlay"] = {"file": pretrained}
+    try:
+        return timm.create_model(name, pretrained=bool(pretrained), **options)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ConfigError(unavailable(name, pretrained, error)) from error
+
+
+def check_name(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown backbone {name!r}; {hint}known: the names that timm.list_models() gives")
+    pretrained_cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if pretrained_cfg and pretrained_cfg.fixed_input_size:
+        raise ConfigError(f"backbone {name!r} takes images of one size only; choose a convolutional one, as resnet18")
+
+
+def check_weights(path: Path, name: str) -> None:
+    """A file of weights must have every tensor of the backbone; timm itself would pass over missing ones."""
+    import timm
+
+    try:
+        weights = timm.models.load_state_dict(str(path), weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; give a file of weights of timm's {name}") from None
+    except Exception as error:  # whatever torch, pickle and safetensors raise on a damaged file
+        raise CheckpointError(f"{path}: not a file of weights ({error}); give one of timm's {name}") from error
+    with torch.device("meta"):
+        needed = [key for key in timm.create_model(name, num_classes=0).state_dict() if "num_batches" not in key]
+    missing = [key for key in needed if key not in weights]
+    if missing:
+        raise CheckpointError(
+            f"{path}: {len(missing)} of the {len(needed)} tensors of {name} are missing, such as {missing[0]}; "
+            f"give weights saved from timm's {name}"
+        )
+
+
+def unavailable(name: str, pretrained: bool | str, error: Exception) -> str:
+    """Why there are no pretrained weights, and what to do."""
+    if isinstance(pretrained, str):
+        return f"{pretrained}: these weights do not fit {name} ({error}); give those of timm's {name}"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return (
+        f"the pretrained weights of {name} could not be downloaded ({type(error).__name__}: {str(error)[:80]}); "
+        "set pretrained=false, connect to the internet, give a file by pretrained=PATH, "
+        f"or put them in the cache folder {HF_HUB_CACHE}"
+    )

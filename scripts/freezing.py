@@ -1,0 +1,33 @@
+"""Train the head alone: freeze the rest of a network, statistics of its normalisation included."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Take everything but `model.head` out of training; use `train_mode` in place of `model.train()` from now on."""
+    head = {id(parameter) for parameter in model.head.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in head:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
+def unfreeze(model: nn.Module) -> None:
+    """Let every weight learn again."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+
+
+def train_mode(model: nn.Module) -> None:
+    """`model.train()`, but frozen batch normalisations keep to the statistics they have."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and is_frozen(module):
+            module.eval()
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether it has weights and none of them learns."""
+    weights = list(module.parameters())
+    return bool(weights) and not any(weight.requires_grad for weight in weights)
