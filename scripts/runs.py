@@ -1,5 +1,6 @@
 """A run's three folders, and getting its experiment and network back from them."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from torch import nn
 
 from scripts.checkpoints import load_checkpoint, load_weights
 from scripts.cli import pick
-from scripts.config.experiments import Experiment
+from scripts.config.experiment import Experiment
 from scripts.errors import CheckpointError, ConfigError
 from scripts.models import build_model
 from scripts.storage import write_json
@@ -23,6 +24,11 @@ class Run:
 
     name: str
     root: Path = ROOT
+
+    @classmethod
+    def of(cls, experiment: Experiment, tag: str = "", root: str | Path = ROOT) -> "Run":
+        """The run `<experiment>`, or `<experiment>-<tag>`."""
+        return cls(f"{experiment.name}-{tag}" if tag else experiment.name, Path(root))
 
     @property
     def logs(self) -> Path:
@@ -66,25 +72,41 @@ class Run:
         return Experiment.from_dict(self.load_config()["experiment"])
 
     def load_model(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> nn.Module:
-        """The run's network with the weights of one of its checkpoints, ready for prediction.
+        """The run's network with the weights of one of its checkpoints, ready for prediction; raises as `load`."""
+        return self.load(checkpoint, device)[0]
+
+    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[nn.Module, int]:
+        """The network, as `load_model`, and the epoch its weights are of.
 
         Raises
         ------
         ConfigError, CheckpointError : there is no such run or checkpoint, or it is damaged.
         """
         config = self.load_config()
-        model = make_model(self.experiment(), len(config["classes"]))
+        model = make_model(without_download(self.experiment()), len(config["classes"]))
         path = self.checkpoints / checkpoint
         if not self.checkpoints.is_dir():
             raise CheckpointError(f"{self.checkpoints}: this run has no checkpoints; train it again")
-        load_weights(model, load_checkpoint(path), path)
-        return model.to(device, memory_format=torch.channels_last).eval()
+        state = load_checkpoint(path)
+        load_weights(model, state, path)
+        return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
+
+
+def without_download(experiment: Experiment) -> Experiment:
+    """The same without pretrained weights, where a checkpoint's are to replace them anyway."""
+    if "pretrained" not in experiment.model_settings:
+        return experiment
+    return dataclasses.replace(experiment, model_settings=experiment.model_settings | {"pretrained": False})
 
 
 def read_config(path: str | Path) -> dict:
     """Read a `config.json`; a ConfigError says what is wrong with it."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "classical" in config:
+            raise ConfigError(
+                f"{path}: a classical run has no network; see its test.json, or python -m scripts.classical"
+            )
         return {"experiment": config["experiment"], "classes": config["classes"], "split": config["split"]}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the config.json of a run (runs/reports/RUN/)") from None
@@ -94,5 +116,6 @@ def read_config(path: str | Path) -> dict:
 
 def make_model(experiment: Experiment, classes: int) -> nn.Module:
     """The experiment's network, with weights drawn from torch's generator."""
-    mels, frames = experiment.shape
-    return build_model(experiment.model, classes, frames, mels, **experiment.model_settings)
+    rows, frames = experiment.shape
+    channels = {"in_channels": experiment.spec.channels} if experiment.spec.channels > 1 else {}
+    return build_model(experiment.model, classes, frames, rows, **channels, **experiment.model_settings)

@@ -1,29 +1,37 @@
 """Train one experiment, then score its best epoch on the test set once.
 
-    python -m scripts.train --experiment ensemble_3s
-    python -m scripts.train --experiment ensemble_3s --set epochs=10 --set model_settings.norm=batch --tag bn
-    python -m scripts.train --config runs/reports/ensemble_3s/config.json --tag again
+    python -m scripts.train --experiment fma_cnn_3s
+    python -m scripts.train --experiment fma_cnn_3s --set epochs=10 --set model_settings.norm=batch --tag bn
+    python -m scripts.train --experiment best_scratch --seeds 0 1 2
+    python -m scripts.train --config runs/reports/fma_cnn_3s/config.json --tag again
 
 Watch it live: tensorboard --logdir runs/logs
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, ReduceLROnPlateau
 
+from scripts.augment import Augmentation
+from scripts.averaging import WeightAverage
 from scripts.cli import command
-from scripts.config.experiments import EXPERIMENTS, Experiment, get_experiment
-from scripts.errors import ConfigError
-from scripts.evaluate import Data, evaluate
+from scripts.config.experiment import Experiment
+from scripts.config.experiments import EXPERIMENTS, get_experiment
+from scripts.data import Data
+from scripts.errors import ConfigError, TableError
+from scripts.evaluate import evaluate
 from scripts.hardware import choose_device
 from scripts.memory import keep_freed_memory
 from scripts.metrics import METRICS
 from scripts.models import count_parameters
+from scripts.optimisation import class_weights, make_loss, make_optimizer, make_scheduler
 from scripts.runs import ROOT, Run, make_model, read_config
 from scripts.trainer import Trainer
 from scripts.utils.data_loading import Loader
@@ -37,24 +45,88 @@ def train(
     Raises
     ------
     ConfigError : the run exists and neither `resume` nor `overwrite` is given, or its settings differ on resuming.
-    TableError, CacheError : the table or the cache is missing or does not fit.
+    TableError, CacheError : the table or the cache is missing or does not fit, or the split leaks.
     TrainingError : the loss is not finite.
     """
-    run = Run(f"{experiment.name}-{tag}" if tag else experiment.name, Path(root))
+    run = Run.of(experiment, tag, root)
     data = Data.load(experiment)
+    fit(experiment, data, run, resume, overwrite)
+    return evaluate(run, data)
+
+
+def fit(experiment: Experiment, data: Data, run: Run, resume: bool = False, overwrite: bool = False) -> pd.DataFrame:
+    """Train without testing; returns the history, one row an epoch. Raises as `train`."""
+    refuse_leaks(experiment, data)
     open_run(run, experiment, data, resume, overwrite)
-    trainer = make_trainer(experiment, run, len(data.classes))
+    loader = train_loader(experiment, data)
+    trainer = make_trainer(experiment, run, data, len(loader))
     print(describe_start(run, experiment, trainer, data))
-    trainer.fit(
-        Loader(data.items.part("train"), experiment.batch_size, True, experiment.seed, trainer.device),
-        Loader(data.items.part("validation"), data.evaluation_batch, device=trainer.device),
+    return trainer.fit(
+        loader,
+        None if experiment.metric == "last" else data.scoring_loader(experiment, "validation"),
         experiment.epochs,
         experiment.patience,
         experiment.metric,
         resume=resume,
         config_text=as_markdown(experiment),
     )
-    return evaluate(run, data)
+
+
+def train_seeds(
+    experiment: Experiment,
+    seeds: list[int],
+    tag: str = "",
+    root: Path = ROOT,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> list[dict]:
+    """Train once with each seed, as the runs `<name>-<tag>-seed<N>`; prints mean and deviation, returns all reports.
+
+    With `resume` the finished ones are kept.
+    """
+    reports = []
+    for seed in seeds:
+        name = f"{tag}-seed{seed}" if tag else f"seed{seed}"
+        reports.append(train_or_keep(dataclasses.replace(experiment, seed=seed), name, root, resume, overwrite))
+    print(f"{len(seeds)} seeds: {describe_spread(reports)}")
+    return reports
+
+
+def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, overwrite: bool) -> dict:
+    """As `train`; with `resume` a run that has been tested already is not touched."""
+    finished = Run.of(experiment, tag, root).report / "test.json"
+    if resume and finished.is_file():
+        return json.loads(finished.read_text())
+    return train(experiment, tag, root, resume, overwrite)
+
+
+def describe_spread(reports: list[dict]) -> str:
+    """Mean and standard deviation (n - 1) of both accuracies over several runs."""
+    texts = []
+    for level in ("track", "clip"):
+        values = np.array([report[f"{level}_accuracy"] for report in reports])
+        spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+        texts.append(f"{level} accuracy {values.mean():.3f}{spread}")
+    return ", ".join(texts)
+
+
+def refuse_leaks(experiment: Experiment, data: Data) -> None:
+    """Scores of a split that leaks are too high; they are made only on request."""
+    if data.leaks and not experiment.allow_leak:
+        raise TableError(
+            f"{experiment.table}, split {data.fingerprint}, leaks: {'; '.join(data.leaks)}; choose another --split in "
+            "metadata.py, or give --allow-leak, and the report will say so"
+        )
+
+
+def train_loader(experiment: Experiment, data: Data) -> Loader:
+    """Shuffled batches of the training part, augmented as the experiment says."""
+    items, device = data.items.part("train"), choose_device(experiment.device)
+    augmentation = None
+    if experiment.augment:
+        settings = experiment.augment, experiment.spec, len(items), experiment.seed, experiment.normalise
+        augmentation = Augmentation(*settings)
+    return Loader(items, experiment.batch_size, True, experiment.seed, device, experiment.normalise, augmentation)
 
 
 def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwrite: bool) -> None:
@@ -87,37 +159,57 @@ def check_same(run: Run, experiment: Experiment, data: Data) -> None:
         )
 
 
-def make_trainer(experiment: Experiment, run: Run, classes: int) -> Trainer:
-    """The experiment's network, optimiser and trainer, everything random drawn from its seed."""
+def make_trainer(experiment: Experiment, run: Run, data: Data, steps: int) -> Trainer:
+    """The experiment's network, optimiser and trainer, everything random drawn from its seed.
+
+    `steps` is the number of batches in an epoch.
+    """
     keep_freed_memory()
     if experiment.threads:
         torch.set_num_threads(experiment.threads)
     torch.manual_seed(experiment.seed)
     device = choose_device(experiment.device)
-    model = make_model(experiment, classes).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(
-        model.parameters(), experiment.learning_rate, weight_decay=experiment.weight_decay, fused=device.type != "mps"
+    model = make_model(experiment, len(data.classes)).to(device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(
+        model.parameters(),
+        experiment.optimizer,
+        experiment.learning_rate,
+        experiment.weight_decay,
+        experiment.optimizer_settings,
     )
+    averaged = experiment.average != "none"
     return Trainer(
         model,
         optimizer,
-        nn.CrossEntropyLoss(),
+        make_criterion(experiment, data, device),
         device,
         run.logs,
         run.checkpoints,
-        make_scheduler(experiment, optimizer),
+        make_scheduler(
+            optimizer,
+            experiment.scheduler,
+            experiment.scheduler_settings,
+            experiment.epochs,
+            steps,
+            experiment.warmup_epochs,
+            METRICS[experiment.metric].mode,
+        ),
         experiment.grad_clip,
         precision=experiment.precision,
         history_path=run.report / "metrics.csv",
+        average=WeightAverage(model, experiment.average, experiment.average_settings, experiment.epochs)
+        if averaged
+        else None,
+        frozen_epochs=experiment.frozen_epochs,
     )
 
 
-def make_scheduler(experiment: Experiment, optimizer: torch.optim.Optimizer) -> LRScheduler | ReduceLROnPlateau | None:
-    if experiment.scheduler == "cosine":
-        return CosineAnnealingLR(optimizer, experiment.epochs)
-    if experiment.scheduler == "plateau":
-        return ReduceLROnPlateau(optimizer, METRICS[experiment.metric].mode, patience=3)
-    return None
+def make_criterion(experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
+    """The experiment's loss, its classes weighed by how often they occur in training if asked for."""
+    weights = None
+    if experiment.class_weights == "balanced":
+        weights = class_weights(torch.from_numpy(data.items.part("train").labels), len(data.classes)).to(device)
+    return make_loss(experiment.loss, experiment.loss_settings, weights)
 
 
 def describe_start(run: Run, experiment: Experiment, trainer: Trainer, data: Data) -> str:
@@ -135,18 +227,26 @@ def as_markdown(experiment: Experiment) -> str:
     return f"| setting | value |\n|---|---|\n{rows}"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_experiment_flags(parser: argparse.ArgumentParser, runs_exist: bool = True) -> None:
+    """The flags that choose, change and name what is trained, and what to do if it exists."""
     parser.add_argument("--experiment", metavar="NAME", help=f"one of {', '.join(EXPERIMENTS)}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a run, to run it again")
     parser.add_argument(
         "--set", action="append", default=[], nargs="+", metavar="NAME=VALUE", dest="changes",
-        help="change a setting, such as epochs=10 spec.n_mels=64 model_settings.norm=batch",
+        help="change a setting, such as epochs=10 spec.n_mels=64 augment.mixup.alpha=0.3",
     )  # fmt: skip
     parser.add_argument("--tag", default="", help="call the run <experiment>-<tag>")
     parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    parser.add_argument("--resume", action="store_true", help="go on with the run where it stopped")
-    parser.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
+    parser.add_argument("--allow-leak", action="store_true", help="train on a split that is known to leak")
+    if runs_exist:
+        parser.add_argument("--resume", action="store_true", help="go on where it stopped; what is finished is kept")
+        parser.add_argument("--overwrite", action="store_true", help="delete earlier runs of this name")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_experiment_flags(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="train once with each seed, as <run>-seedN")
     return parser.parse_args(argv)
 
 
@@ -157,13 +257,18 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
         experiment = Experiment.from_dict(read_config(args.config)["experiment"])
     else:
         experiment = get_experiment(args.experiment)
-    return experiment.changed([change for group in args.changes for change in group])
+    changed = experiment.changed([change for group in args.changes for change in group])
+    return dataclasses.replace(changed, allow_leak=True) if args.allow_leak else changed
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    train(chosen_experiment(args), args.tag, args.runs, args.resume, args.overwrite)
+    experiment = chosen_experiment(args)
+    if not args.seeds:
+        train(experiment, args.tag, args.runs, args.resume, args.overwrite)
+    else:
+        train_seeds(experiment, args.seeds, args.tag, args.runs, args.resume, args.overwrite)
 
 
 if __name__ == "__main__":

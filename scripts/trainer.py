@@ -13,11 +13,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
+from scripts.averaging import WeightAverage
 from scripts.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from scripts.ensemble import EnsembleBuffer
 from scripts.errors import CheckpointError, TrainingError
+from scripts.freezing import freeze_backbone, train_mode, unfreeze
 from scripts.hardware import autocast, choose_precision
 from scripts.metrics import METRICS, Metric
+from scripts.optimisation import goes_by_batch
 from scripts.storage import write_csv
 
 LOG_EVERY = 10  # batches
@@ -58,11 +61,14 @@ class Trainer:
     device : "cpu", "cuda" or "mps".
     log_dir : folder of the TensorBoard event files; None logs nothing.
     checkpoint_dir : folder of epoch_001.pt ..., best.pt and last.pt; None saves nothing.
-    scheduler : stepped after each epoch; a plateau scheduler is given the validation metric.
+    scheduler : stepped after each epoch; OneCycleLR and CyclicLR after each batch; a plateau scheduler is given
+        the validation metric.
     grad_clip : greatest norm of the gradient.
     clips_per_track : how many clips make a track, for loaders that do not tell it themselves.
     precision : "auto", "float32" or "bfloat16" for convolutions and products; weights stay float32.
     history_path : CSV with one row per epoch.
+    average : averages the weights; the average is what gets tested and saved.
+    frozen_epochs : so many epochs train only the model's `head`.
     """
 
     def __init__(
@@ -78,6 +84,8 @@ class Trainer:
         clips_per_track: int = 10,
         precision: str = "auto",
         history_path: str | Path | None = None,
+        average: WeightAverage | None = None,
+        frozen_epochs: int = 0,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
@@ -86,6 +94,7 @@ class Trainer:
         self.precision = choose_precision(precision, self.device)
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir else None
         self.history_path, self.log_dir = history_path, log_dir
+        self.average, self.frozen_epochs = average, frozen_epochs
         self.history: list[dict] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
         self.writer: SummaryWriter | None = None
@@ -103,13 +112,15 @@ class Trainer:
         ------
         TrainingError : the loss is not finite; the tracks of the batch are named and nothing is saved.
         """
-        self.model.train()
+        self.prepare_epoch(epoch)
         start, total, correct, seen = time.perf_counter(), 0.0, 0, 0
         for batch in self.batches(loader, epoch, "train"):
             loss, hits = self.step(*batch)
             self.check_finite(loss, batch[2], loader)
             total, correct, seen = total + loss * len(batch[1]), correct + hits, seen + len(batch[1])
             self.steps += 1
+            if goes_by_batch(self.scheduler):
+                self.scheduler.step()
             if self.steps % LOG_EVERY == 0:
                 self.log({"train/batch_loss": loss}, self.steps)
         return {
@@ -119,16 +130,25 @@ class Trainer:
             "samples_per_second": seen / (time.perf_counter() - start),
         }
 
+    def prepare_epoch(self, epoch: int) -> None:
+        """Training mode, with only the head learning in the frozen epochs."""
+        (freeze_backbone if epoch <= self.frozen_epochs else unfreeze)(self.model)
+        train_mode(self.model)
+
     def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int]:
         """One update of the weights; returns the batch's mean loss and its number of correct items."""
         self.optimizer.zero_grad()
-        logits = self.forward(x)
-        loss = self.criterion(logits, y.to(self.device))
+        y, logits = y.to(self.device), self.forward(x)
+        members = logits if logits.ndim == 3 else logits[None]
+        loss = sum(self.criterion(member, y) for member in members)
         loss.backward()
         if self.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
         self.optimizer.step()
-        return loss.item(), int((logits.detach().argmax(1) == y.to(self.device)).sum())
+        if self.average:
+            self.average.after_step(self.model)
+        labels = y.argmax(1) if y.ndim == 2 else y
+        return loss.item() / len(members), int((members.detach().mean(0).argmax(1) == labels).sum())
 
     @torch.inference_mode()
     def test(self, loader: Iterable, epoch: int = 0) -> Scores:
@@ -138,13 +158,13 @@ class Trainer:
         ------
         EnsembleError : a track's clips are incomplete, too many, or of different labels.
         """
-        self.model.eval()
+        model = self.tested_model().eval()
         items = getattr(loader, "items", None)
         expected = self.clips_per_track if items is None else items.tracks["items"].to_numpy()
         buffer = EnsembleBuffer(expected, None if items is None else items.tracks["track_id"].tolist())
         logits, labels, tracks = [], [], []
         for x, y, track in self.batches(loader, epoch, "test"):
-            logits.append(self.forward(x).cpu().numpy())
+            logits.append(self.forward(x, model).cpu().numpy())
             labels.append(y.cpu().numpy())
             tracks.append(track.cpu().numpy())
             buffer.add(logits[-1], labels[-1], tracks[-1])
@@ -161,11 +181,15 @@ class Trainer:
             labels=truth,
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def tested_model(self) -> nn.Module:
+        """The network whose scores and weights count: the average of weights if there is one."""
+        return self.average.tested(self.model) if self.average else self.model
+
+    def forward(self, x: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
         """Logits as float32."""
         x = x.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            return self.model(x).float()
+            return (model or self.model)(x).float()
 
     def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
@@ -190,7 +214,7 @@ class Trainer:
     def fit(
         self,
         train_loader: Iterable,
-        validation_loader: Iterable,
+        validation_loader: Iterable | None,
         epochs: int,
         patience: int | None = None,
         metric: str = "track_accuracy",
@@ -201,6 +225,7 @@ class Trainer:
 
         Parameters
         ----------
+        validation_loader : what chooses the best epoch; may be None with the metric "last".
         patience : stop after so many epochs without improvement; None never stops early.
         metric : what chooses the best epoch, one of `METRICS`; each knows its direction.
         resume : go on from last.pt if it is there; the result is the same as without the interruption.
@@ -218,16 +243,12 @@ class Trainer:
         self.close_log()
         return pd.DataFrame(self.history)
 
-    def run_epoch(self, train_loader: Iterable, validation_loader: Iterable, epoch: int, metric: Metric) -> None:
-        trained = self.train(train_loader, epoch)
-        scores = self.test(validation_loader, epoch)
-        row = {
-            "epoch": epoch,
-            **trained,
-            "validation_loss": scores.loss,
-            "validation_clip_accuracy": scores.clip_accuracy,
-            "validation_track_accuracy": scores.track_accuracy,
-        }
+    def run_epoch(self, train_loader: Iterable, validation: Iterable | None, epoch: int, metric: Metric) -> None:
+        row = {"epoch": epoch, **self.train(train_loader, epoch)}
+        if self.average:
+            self.average.after_epoch(self.model, epoch)
+        if validation is not None:
+            row |= self.validate(validation, epoch)
         self.history.append(row)
         improved = metric.improves(row[metric.name], self.best_value)
         if improved:
@@ -237,10 +258,18 @@ class Trainer:
         self.save(epoch, improved)
         tqdm.write(describe_epoch(row, improved))
 
+    def validate(self, loader: Iterable, epoch: int) -> dict[str, float]:
+        scores = self.test(loader, epoch)
+        return {
+            "validation_loss": scores.loss,
+            "validation_clip_accuracy": scores.clip_accuracy,
+            "validation_track_accuracy": scores.track_accuracy,
+        }
+
     def step_scheduler(self, value: float) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(value)
-        elif self.scheduler is not None:
+        elif self.scheduler is not None and not goes_by_batch(self.scheduler):
             self.scheduler.step()
 
     # --- checkpoints ---
@@ -251,7 +280,7 @@ class Trainer:
             write_csv(self.history_path, pd.DataFrame(self.history))
         if self.checkpoint_dir is None:
             return
-        weights = {"epoch": epoch, "model": self.model.state_dict()}
+        weights = {"epoch": epoch, "model": self.tested_model().state_dict()}
         for name in [f"epoch_{epoch:03d}.pt"] + ["best.pt"] * improved:
             save_checkpoint(self.checkpoint_dir / name, weights)
         save_checkpoint(self.checkpoint_dir / "last.pt", weights | self.training_state())
@@ -261,6 +290,7 @@ class Trainer:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "average": self.average.state_dict() | {"raw": self.model.state_dict()} if self.average else {},
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "best_epoch": self.best_epoch,
@@ -293,6 +323,9 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
+        if self.average:
+            self.model.load_state_dict(state["average"].pop("raw"))
+            self.average.load_state_dict(state["average"])
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_gpu"])
@@ -321,7 +354,7 @@ class Trainer:
             "validation/clip_accuracy": "validation_clip_accuracy",
             "validation/track_accuracy": "validation_track_accuracy",
         }
-        self.log({tag: row[column] for tag, column in tags.items()}, row["epoch"])
+        self.log({tag: row[column] for tag, column in tags.items() if column in row}, row["epoch"])
 
     def log_test(self, scores: Scores, epoch: int, confusion_figure=None) -> None:
         """Log the final test: test/loss, test/accuracy (per track), test/clip_accuracy, test/confusion_matrix."""
@@ -339,9 +372,13 @@ class Trainer:
 
 
 def describe_epoch(row: dict, improved: bool) -> str:
+    validation = (
+        f"  |  validation loss {row['validation_loss']:.3f}  clip {row['validation_clip_accuracy']:.3f}"
+        f"  track {row['validation_track_accuracy']:.3f}"
+        if "validation_loss" in row
+        else ""
+    )
     return (
         f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f}  clip {row['train_clip_accuracy']:.3f}"
-        f"  |  validation loss {row['validation_loss']:.3f}  clip {row['validation_clip_accuracy']:.3f}"
-        f"  track {row['validation_track_accuracy']:.3f}  |  {row['samples_per_second']:.0f} samples/s"
-        + ("  best" if improved else "")
+        f"{validation}  |  {row['samples_per_second']:.0f} samples/s{'  best' if improved else ''}"
     )

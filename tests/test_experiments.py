@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from scripts.config.experiments import EXPERIMENTS, Experiment, get_experiment
+from scripts.config.experiment import Experiment
+from scripts.config.experiments import EXPERIMENTS, get_experiment
 from scripts.errors import ConfigError
 
 
@@ -16,11 +17,11 @@ def test_survives_json(name):
 
 def test_changes_reach_every_level():
     changes = ["epochs=10", "learning_rate=1", "grad_clip=0.5", "spec.n_mels=64", "model_settings.norm=batch"]
-    changed = get_experiment("ensemble_3s").changed([*changes, "patience=null", "device=cpu"])
+    changed = get_experiment("fma_cnn_3s").changed([*changes, "patience=null", "device=cpu"])
     assert (changed.epochs, changed.learning_rate, changed.grad_clip, changed.patience) == (10, 1.0, 0.5, None)
     assert changed.spec.n_mels == 64
     assert changed.model_settings == {"norm": "batch", "pool": "flatten"}
-    assert get_experiment("ensemble_3s").spec.n_mels == 128
+    assert get_experiment("fma_cnn_3s").spec.n_mels == 128
 
 
 @pytest.mark.parametrize(
@@ -40,16 +41,16 @@ def test_changes_reach_every_level():
 )
 def test_wrong_changes_say_what_is_allowed(change, message):
     with pytest.raises(ConfigError, match=message):
-        get_experiment("ensemble_3s").changed([change])
+        get_experiment("fma_cnn_3s").changed([change])
 
 
 def test_unknown_experiment_suggests_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'ensemble_3s'"):
-        get_experiment("ensemble3s")
+    with pytest.raises(ConfigError, match="did you mean 'fma_cnn_3s'"):
+        get_experiment("fma_cnn3s")
 
 
 def test_demo_twins_differ_in_data_only():
-    for name in ("full_30s", "ensemble_3s"):
-        real, demo = get_experiment(name), get_experiment(f"demo_{name}")
+    for name in ("cnn_30s", "cnn_3s"):
+        real, demo = get_experiment(f"fma_{name}"), get_experiment(f"demo_{name}")
         assert demo.table.startswith("data/demo/") and demo.cache == "data/demo/mels"
         assert (demo.model, demo.model_settings, demo.spec) == (real.model, real.model_settings, real.spec)

@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from benchmarks import plain
 from scripts.checkpoints import load_checkpoint, save_checkpoint
+from scripts.data import Data
 from scripts.errors import CheckpointError, ConfigError, EnsembleError, TrainingError
-from scripts.evaluate import Data, evaluate
+from scripts.evaluate import evaluate
 from scripts.models import build_model
 from scripts.runs import Run
 from scripts.train import train

@@ -1,0 +1,187 @@
+"""What an experiment is: a complete setting, from the table to the learning rate."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_origin
+
+from scripts.augment import complete
+from scripts.averaging import KINDS as AVERAGES
+from scripts.cli import pick
+from scripts.errors import ConfigError
+from scripts.features import MelSpec
+from scripts.metrics import METRICS
+from scripts.normalising import NORMALISATIONS
+from scripts.optimisation import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "unit": ("clip", "crop", "track", "row"),
+    "normalise": tuple(NORMALISATIONS),
+    "optimizer": tuple(sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS)),
+    "scheduler": SCHEDULERS,
+    "loss": tuple(LOSSES),
+    "class_weights": ("none", "balanced"),
+    "average": AVERAGES,
+    "metric": tuple(METRICS),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One complete setting; `config.json` of a run holds it.
+
+    Attributes
+    ----------
+    name : of the experiment.
+    table : metadata CSV with the split.
+    cache : folder of the dataset's caches; of unit "row" a CSV of features, or the folder of GTZAN's public table.
+    unit : what the network sees: "clip", "crop" (trained on clips cut anywhere from the tracks, tested on the fixed
+        ones), "track", or "row" of a table of features; testing averages a track's clips.
+    spec : parameters of the spectrograms.
+    features : how many columns the table of features has, for unit "row".
+    normalise : "item", "image", "power" or "none", see `scripts.normalising`.
+    model, model_settings : name and keywords for `build_model`.
+    epochs, batch_size : of the training.
+    optimizer, optimizer_settings, learning_rate, weight_decay : a class of torch.optim and its keywords.
+    scheduler, scheduler_settings : "none", "cosine" (to zero over the epochs), "plateau" (a tenth after 3 epochs
+        without progress) or a class of torch.optim.lr_scheduler, and its keywords.
+    warmup_epochs : the learning rate first rises for so many epochs.
+    loss, loss_settings : a loss of torch.nn and its keywords, such as label_smoothing=0.1.
+    class_weights : "none", or "balanced" for weights inverse to how often a class occurs.
+    augment : augmentations by name with their settings, see `scripts.augment`.
+    average, average_settings : "none", "ema" or "swa" weights, see `scripts.averaging`.
+    frozen_epochs : so many epochs train the head alone, the rest everything.
+    grad_clip : greatest norm of the gradient; None does not clip.
+    patience : epochs without improvement before training stops; None trains all epochs.
+    metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; "last" takes the last epoch
+        and needs no validation.
+    fold : replaces the table's split by one of several folds: {"of": 5, "number": 0, "seed": 0, "by": "track"}.
+    allow_leak : train although the split is known to leak; the report says so.
+    seed : of weights, dropout, augmentation and the order of batches.
+    device, precision, threads : "auto" and None take what the machine has.
+    """
+
+    name: str
+    table: str
+    cache: str
+    unit: str = "clip"
+    spec: MelSpec = MelSpec()
+    features: int = 0
+    normalise: str = "item"
+    model: str = "cnn4"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 5
+    batch_size: int = 16
+    optimizer: str = "Adam"
+    optimizer_settings: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    scheduler: str = "none"
+    scheduler_settings: dict[str, Any] = field(default_factory=dict)
+    warmup_epochs: int = 0
+    loss: str = "CrossEntropyLoss"
+    loss_settings: dict[str, Any] = field(default_factory=dict)
+    class_weights: str = "none"
+    augment: dict[str, Any] = field(default_factory=dict)
+    average: str = "none"
+    average_settings: dict[str, Any] = field(default_factory=dict)
+    frozen_epochs: int = 0
+    grad_clip: float | None = None
+    patience: int | None = None
+    metric: str = "track_accuracy"
+    fold: dict[str, Any] = field(default_factory=dict)
+    allow_leak: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in NAMES.items():
+            pick(name, getattr(self, name), known)
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if (self.unit == "row") != (self.features > 0):
+            raise ConfigError(f"unit={self.unit} with features={self.features}; rows, and only they, have features")
+        complete(self.augment)
+        if "mixup" in self.augment and self.loss != "CrossEntropyLoss":
+            raise ConfigError(f"mixup needs the loss CrossEntropyLoss, not {self.loss}; drop one of them")
+        if self.metric == "last" and (self.patience is not None or self.scheduler in ("plateau", "ReduceLROnPlateau")):
+            raise ConfigError("metric=last looks at no validation; drop patience and the plateau scheduler")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and frames of an item."""
+        if self.unit == "row":
+            return self.features, 1
+        return self.spec.track_shape if self.unit == "track" else self.spec.clip_shape
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Experiment":
+        """The inverse of `as_dict`.
+
+        Raises
+        ------
+        ConfigError : an unknown or missing setting.
+        """
+        known = [entry.name for entry in dataclasses.fields(cls)]
+        for name in values:
+            pick("setting", name, known)
+        try:
+            return cls(**{**values, "spec": MelSpec(**values["spec"])})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"incomplete settings ({error}); give the config.json of a run") from None
+
+    def changed(self, assignments: list[str]) -> "Experiment":
+        """A copy with `name=value` assignments; `spec.n_mels=64` and `augment.mixup.alpha=0.3` reach inside.
+
+        Raises
+        ------
+        ConfigError : no "=", an unknown name (the nearest is suggested) or a value of the wrong type.
+        """
+        result = self
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {text!r} has no '='; write name=value, such as epochs=10")
+            result = result.with_value(name.strip(), value.strip())
+        return result
+
+    def with_value(self, name: str, text: str) -> "Experiment":
+        outer, _, inner = name.partition(".")
+        pick("setting", outer, [entry.name for entry in dataclasses.fields(self)])
+        if inner and isinstance(getattr(self, outer), dict):
+            return dataclasses.replace(self, **{outer: with_key(getattr(self, outer), inner, parse(text))})
+        if outer == "spec":
+            return dataclasses.replace(self, spec=replaced(self.spec, inner, text))
+        return replaced(self, outer, text)
+
+
+def with_key(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """A copy with the value under `name`; "mixup.alpha" reaches one level further in."""
+    outer, _, inner = name.partition(".")
+    return settings | {outer: with_key(settings.get(outer, {}), inner, value) if inner else value}
+
+
+def replaced(settings: Any, name: str, text: str) -> Any:
+    """A copy of a dataclass with one field set from text, after a check of its type."""
+    kinds = {entry.name: entry.type for entry in dataclasses.fields(settings)}
+    kind, value = kinds[pick("setting", name, kinds)], parse(text)
+    if kind is float or (kind == float | None and value is not None):
+        value = float(value) if isinstance(value, int | float) else value
+    kind = dict if get_origin(kind) is dict else kind
+    if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
+        raise ConfigError(f"{name}={text}: not of the kind {getattr(kind, '__name__', kind)}; give such a value")
+    return dataclasses.replace(settings, **{name: value})
+
+
+def parse(text: str) -> Any:
+    """A JSON value, or the text itself."""
+    try:
+        return json.loads({"None": "null", "True": "true", "False": "false"}.get(text, text))
+    except json.JSONDecodeError:
+        return text

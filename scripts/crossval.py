@@ -1,0 +1,133 @@
+"""Cross-validation: train on all folds but one, test on that one, until every track has been tested.
+
+    python -m scripts.crossval --experiment best_scratch --folds 5 --repeats 2
+    python -m scripts.crossval --experiment fma_cnn_3s --folds 10 --by artist --resume
+
+Each fold is a run of its own; the predictions of all folds are pooled. With metric=last nothing is chosen on a
+validation part, and all other folds train; otherwise the next fold validates.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scripts.cli import command, positive_int
+from scripts.config.experiment import Experiment
+from scripts.metrics import bootstrap_interval
+from scripts.report import averaging, describe_averaging, scores_of
+from scripts.runs import ROOT, Run
+from scripts.storage import write_csv, write_json
+from scripts.train import add_experiment_flags, chosen_experiment, describe_spread, train_or_keep
+
+
+def cross_validate(
+    experiment: Experiment,
+    folds: int = 5,
+    repeats: int = 1,
+    by: str = "track",
+    fold_seed: int = 0,
+    tag: str = "",
+    root: Path = ROOT,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict:
+    """Train and test `folds` x `repeats` times, as the runs `<name>-<tag>-r<repeat>f<fold>`.
+
+    Repeat r deals the tracks out with the seed `fold_seed` + r. Writes cross_validation.json and the pooled
+    predictions.csv (a row per track and repeat) below `<root>/reports/<name>-<tag>-folds/`.
+
+    Returns
+    -------
+    What cross_validation.json holds: clip and track accuracy of each repeat over all of its tracks, their mean, the
+    bootstrap interval over tracks (each track's mean over the repeats), and what averaging clips gains.
+
+    Raises
+    ------
+    ProjectError : as `train`; or a class has fewer tracks (artists) than there are folds.
+    """
+    prefix, tables, clips, reports = f"{tag}-" if tag else "", [], [], []
+    for repeat in range(repeats):
+        for number in range(folds):
+            fold = {"of": folds, "number": number, "seed": fold_seed + repeat, "by": by}
+            name = f"{prefix}r{fold_seed + repeat}f{number}"
+            report = train_or_keep(dataclasses.replace(experiment, fold=fold), name, root, resume, overwrite)
+            folder = Run.of(experiment, name, root).report
+            tables.append(read(folder / "predictions.csv").assign(repeat=repeat, fold=number))
+            clips.append(read(folder / "clips.csv"))
+            reports.append(report | {"repeat": repeat})
+    folder = Run.of(experiment, f"{prefix}folds", root).report
+    summary = summarise(pd.concat(tables, ignore_index=True), reports) | what_averaging_gains(clips[:folds])
+    write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
+    write_json(folder / "cross_validation.json", {"by": by, "fold_seed": fold_seed, **summary})
+    print(describe(experiment.name, summary, reports))
+    return summary
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"track_id": str})
+
+
+def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:
+    """Track accuracy over clip accuracy, and by the number of clips averaged, over the clips of one repeat."""
+    clips = pd.concat(folds, ignore_index=True)
+    tracks, _ = pd.factorize(clips["track_id"])
+    logits = clips.filter(regex="^l_")
+    names = [name.removeprefix("l_") for name in logits]
+    labels = clips["genre"].map(names.index).groupby(tracks).first().to_numpy()
+    scores = scores_of(logits.to_numpy(), tracks, labels)
+    return {"first_repeat": averaging(scores, int(np.bincount(tracks).max()))}
+
+
+def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
+    """Scores of the pooled predictions (columns track_id, genre, predicted, repeat, fold)."""
+    right = predictions["genre"] == predictions["predicted"]
+    per_repeat = right.groupby(predictions["repeat"]).mean()
+    clips = pd.DataFrame(reports)
+    clips = clips.assign(right=clips["clip_accuracy"] * clips["items"]).groupby("repeat")[["right", "items"]].sum()
+    per_clip = clips["right"] / clips["items"]
+    return {
+        "tracks": int(predictions["track_id"].nunique()),
+        "folds": int(predictions["fold"].nunique()),
+        "repeats": len(per_repeat),
+        "track_accuracy": float(per_repeat.mean()),
+        "track_accuracy_interval_95": bootstrap_interval(right.groupby(predictions["track_id"]).mean().to_numpy()),
+        "track_accuracy_per_repeat": per_repeat.round(6).tolist(),
+        "clip_accuracy": float(per_clip.mean()),
+        "clip_accuracy_per_repeat": per_clip.round(6).tolist(),
+        "fold_sd": float(np.std([report["track_accuracy"] for report in reports], ddof=1)),
+    }
+
+
+def describe(name: str, summary: dict, reports: list[dict]) -> str:
+    low, high = summary["track_accuracy_interval_95"]
+    return (
+        f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks\n"
+        f"pooled: track accuracy {summary['track_accuracy']:.3f} (95 % interval {low:.3f}-{high:.3f}; repeats "
+        f"{', '.join(f'{value:.3f}' for value in summary['track_accuracy_per_repeat'])}), "
+        f"clip accuracy {summary['clip_accuracy']:.3f}\nfolds: {describe_spread(reports)}\n"
+        f"{describe_averaging(summary['first_repeat'])}"
+    )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_experiment_flags(parser)
+    parser.add_argument("--folds", type=positive_int, default=5, help="default: 5")
+    parser.add_argument("--repeats", type=positive_int, default=1, help="so many times with other folds; default: 1")
+    parser.add_argument("--by", choices=("track", "artist"), default="track", help="what stays whole; default: track")
+    parser.add_argument("--fold-seed", type=int, default=0, help="of the first repeat's folds; default: 0")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    settings = args.folds, args.repeats, args.by, args.fold_seed, args.tag, args.runs, args.resume, args.overwrite
+    cross_validate(chosen_experiment(args), *settings)
+
+
+if __name__ == "__main__":
+    main()

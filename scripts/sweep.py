@@ -1,0 +1,156 @@
+"""Search settings by Optuna, by the validation score alone; the test part stays untouched.
+
+    python -m scripts.sweep --experiment fma_cnn_3s --trials 30 \\
+        --space learning_rate=log:1e-4:1e-2 augment.mixup.alpha=0:0.5 batch_size=8,16,32
+
+Each --space is NAME=LOW:HIGH, NAME=log:LOW:HIGH (whole numbers stay whole) or NAME=A,B,C. The study lives in
+runs/sweeps/<experiment>-<tag>/study.db: start the command again and it goes on until --trials are done. At the end
+it prints the best settings as the flags of scripts.train. Needs `pip install optuna`.
+"""
+
+import argparse
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from scripts.cli import command, positive_int
+from scripts.config.experiment import Experiment, parse
+from scripts.data import Data
+from scripts.errors import ConfigError, TrainingError
+from scripts.metrics import METRICS
+from scripts.runs import ROOT, Run
+from scripts.train import add_experiment_flags, chosen_experiment, fit
+
+DIVERGED_LOSS = 1e6  # the score of a trial whose loss is not finite
+Range = tuple[float, float, bool] | list[Any]  # low, high, logarithmic; or choices
+
+
+def parse_space(texts: list[str]) -> dict[str, Range]:
+    """The ranges by setting.
+
+    Raises
+    ------
+    ConfigError : no setting at all, or one that is not of the three forms.
+    """
+    if not texts:
+        raise ConfigError("nothing to search; give --space, such as learning_rate=log:1e-4:1e-2")
+    return dict(parse_range(text) for text in texts)
+
+
+def parse_range(text: str) -> tuple[str, Range]:
+    name, _, value = text.partition("=")
+    log = value.startswith("log:")
+    ends = [parse(part) for part in value.removeprefix("log:").split(":")]
+    if len(ends) == 2 and all(isinstance(end, int | float) for end in ends) and ends[0] < ends[1]:
+        if not log or ends[0] > 0:
+            return name, (*ends, log)
+    elif "," in value and not log:
+        return name, [parse(part) for part in value.split(",")]
+    raise ConfigError(f"--space {text!r}; give NAME=LOW:HIGH, NAME=log:LOW:HIGH with LOW above 0, or NAME=A,B,C")
+
+
+def draw(trial: Any, space: dict[str, Range]) -> list[str]:
+    """One setting from each range, as `NAME=VALUE`."""
+    values = {name: draw_one(trial, name, limits) for name, limits in space.items()}
+    return [f"{name}={json.dumps(value)}" for name, value in values.items()]
+
+
+def draw_one(trial: Any, name: str, limits: Range) -> Any:
+    if isinstance(limits, list):
+        return trial.suggest_categorical(name, limits)
+    low, high, log = limits
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, low, high, log=log)
+
+
+def sweep(
+    experiment: Experiment, space: dict[str, Range], trials: int, tag: str = "", root: Path = ROOT, seed: int = 0
+) -> dict[str, Any]:
+    """Train so many times with settings that Optuna chooses (TPE: Bergstra et al., NeurIPS 2011).
+
+    Returns
+    -------
+    "settings" of the best trial as `NAME=VALUE`, its validation "value", and the number of "trials".
+
+    Raises
+    ------
+    ConfigError : Optuna is missing, the experiment looks at no validation, or a setting is unknown.
+    """
+    if experiment.metric == "last":
+        raise ConfigError("a sweep chooses by validation, but metric=last looks at none; --set metric=track_accuracy")
+    if importlib.util.find_spec("optuna") is None:
+        raise ConfigError("sweeps need Optuna; install it: pip install optuna")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = Path(root) / "sweeps" / Run.of(experiment, tag).name
+    folder.mkdir(parents=True, exist_ok=True)
+    metric, data = METRICS[experiment.metric], Data.load(experiment)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder}/study.db",
+        study_name=experiment.name,
+        load_if_exists=True,
+        direction="maximize" if metric.higher_is_better else "minimize",
+    )
+    give_up_unfinished(study)
+    while len(finished(study)) < trials:
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        study.optimize(lambda trial: score(trial, experiment, data, space, folder), n_trials=1)
+    best = study.best_trial
+    settings = [f"{name}={json.dumps(value)}" for name, value in best.params.items()]
+    return {"settings": settings, "value": best.value, "trials": len(finished(study))}
+
+
+def finished(study: Any) -> list[Any]:
+    return [trial for trial in study.trials if trial.state.is_finished() and trial.values is not None]
+
+
+def give_up_unfinished(study: Any) -> None:
+    """A trial that a kill interrupted does not count."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def score(trial: Any, experiment: Experiment, data: Data, space: dict[str, Range], folder: Path) -> float:
+    """The best validation score of one training; its curves stay, its checkpoints go."""
+    settings = draw(trial, space)
+    run = Run(f"trial{trial.number:03d}", folder)
+    metric = METRICS[experiment.metric]
+    changed = experiment.changed(settings)
+    if changed.spec != experiment.spec or changed.unit != experiment.unit:
+        data = Data.load(changed)
+    print(f"trial {trial.number}: {' '.join(settings)}")
+    try:
+        history = fit(changed, data, run, overwrite=True)[metric.name]
+    except TrainingError as error:
+        print(f"trial {trial.number}: {error}")
+        return -1.0 if metric.higher_is_better else DIVERGED_LOSS
+    finally:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return float(history.max() if metric.higher_is_better else history.min())
+
+
+def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_experiment_flags(parser, runs_exist=False)
+    parser.add_argument("--space", action="append", nargs="+", default=[], metavar="NAME=RANGE", help="see above")
+    parser.add_argument("--trials", type=positive_int, default=20, help="in all, earlier ones included; default: 20")
+    parser.add_argument("--sweep-seed", type=int, default=0, help="of the search; default: 0")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse_flags(argv)
+    space = parse_space([text for group in args.space for text in group])
+    best = sweep(chosen_experiment(args), space, args.trials, args.tag, args.runs, args.sweep_seed)
+    print(f"best of {best['trials']} trials, validation {best['value']:.4f}: --set {' '.join(best['settings'])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Folds, seeds, leaks, and the training options that reach across a whole run."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scripts.checkpoints import load_checkpoint
+from scripts.crossval import cross_validate
+from scripts.data import Data
+from scripts.errors import ConfigError, TableError
+from scripts.evaluate import evaluate
+from scripts.runs import Run, make_model
+from scripts.splits import k_folds
+from scripts.train import describe_spread, train, train_seeds
+from scripts.trainer import Trainer
+from tests.corpus import make_experiment
+
+OPTIONS = {
+    "unit": "crop",
+    "optimizer": "AdamW",
+    "weight_decay": 0.01,
+    "scheduler": "OneCycleLR",
+    "loss_settings": {"label_smoothing": 0.1},
+    "class_weights": "balanced",
+    "augment": {"mixup": {}, "noise": {}, "pitch": {}, "time_shift": {}, "frequency_mask": {"width": 4}},
+    "average": "ema",
+    "average_settings": {"decay": 0.9},
+    "grad_clip": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    return make_experiment(tmp_path_factory.mktemp("corpus"), epochs=2)
+
+
+@pytest.fixture(scope="module")
+def validated(experiment, tmp_path_factory):
+    """Two repeats of three folds: the folder of the runs, and what came back."""
+    root = tmp_path_factory.mktemp("runs")
+    last = dataclasses.replace(experiment, metric="last", epochs=1, allow_leak=True)
+    return last, root, cross_validate(last, folds=3, repeats=2, fold_seed=5, root=root)
+
+
+def test_every_track_is_tested_once_a_repeat(validated):
+    experiment, root, summary = validated
+    table = pd.read_csv(root / "reports" / "small-folds" / "predictions.csv")
+    assert table.groupby("repeat")["track_id"].nunique().tolist() == [18, 18]
+    assert not table.duplicated(["repeat", "track_id"]).any()
+    tracks = pd.read_csv(experiment.table).drop_duplicates("track_id", ignore_index=True)
+    for repeat in range(2):
+        expected = dict(zip(tracks["track_id"], k_folds(tracks, 3, seed=5 + repeat), strict=True))
+        mine = table[table["repeat"] == repeat]
+        assert dict(zip(mine["track_id"], mine["fold"], strict=True)) == expected
+
+
+def test_pooled_scores_are_those_of_the_predictions(validated):
+    _, root, summary = validated
+    table = pd.read_csv(root / "reports" / "small-folds" / "predictions.csv")
+    right = table["genre"] == table["predicted"]
+    assert summary["track_accuracy"] == pytest.approx(right.mean())
+    assert summary["track_accuracy_per_repeat"] == pytest.approx([right[:18].mean(), right[18:].mean()])
+    low, high = summary["track_accuracy_interval_95"]
+    assert low <= summary["track_accuracy"] <= high
+    folds = [json.loads(path.read_text())["track_accuracy"] for path in root.glob("reports/*/test.json")]
+    assert summary["fold_sd"] == pytest.approx(np.std(folds, ddof=1))
+
+
+def test_resuming_keeps_what_is_finished(validated):
+    experiment, root, summary = validated
+    before = {path: path.stat().st_mtime_ns for path in root.glob("checkpoints/*/*")}
+    assert cross_validate(experiment, 3, 2, fold_seed=5, root=root, resume=True) == summary
+    assert {path: path.stat().st_mtime_ns for path in root.glob("checkpoints/*/*")} == before
+
+
+def test_a_fold_can_be_scored_again_from_its_config(validated):
+    _, root, _ = validated
+    run = Run("small-r5f1", root)
+    before = json.loads((run.report / "test.json").read_text())
+    assert evaluate(run)["track_accuracy"] == before["track_accuracy"]
+
+
+def test_the_next_fold_validates_unless_the_last_epoch_is_taken(experiment):
+    fold = {"of": 3, "number": 2, "seed": 0, "by": "track"}
+    chosen = Data.load(dataclasses.replace(experiment, fold=fold)).items.tracks
+    last = Data.load(dataclasses.replace(experiment, fold=fold, metric="last")).items.tracks
+    folds = k_folds(chosen, 3, seed=0)
+    assert set(chosen.loc[folds == 0, "split"]) == {"validation"}
+    assert set(last["split"]) == {"train", "test"}
+    assert (chosen.loc[folds == 2, "split"] == "test").all()
+
+
+@pytest.mark.parametrize(("number", "message"), [(3, "numbered 0 to 2"), (-1, "numbered 0 to 2")])
+def test_a_fold_that_is_not_there(experiment, number, message):
+    with pytest.raises(ConfigError, match=message):
+        Data.load(dataclasses.replace(experiment, fold={"of": 3, "number": number}))
+
+
+def test_seeds_are_runs_of_their_own(experiment, tmp_path, capsys):
+    reports = train_seeds(dataclasses.replace(experiment, epochs=1), [3, 4], root=tmp_path)
+    assert [report["seed"] for report in reports] == [3, 4]
+    assert (tmp_path / "reports" / "small-seed4" / "test.json").is_file()
+    assert "2 seeds: track accuracy" in capsys.readouterr().out
+
+
+def test_spread_by_hand():
+    reports = [{"track_accuracy": value, "clip_accuracy": 0.5} for value in (0.7, 0.8, 0.9)]
+    assert describe_spread(reports) == "track accuracy 0.800 ± 0.100, clip accuracy 0.500 ± 0.000"
+
+
+def test_all_options_together_are_bit_exact_and_resumable(experiment, tmp_path):
+    options = dataclasses.replace(experiment, epochs=4, **OPTIONS)
+    train(options, "whole", tmp_path)
+    train(dataclasses.replace(options, scheduler="none"), "constant", tmp_path)
+    half = Run("small-half", tmp_path)
+    train(options, "half", tmp_path)
+    whole = weights(Run("small-whole", tmp_path), "epoch_004.pt")
+    assert same(whole, weights(half, "epoch_004.pt"))
+    assert not same(whole, weights(Run("small-constant", tmp_path), "epoch_004.pt"))
+
+
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_averaged_weights_resume_to_the_same(experiment, tmp_path, average):
+    settings = {**OPTIONS, "average": average, "average_settings": {}, "scheduler": "cosine", "warmup_epochs": 1}
+    options = dataclasses.replace(experiment, epochs=4, **settings)
+    train(options, "whole", tmp_path)
+    interrupted = Run("small-cut", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_until(options, interrupted, tmp_path, epoch=3)
+    train(options, "cut", tmp_path, resume=True)
+    for name in ("epoch_004.pt", "last.pt"):
+        assert same(weights(Run("small-whole", tmp_path), name), weights(interrupted, name))
+
+
+def train_until(experiment, run: Run, root, epoch: int) -> None:
+    """Train, and break off after an epoch's checkpoint is there."""
+
+    class Stopped(Trainer):
+        def save(self, number, improved):
+            super().save(number, improved)
+            if number == epoch:
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.train.Trainer", Stopped)
+        train(experiment, "cut", root)
+
+
+def test_frozen_epochs_train_the_head_alone(experiment, tmp_path):
+    settings = {"epochs": 2, "frozen_epochs": 1, "model": "short_chunk", "model_settings": {"width": 0.1}}
+    frozen = dataclasses.replace(experiment, **settings)
+    train(frozen, "frozen", tmp_path)
+    run = Run("small-frozen", tmp_path)
+    torch.manual_seed(frozen.seed)
+    start = make_model(frozen, 3).state_dict()
+    first, second = weights(run, "epoch_001.pt"), weights(run, "epoch_002.pt")
+    backbone = [name for name in start if not name.startswith("head")]
+    assert all(torch.equal(start[name], first[name]) for name in backbone)
+    assert any(not torch.equal(start[name], first[name]) for name in start if name.startswith("head"))
+    assert any(not torch.equal(first[name], second[name]) for name in backbone)
+
+
+def test_a_leaking_split_is_refused_and_reported(experiment, tmp_path):
+    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    table.assign(artist_id=1).to_csv(tmp_path / "leaky.csv", index=False)
+    leaky = dataclasses.replace(experiment, table=str(tmp_path / "leaky.csv"), epochs=1)
+    with pytest.raises(TableError, match="give --allow-leak"):
+        train(leaky, root=tmp_path)
+    assert not (tmp_path / "reports").exists()
+    report = train(dataclasses.replace(leaky, allow_leak=True), root=tmp_path)
+    assert "artist" in report["leaks"][0]
+    assert json.loads((tmp_path / "reports" / "small" / "test.json").read_text())["leaks"] == report["leaks"]
+
+
+def weights(run: Run, name: str) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.checkpoints / name)["model"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
