@@ -1,123 +1,147 @@
 """Score a run's best epoch again and write its report.
 
-python -m scripts.evaluate ensemble_3s
+    python -m scripts.evaluate fma_cnn_3s
+    python -m scripts.evaluate fma_cnn_3s --part validation --checkpoint last.pt
+    python -m scripts.evaluate fma_cnn_3s --tensorboard
+
+Printed, and kept in runs/reports/RUN/test.json: track and clip accuracy with 95 % bootstrap intervals over tracks,
+what averaging clips gains, top-k track accuracy, precision, recall and F1 per genre, the calibration error (ECE)
+before and after a temperature fitted on the validation tracks, and beside them chance, the majority baseline and the
+split's fingerprint. Only the best epoch's scores on the test part are kept; others are printed.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
-from scripts import splits
-from scripts.cache import MelCache
-from scripts.checkpoints import load_checkpoint
-from scripts.cli import command
-from scripts.config.experiments import Experiment
-from scripts.errors import ConfigError, TableError
+from scripts.cli import command, positive_int
+from scripts.config.experiment import Experiment
+from scripts.data import Data
+from scripts.errors import ConfigError
 from scripts.hardware import choose_device
 from scripts.memory import keep_freed_memory
-from scripts.report import describe_summary, predictions_table, summarise, write_report
+from scripts.report import TOP_K, clips_table, describe_summary, predictions_table, summarise, write_report
 from scripts.runs import ROOT, Run
-from scripts.tables import NEEDED_TO_TRAIN, PARTS, class_names, read_table
-from scripts.trainer import Trainer
-from scripts.utils.data_loading import Items, Loader, load_items
+from scripts.storage import write_csv
+from scripts.tables import PARTS
+from scripts.trainer import Scores, Trainer
 from scripts.utils.visualisation import confusion_matrix
 
-FRAMES_PER_TEST_BATCH = 64 * 259  # 64 clips of 3 s, or as much in whole tracks
+BEST = "best.pt"
 
 
-@dataclass(frozen=True)
-class Data:
-    """What an experiment is trained and scored on.
+def evaluate(
+    run: Run,
+    data: Data | None = None,
+    part: str = "test",
+    checkpoint: str = BEST,
+    top_k: int = TOP_K,
+    tensorboard: bool = False,
+) -> dict:
+    """Score a checkpoint of the run on a part of its split, print the scores and return them.
 
-    Attributes
-    ----------
-    items : of all usable tracks.
-    left_out : tracks that are not usable, with `split`, `status` and `reason`.
-    classes : genre names by class number.
-    fingerprint : of the split, over all tracks of the table.
-    """
-
-    items: Items
-    left_out: pd.DataFrame
-    classes: list[str]
-    fingerprint: str
-
-    @classmethod
-    def load(cls, experiment: Experiment) -> "Data":
-        """Read the experiment's table and open its cache.
-
-        Raises
-        ------
-        TableError, CacheError : one is missing or does not fit, or a part of the split is empty.
-        """
-        table = read_table(experiment.table, NEEDED_TO_TRAIN)
-        items, left_out = load_items(table, MelCache.open(experiment.cache, experiment.spec), experiment.unit)
-        for part in PARTS:
-            if not (items.tracks["split"] == part).any():
-                raise TableError(
-                    f"{experiment.table}: no usable track in {part}; choose another --split in metadata.py"
-                )
-        return cls(items, left_out, class_names(table), splits.fingerprint(table))
-
-    @property
-    def evaluation_batch(self) -> int:
-        return max(1, FRAMES_PER_TEST_BATCH // self.items.array.shape[-1])
-
-
-def evaluate(run: Run, data: Data | None = None, part: str = "test") -> dict:
-    """Score the run's best epoch on a part of its split, write the report (for test) and print the scores.
+    The best epoch's scores on the test part are also written as the run's report; with `tensorboard` its settings,
+    embeddings and mistakes go into its log (see `scripts.board`).
 
     Raises
     ------
-    ConfigError : no such run, or its table now holds another split than it was trained with.
+    ConfigError : no such run, its table now holds another split than it was trained with, or `tensorboard`
+        without a report.
     TableError, CacheError, CheckpointError : something it needs is missing or damaged.
     """
-    experiment, config = run.experiment(), run.load_config()
+    reported = part == "test" and checkpoint == BEST
+    if tensorboard and not reported:
+        raise ConfigError("--tensorboard shows the test of the best epoch; leave out --part and --checkpoint")
+    experiment = run.experiment()
     data = data or Data.load(experiment)
+    check_split(run, experiment, data)
+    trainer, epoch = tester(run, experiment, checkpoint)
+    tests = {
+        name: trainer.test(data.scoring_loader(experiment, name), epoch)
+        for name in {"validation", part}
+        if name in set(data.items.tracks["split"])
+    }
+    summary = summarise_part(data, part, tests, top_k)
+    facts = {"run": run.name, "part": part, "split": data.fingerprint, "seed": experiment.seed, "best_epoch": epoch}
+    facts |= {"precision": str(trainer.precision).removeprefix("torch."), "leaks": data.leaks}
+    if reported:
+        write_test(run, data, trainer, tests[part], facts, summary)
+    leaks = f", which leaks: {'; '.join(data.leaks)}" if data.leaks else ""
+    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}\n{describe_summary(summary)}")
+    if tensorboard:
+        show(run, experiment, data, trainer, tests[part], facts | summary)
+    return facts | summary
+
+
+def check_split(run: Run, experiment: Experiment, data: Data) -> None:
+    config = run.load_config()
     if config["split"] != data.fingerprint or config["classes"] != data.classes:
         raise ConfigError(
             f"{experiment.table} now has the split {data.fingerprint}, but {run.name} was trained with "
             f"{config['split']}; make the metadata again with the old --split and --seed, or train again"
         )
+
+
+def tester(run: Run, experiment: Experiment, checkpoint: str) -> tuple[Trainer, int]:
+    """A trainer that only tests, with the weights of a checkpoint, and the epoch they are of."""
     keep_freed_memory()
     device = choose_device(experiment.device)
-    trainer = tester(run.load_model(device=device), device, run, experiment)
-    epoch = load_checkpoint(run.checkpoints / "best.pt")["epoch"]
-    items = data.items.part(part)
-    scores = trainer.test(Loader(items, data.evaluation_batch, device=device), epoch)
-    left_out = data.left_out[data.left_out["split"] == part]
-    summary = summarise(scores, items, data.items.part("train"), data.classes, left_out)
-    facts = {"run": run.name, "part": part, "split": data.fingerprint, "seed": experiment.seed, "best_epoch": epoch}
-    facts["precision"] = str(trainer.precision).removeprefix("torch.")
-    if part == "test":
-        write_report(run.report, facts, summary, predictions_table(scores, items, data.classes), data.classes)
-        trainer.log_test(scores, epoch, confusion_matrix(summary["confusion"], data.classes))
-    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}\n{describe_summary(summary)}")
-    return facts | summary
-
-
-def tester(model: nn.Module, device: torch.device, run: Run, experiment: Experiment) -> Trainer:
-    """A trainer that only tests."""
+    model, epoch = run.load(checkpoint, device)
     optimizer = torch.optim.SGD(model.parameters())
-    return Trainer(model, optimizer, nn.CrossEntropyLoss(), device, run.logs, None, precision=experiment.precision)
+    precision = experiment.precision
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), device, run.logs, None, precision=precision)
+    return trainer, epoch
+
+
+def summarise_part(data: Data, part: str, tests: dict[str, Scores], top_k: int) -> dict:
+    left_out = data.left_out[data.left_out["split"] == part]
+    items, train = data.items.part(part), data.items.part("train")
+    return summarise(tests[part], items, train, data.classes, left_out, tests.get("validation"), top_k)
+
+
+def write_test(run: Run, data: Data, trainer: Trainer, scores: Scores, facts: dict, summary: dict) -> None:
+    """The report, and the scores in the run's log."""
+    predictions = predictions_table(scores, data.items.part("test"), data.classes)
+    write_csv(run.report / "clips.csv", clips_table(scores, data.items.part("test"), data.classes))
+    write_report(run.report, facts, summary, predictions, data.classes)
+    trainer.log_test(scores, facts["best_epoch"], confusion_matrix(summary["confusion"], data.classes))
+
+
+def show(run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores, summary: dict) -> None:
+    """Settings, embeddings and mistakes in TensorBoard."""
+    from scripts.board import Board
+
+    loader = data.scoring_loader(experiment, "test")
+    with Board(run.logs, summary["best_epoch"]) as board:
+        board.add_settings(experiment, summary)
+        board.add_embeddings(trainer, loader)
+        found, wanted = board.add_mistakes(scores, loader.items.tracks, data.classes, experiment)
+    print(
+        f"tensorboard --logdir {run.root}/logs: settings and scores under HPARAMS, embeddings of "
+        f"{len(loader.items.tracks)} tracks under PROJECTOR, audio of {found} of {wanted} mistakes under AUDIO"
+    )
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="name of a run, as in runs/reports/")
-    parser.add_argument("--part", choices=PARTS, default="test", help="only test writes the report; default: test")
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    add = parser.add_argument
+    add("run", help="name of a run, as in runs/reports/")
+    add("--part", choices=PARTS, default="test", help="only test writes the report; default: test")
+    add("--checkpoint", default=BEST, metavar="FILE", help="in runs/checkpoints/RUN/; only best.pt writes the report")
+    add("--top-k", type=positive_int, default=TOP_K, metavar="K", help=f"guesses per track; default: {TOP_K}")
+    add("--tensorboard", action="store_true", help="also log settings, embeddings, and mistakes to listen to")
+    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
     return parser.parse_args(argv)
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    evaluate(Run(args.run, args.runs), part=args.part)
+    scores = evaluate(Run(args.run, args.runs), None, args.part, args.checkpoint, args.top_k, args.tensorboard)
+    print(pd.DataFrame(scores["per_genre"]).T.astype({"tracks": int}).round(3).to_string())
 
 
 if __name__ == "__main__":

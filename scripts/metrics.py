@@ -1,9 +1,12 @@
 """Scores with their direction and their uncertainty."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 DRAWS = 10_000  # of the bootstrap
@@ -34,19 +37,17 @@ METRICS = {
     "track_accuracy": Metric("validation_track_accuracy", True),
     "clip_accuracy": Metric("validation_clip_accuracy", True),
     "loss": Metric("validation_loss", False),
+    "last": Metric("epoch", True),
 }
 
 
-def bootstrap_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` [tracks] (Efron and Tibshirani, 1993).
+# --- scores -------------------------------------------------------------------------------------------------
 
-    Tracks are drawn, never clips: clips of one track are not independent.
-    """
-    values = np.asarray(values, float)
-    generator = np.random.default_rng(seed)
-    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(DRAWS)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """[..., classes] -> probabilities."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def per_genre(labels: np.ndarray, predictions: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -55,33 +56,125 @@ def per_genre(labels: np.ndarray, predictions: np.ndarray, names: list[str]) -> 
     return pd.DataFrame(dict(zip(["precision", "recall", "f1", "tracks"], rows, strict=True)), index=names)
 
 
+def macro_f1(table: pd.DataFrame) -> float:
+    """The mean F1 of the genres that have tracks in a table of `per_genre`; the others cannot be scored."""
+    return float(table.loc[table["tracks"] > 0, "f1"].mean())
+
+
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
     return confusion_matrix(labels, predictions, labels=range(classes))
 
 
-def accuracy_by_clips(
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """The share of tracks whose label is among the k classes with the highest scores [tracks, classes]."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def track_means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+    """The mean over each track's clips: [clips, classes], and the track 0, 1, ... of each clip -> [tracks, classes]."""
+    sums = np.zeros((tracks.max() + 1, values.shape[1]))
+    np.add.at(sums, tracks, values)
+    return sums / np.bincount(tracks)[:, None]
+
+
+def correct_by_clips(
     logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray, most: int, seed: int = 0
 ) -> np.ndarray:
-    """Track accuracy when only 1, 2, ... `most` clips of each track are averaged.
+    """How often each track is right when 1, 2, ... `most` of its clips are averaged, over random orders of them.
 
-    Each count is the mean over random orders of the clips; a track with fewer clips uses all it has.
+    A track with fewer clips uses all it has. The mean over tracks is the track accuracy by number of clips.
 
     Parameters
     ----------
-    logits : [clips, classes], tracks : [clips], which track each clip is of; labels : [tracks].
+    logits : [clips, classes].
+    tracks : [clips], which track each clip is of.
+    labels : [tracks].
+    most : the greatest number of clips.
+    seed : of the orders.
 
     Returns
     -------
-    float [most].
+    float [tracks, most], each the share of the orders.
     """
     generator, counts = np.random.default_rng(seed), np.bincount(tracks, minlength=len(labels))
-    correct = np.zeros(most)
+    correct, starts = np.zeros((len(labels), most)), np.cumsum(counts) - counts
     for _ in range(ORDERS):
         order = np.lexsort((generator.random(len(tracks)), tracks))
         sums = np.cumsum(np.vstack([np.zeros(logits.shape[1]), logits[order]]), axis=0)
-        starts = np.cumsum(counts) - counts
         for clips in range(1, most + 1):
             totals = sums[starts + np.minimum(counts, clips)] - sums[starts]
-            correct[clips - 1] += np.mean(totals.argmax(1) == labels)
+            correct[:, clips - 1] += totals.argmax(1) == labels
     return correct / ORDERS
+
+
+# --- uncertainty --------------------------------------------------------------------------------------------
+
+
+def resampled_sums(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Sums over tracks drawn with replacement, as many as there are: [tracks, ...] -> float [DRAWS, ...].
+
+    Tracks are drawn, never clips: clips of one track are not independent. All columns see the same draws, so
+    differences between them are paired.
+    """
+    values, generator = np.asarray(values, float), np.random.default_rng(seed)
+    tracks = len(values)
+    draws = (np.bincount(generator.integers(0, tracks, tracks), minlength=tracks) for _ in range(DRAWS))
+    return np.stack([times @ values for times in draws])
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap draws (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13)."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `values` [tracks]."""
+    return interval(resampled_sums(values, seed) / len(values), level)
+
+
+def accuracy_intervals(correct: np.ndarray, hits: np.ndarray, clips: np.ndarray, curve: np.ndarray) -> dict[str, Any]:
+    """95 % bootstrap intervals over tracks, all from the same draws, as a report holds them.
+
+    Of track accuracy, clip accuracy, what averaging gains (their difference), and accuracy by number of clips.
+
+    Parameters
+    ----------
+    correct : bool [tracks], whether the mean of the clips is right.
+    hits, clips : int [tracks], how many of a track's clips are right, and how many it has.
+    curve : [tracks, most], see `correct_by_clips`.
+    """
+    sums = resampled_sums(np.column_stack([correct, hits, clips, curve]))
+    track, clip, by_clips = sums[:, 0] / len(correct), sums[:, 1] / sums[:, 2], sums[:, 3:] / len(correct)
+    return {
+        "track_accuracy_interval_95": interval(track),
+        "clip_accuracy_interval_95": interval(clip),
+        "gain_over_clips_interval_95": interval(track - clip),
+        "accuracy_by_clips_intervals_95": [interval(draws) for draws in by_clips.T],
+    }
+
+
+# --- two systems on the same tracks -------------------------------------------------------------------------
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided p of McNemar's exact test that two systems, right or wrong [tracks], are equally good.
+
+    Only the tracks count that one gets right and the other wrong (Q. McNemar, Psychometrika 12, 1947; Dietterich,
+    Neural Computation 10, 1998, section 3.1). Without any, p is 1.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    only_first, differing = int((first & ~second).sum()), int((first != second).sum())
+    return float(binomtest(only_first, differing).pvalue) if differing else 1.0
+
+
+def holm(values: Sequence[float]) -> np.ndarray:
+    """p values of several tests, corrected so that any false alarm among all has at most its p (Holm, 1979)."""
+    values = np.asarray(values, float)
+    order = np.argsort(values)
+    steps = values[order] * np.arange(len(values), 0, -1)
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return corrected

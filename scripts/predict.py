@@ -1,6 +1,6 @@
 """The genre of audio files of any length, by a trained run.
 
-python -m scripts.predict song.mp3 other.wav --run ensemble_3s --top 3
+python -m scripts.predict song.mp3 other.wav --run fma_cnn_3s --top 3
 """
 
 import argparse
@@ -14,13 +14,13 @@ import torch
 
 from scripts.audio import decode, fit_length, is_silent
 from scripts.cli import command, positive_int
-from scripts.config.experiments import Experiment
+from scripts.config.experiment import Experiment
 from scripts.errors import AudioError, ConfigError
-from scripts.features import LogMel
+from scripts.features import make_transform
 from scripts.hardware import autocast, choose_device, choose_precision
-from scripts.report import softmax
+from scripts.metrics import softmax
+from scripts.normalising import normalise
 from scripts.runs import ROOT, Run
-from scripts.utils.data_loading import standardise
 
 WINDOWS_AT_ONCE = 64
 
@@ -57,11 +57,13 @@ class Predictor:
         if not 0 <= overlap < 1:
             raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1")
         self.experiment: Experiment = run.experiment()
+        if self.experiment.unit == "row":
+            raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
         self.names: list[str] = run.load_config()["classes"]
         self.device = choose_device(self.experiment.device)
         self.precision = choose_precision(self.experiment.precision, self.device)
         self.model = run.load_model(device=self.device)
-        self.transform = LogMel(self.experiment.spec)
+        self.transform = make_transform(self.experiment.spec)
         self.overlap = overlap
 
     def __call__(self, path: str | Path) -> Prediction:
@@ -92,14 +94,14 @@ class Predictor:
         length = spec.clip_samples if self.experiment.unit == "clip" else spec.track_samples
         step = max(1, round(length * (1 - self.overlap)))
         starts = np.arange(0, max(1, len(waveform) - length // 2), step)
-        return starts, np.stack([fit_length(waveform[start : start + length], length) for start in starts])
+        return starts, np.stack([fit_length(waveform[start : start + length], length, spec.ending) for start in starts])
 
     @torch.inference_mode()
     def logits(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> float32 [windows, classes]. Rounded to float16 dB first, as in the cache."""
         decibel = torch.from_numpy(self.transform(windows).astype(np.float16)).to(self.device)
         with autocast(self.device, self.precision):
-            return self.model(standardise(decibel).unsqueeze(1)).float().cpu().numpy()
+            return self.model(normalise(decibel, self.experiment.normalise)).float().cpu().numpy()
 
 
 def show(prediction: Prediction, top: int, as_json: bool) -> str:

@@ -8,12 +8,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scripts import caching
 from scripts.storage import write_aside
 from scripts.utils import mels
 from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
 
 PREPARING = ["download", "demo", "labeled_tracks", "verify", "metadata", "mels", "visualisation"]
-ON_TOP = ["scripts.train", "scripts.evaluate", "scripts.predict"]
+ON_TOP = [
+    f"scripts.{name}"
+    for name in (
+        "train", "evaluate", "predict", "datasets", "compare", "audit", "classical", "descriptors", "crossval", "sweep",
+        "models", "config.experiments",
+    )
+]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,14 +65,14 @@ def test_from_audio_to_prediction_by_commands_alone(tmp_path):
     settings = [f"table={tmp_path}/metadata_ensemble.csv", f"cache={tmp_path}/mels", "epochs=2", "batch_size=8"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
     runs = ["--runs", tmp_path / "runs"]
-    trained = call("-m", "scripts.train", "--experiment", "ensemble_3s", "--tag", "t", "--set", *settings, *runs)
+    trained = call("-m", "scripts.train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
     assert "track accuracy 1.000" in trained.stdout, trained.stderr
-    assert (tmp_path / "runs" / "reports" / "ensemble_3s-t" / "test.json").is_file()
+    assert (tmp_path / "runs" / "reports" / "fma_cnn_3s-t" / "test.json").is_file()
     song = tmp_path / "audio" / "000000.mp3"
-    assert "High" in call("-m", "scripts.predict", song, "--run", "ensemble_3s-t", *runs, "--top", "1").stdout
-    assert "track accuracy 1.000" in call("-m", "scripts.evaluate", "ensemble_3s-t", *runs).stdout
-    again = call("-m", "scripts.train", "--experiment", "ensemble_3s", "--tag", "t", "--set", *settings, *runs)
-    assert_one_line(again, "ensemble_3s-t exists", "--resume")
+    assert "High" in call("-m", "scripts.predict", song, "--run", "fma_cnn_3s-t", *runs, "--top", "1").stdout
+    assert "track accuracy 1.000" in call("-m", "scripts.evaluate", "fma_cnn_3s-t", *runs).stdout
+    again = call("-m", "scripts.train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
+    assert_one_line(again, "fma_cnn_3s-t exists", "--resume")
 
 
 def test_tables_that_do_not_fit(tmp_path):
@@ -87,8 +94,8 @@ def test_tables_that_do_not_fit(tmp_path):
 def test_flags_that_do_not_fit(tmp_path):
     assert_one_line(call("scripts/utils/mels.py", "--workers", "0"), "'0' is not a whole number of at least 1")
     assert_one_line(call("scripts/utils/mels.py", "--n-mels", "-3"), "n_mels is -3; it must be above 0")
-    assert_one_line(call("-m", "scripts.train"), "give either --experiment NAME or --config FILE", "ensemble_3s")
-    assert_one_line(call("-m", "scripts.train", "--experiment", "ensemble3s"), "did you mean 'ensemble_3s'")
+    assert_one_line(call("-m", "scripts.train"), "give either --experiment NAME or --config FILE", "fma_cnn_3s")
+    assert_one_line(call("-m", "scripts.train", "--experiment", "fma_cnn3s"), "did you mean 'fma_cnn_3s'")
     unknown = call("-m", "scripts.evaluate", "ensembel", "--runs", str(tmp_path))
     assert_one_line(unknown, "train one first")
 
@@ -108,20 +115,20 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "runs").write_text("in the way")
     settings = [f"table={experiment.table}", f"cache={experiment.cache}"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
-    command = ["-m", "scripts.train", "--experiment", "ensemble_3s", "--runs", tmp_path / "runs", "--set", *settings]
+    command = ["-m", "scripts.train", "--experiment", "fma_cnn_3s", "--runs", tmp_path / "runs", "--set", *settings]
     assert_one_line(call(*command), str(tmp_path / "runs"))
 
 
 def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys):
     make_corpus(tmp_path, 6)
-    original, full = mels.RowWriter.write, {"at": 3}
+    original, full = caching.RowWriter.write, {"at": 3}
 
     def write(self, row, values):
         if row >= full["at"]:
             raise OSError(28, "No space left on device")
         original(self, row, values)
 
-    monkeypatch.setattr(mels.RowWriter, "write", write)
+    monkeypatch.setattr(caching.RowWriter, "write", write)
     with pytest.raises(SystemExit) as stopped:
         mels.main([*table_flags(tmp_path), "--workers", "1"])
     assert stopped.value.code == 2

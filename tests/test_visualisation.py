@@ -1,5 +1,6 @@
 """Figures show their data at the right places, with units; the command draws one usable track."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -14,10 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scripts.cache import MelCache
+from scripts.caching import build_cache
 from scripts.features import LogMel, MelSpec
 from scripts.tables import read_table
-from scripts.utils import visualisation
-from scripts.utils.mels import build_cache
+from scripts.utils import score_figures, visualisation
 
 SPEC = MelSpec()
 SHORT = MelSpec(sample_rate=8000, n_fft=512, hop=128, n_mels=40, track_seconds=4.0, clip_seconds=1.0)
@@ -135,7 +136,8 @@ def test_mel_grid_numbers_clips_on_one_colour_scale() -> None:
 
 @pytest.mark.parametrize(("clips", "panels"), [(1, 1), (3, 3), (7, 10)])
 def test_mel_grid_of_fewer_clips_leaves_no_empty_frames(clips: int, panels: int) -> None:
-    figure = visualisation.mel_grid(np.random.default_rng(0).normal(size=(clips, *SHORT.clip_shape)), SHORT)
+    spec = replace(SHORT, track_seconds=float(clips))
+    figure = visualisation.mel_grid(np.random.default_rng(0).normal(size=(clips, *spec.clip_shape)), spec)
     *grid, _ = figure.axes
     assert len(grid) == panels
     assert [axes.axison for axes in grid] == [True] * clips + [False] * (panels - clips)
@@ -170,9 +172,11 @@ def test_training_curves_tell_runs_apart_by_colour() -> None:
     assert by_colour == {(visualisation.COLOURS[0], 3), (visualisation.COLOURS[1], 5)}
 
 
-def test_history_without_a_column_is_refused() -> None:
-    with pytest.raises(KeyError, match="validation_loss"):
-        visualisation.training_curves({"cnn": history().drop(columns="validation_loss")})
+def test_a_run_without_validation_shows_its_training() -> None:
+    rows = history().filter(regex="epoch|train")
+    loss, accuracy = visualisation.training_curves({"cnn": rows}).axes
+    assert drawn(loss) == [(visualisation.COLOURS[0], ":", rows["train_loss"].tolist())]
+    assert drawn(accuracy) == [(visualisation.COLOURS[0], ":", rows["train_clip_accuracy"].tolist())]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])
@@ -250,6 +254,46 @@ def test_accuracy_by_clips_starts_at_one_clip() -> None:
         "track accuracy (share correct)",
     )
     assert all(tick == round(tick) for tick in axes.get_xticks())
+    assert legend_labels(axes.figure) == [["first, with 95 % interval over tracks", "second"]]
+
+
+BINS = pd.DataFrame(
+    {"low": [0.2, 0.8], "high": [0.4, 1.0], "tracks": [5, 20], "confidence": [0.3, 0.9], "accuracy": [0.2, 0.75]}
+)
+
+
+def test_reliability_shows_accuracy_against_confidence_and_counts() -> None:
+    figure = score_figures.reliability({"before": BINS, "after": BINS.assign(accuracy=[0.3, 0.9])})
+    curve, counts = figure.axes
+    assert [line.get_ydata().tolist() for line in curve.lines] == [[0, 1], [0.2, 0.75], [0.3, 0.9]]
+    assert [line.get_xdata().tolist() for line in curve.lines[1:]] == [[0.3, 0.9]] * 2
+    assert [bar.get_height() for bar in counts.patches] == [5, 20, 5, 20]
+    before, after = counts.patches[0], counts.patches[2]
+    assert before.get_x() + before.get_width() == pytest.approx(after.get_x()) == pytest.approx(0.3)
+    assert legend_labels(figure) == [["as sure as right", "before", "after"]]
+    assert (curve.get_xlabel(), curve.get_ylabel()) == ("mean confidence (0 to 1)", "track accuracy (share correct)")
+    assert (counts.get_xlabel(), counts.get_ylabel()) == ("confidence (0 to 1)", "number of tracks")
+
+
+def runs_table(runs: int = 2) -> pd.DataFrame:
+    level = {"track_accuracy": 0.6, "track_low": 0.5, "track_high": 0.65}
+    level |= {"clip_accuracy": 0.4, "clip_low": 0.35, "clip_high": 0.5}
+    names = [f"a_run_with_a_long_name-{number}" for number in range(runs)]
+    return pd.DataFrame({"run": names}).assign(**level, chance=0.1, majority=0.15)
+
+
+def test_comparison_draws_intervals_and_baselines() -> None:
+    figure = score_figures.comparison(runs_table())
+    (axes,) = figure.axes
+    track, clip = axes.containers
+    ((start, end), _) = track.lines[2][0].get_segments()
+    assert [*start, *end] == pytest.approx([0.5, -0.14, 0.65, -0.14])
+    assert clip.lines[0].get_xdata().tolist() == [0.4, 0.4]
+    baselines = [line.get_xdata()[0] for line in axes.lines if line not in (track.lines[0], clip.lines[0])]
+    assert baselines == [0.1, 0.15]
+    assert tick_labels(axes.yaxis) == runs_table()["run"].tolist()
+    assert axes.yaxis_inverted(), "the first run is on top"
+    assert legend_labels(figure) == [["track accuracy", "clip accuracy", "chance", "majority"]]
 
 
 FIGURES = {
@@ -262,6 +306,8 @@ FIGURES = {
     "f1": lambda: visualisation.f1_per_genre(
         pd.DataFrame(1, ["Old-Time / Historic"] * 16, ["precision", "recall", "f1", "tracks"])
     ),
+    "reliability": lambda: score_figures.reliability({"as trained: ECE 0.123": BINS, "temperature 1.50: 0.01": BINS}),
+    "comparison": lambda: score_figures.comparison(runs_table(7)),
     "clips": lambda: visualisation.accuracy_by_clips({"first": np.linspace(0.6, 0.603, 10)}),
 }
 

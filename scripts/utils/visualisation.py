@@ -105,7 +105,7 @@ def mel_grid(decibels: np.ndarray, spec: MelSpec, title: str = "") -> Figure:
     for number, axes in enumerate(grid.flat):
         if number < len(decibels):
             image = draw_mel(axes, decibels[number], spec, norm)
-            axes.set_title(f"clip {number + 1}, {number * spec.clip_seconds:g} s", fontsize=9)
+            axes.set_title(f"clip {number + 1}, {spec.clip_starts[number] / spec.sample_rate:g} s", fontsize=9)
         else:
             axes.set_axis_off()
     figure.supxlabel("time from the start of the clip (s)", fontsize=10)
@@ -173,8 +173,8 @@ def draw_histories(axes: Axes, histories: Mapping[str, pd.DataFrame], styles: Ma
     """Draw columns of each run's history; `styles` has the line style of each column."""
     for history, colour in zip(histories.values(), colours(histories), strict=True):
         marker = "." if len(history) == 1 else ""
-        for column, style in styles.items():
-            axes.plot(history["epoch"], history[column], style, color=colour, linewidth=1.5, marker=marker)
+        for column in [name for name in styles if name in history]:  # a run without validation has only some
+            axes.plot(history["epoch"], history[column], styles[column], color=colour, linewidth=1.5, marker=marker)
     axes.grid(color=GRID)
     axes.margins(x=0.02)
     axes.set_xlabel("epoch")
@@ -236,13 +236,15 @@ def accuracy_by_clips(
     Parameters
     ----------
     curves : by run name, accuracy with 1, 2, ... clips.
-    intervals : by run name, lower and upper bounds [clips, 2], drawn as bands.
+    intervals : by run name, lower and upper bounds [clips, 2] of 95 % intervals, drawn as bands.
     """
     figure, [[axes]] = new_figure(3.1 + 0.1 * len(curves))
     for (run, accuracies), colour in zip(curves.items(), colours(curves), strict=True):
         clips = np.arange(1, len(accuracies) + 1)
-        axes.plot(clips, accuracies, color=colour, linewidth=1.4, marker="o", markersize=4, label=run)
-        if intervals and run in intervals:
+        banded = intervals is not None and run in intervals
+        label = f"{run}, with 95 % interval over tracks" if banded else run
+        axes.plot(clips, accuracies, color=colour, linewidth=1.4, marker="o", markersize=4, label=label)
+        if banded:
             axes.fill_between(clips, *np.transpose(intervals[run]), color=colour, alpha=0.15, linewidth=0)
     axes.grid(color=GRID)
     axes.set(xlabel="clips averaged per track", ylabel=f"track {ACCURACY}")
