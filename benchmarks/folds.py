@@ -17,8 +17,10 @@ from scripts.audio import SUFFIXES, decode, slice_clips
 from scripts.features import LogMel, MelSpec
 from scripts.memory import keep_freed_memory
 from scripts.models import build_model
+from scripts.normalising import standardise
+from scripts.splits import k_folds
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Items, Loader, standardise
+from scripts.utils.data_loading import Items, Loader
 
 BATCH, LEARNING_RATE = 16, 1e-3
 
@@ -33,7 +35,14 @@ def read_folder(folder: Path, sample_rate: int) -> tuple[Items, list[str]]:
     labels = np.array([names.index(path.parent.name) for path in files])
     counts = np.array([len(track) for track in clips])
     track = np.repeat(np.arange(len(files)), counts)
-    tracks = pd.DataFrame({"track_id": [path.stem for path in files], "class": labels, "items": counts})
+    tracks = pd.DataFrame(
+        {
+            "track_id": [path.relative_to(folder).as_posix() for path in files],
+            "class": labels,
+            "genre": [names[n] for n in labels],
+            "items": counts,
+        }
+    )
     return Items(np.concatenate(clips), np.arange(len(track)), labels[track], track, tracks), names
 
 
@@ -70,20 +79,11 @@ def score_fold_plainly(train: Items, test: Items, classes: int, epochs: int, see
     return float(np.mean(logits.argmax(1) == test.labels)), sums.argmax(1) == test.tracks["class"].to_numpy()
 
 
-def assign_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each track [tracks]: the tracks of each class are dealt out in turn, in random order."""
-    generator, result = np.random.default_rng(seed), np.empty(len(labels), int)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        result[members] = np.arange(len(members)) % folds
-    return result
-
-
 def cross_validate(items: Items, names: list[str], args: argparse.Namespace, score) -> dict:
     """Mean clip accuracy, and pooled track accuracy of each repeat."""
     start, clip, track = time.perf_counter(), [], []
     for repeat in range(args.repeats):
-        folds, right = assign_folds(items.tracks["class"].to_numpy(), args.folds, repeat), []
+        folds, right = k_folds(items.tracks, args.folds, repeat), []
         for fold in range(args.folds):
             test = folds == fold
             clips, tracks = score(items.select(~test), items.select(test), len(names), args.epochs, 100 * repeat + fold)

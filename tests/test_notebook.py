@@ -60,8 +60,10 @@ def test_shows_what_it_promises(executed):
     assert "duplicate" in output_of(notebook, "verify_tracks(")
     assert "track accuracy" in output_of(notebook, "ensemble_test = train(")
     assert "0% of the test tracks are by an artist in train" in output_of(notebook, 'split="official"')
-    assert "demo_ensemble_3s-random80" in output_of(notebook, '["split", *columns]')
-    for run in ("demo_ensemble_3s", "demo_full_30s", "demo_full_30s-fair", "demo_ensemble_3s-random80"):
+    assert "tracks at random" in output_of(notebook, "audit_own(")
+    assert "demo_cnn_30s-fair" in output_of(notebook, "compare([")
+    assert "demo_cnn_3s-random80" in output_of(notebook, '["split", *columns]')
+    for run in ("demo_cnn_3s", "demo_cnn_30s", "demo_cnn_30s-fair", "demo_cnn_3s-random80"):
         assert (folder / "runs" / "reports" / run / "test.json").is_file()
 
 
@@ -72,7 +74,7 @@ def test_draws_its_figures(executed):
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(images) == 7
+    assert len(images) == 8
     assert all(len(image) > 10_000 for image in images)
 
 
