@@ -14,10 +14,11 @@ import torch
 
 from benchmarks import plain
 from scripts.audio import SUFFIXES, decode, slice_clips
-from scripts.features import LogMel, MelSpec
+from scripts.features import LogMel
 from scripts.memory import keep_freed_memory
 from scripts.models import build_model
 from scripts.normalising import standardise
+from scripts.spec import MelSpec
 from scripts.splits import k_folds
 from scripts.trainer import Trainer
 from scripts.utils.data_loading import Items, Loader

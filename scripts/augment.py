@@ -14,7 +14,8 @@ import torch
 
 from scripts.cli import pick
 from scripts.errors import ConfigError
-from scripts.features import FLOOR_POWER, MelSpec, hz_to_mel, mel_to_hz
+from scripts.features import FLOOR_POWER, hz_to_mel, mel_to_hz
+from scripts.spec import MelSpec
 
 BANK_FRAMES = 4096  # of noise in an epoch, of which each item takes a piece
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.errors import CacheError
-from scripts.features import MelSpec
+from scripts.spec import MelSpec
 
 USABLE = "ok"
 HOW_TO_CACHE = "python scripts/utils/mels.py --help"

@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 from scripts.audio import count_clips, decode, decoder_version, fit_length, is_silent, slice_clips
 from scripts.cache import USABLE, MelCache, array_paths, array_shapes, cache_folder, spec_record
 from scripts.errors import AudioError, CacheError, TableError
-from scripts.features import MelSpec, make_transform
+from scripts.features import make_transform
 from scripts.memory import keep_freed_memory
 from scripts.parallel import parallel_map
+from scripts.spec import MelSpec
 from scripts.storage import write_csv, write_json
 
 IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes

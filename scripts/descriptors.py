@@ -29,8 +29,9 @@ from tqdm.auto import tqdm
 from scripts.audio import decode, decoder_version, fit_length, is_silent, resample, slice_clips
 from scripts.cli import command, pick, positive_int
 from scripts.errors import AudioError, ConfigError, TableError
-from scripts.features import LogMel, MelSpec
+from scripts.features import LogMel
 from scripts.parallel import parallel_map
+from scripts.spec import MelSpec
 from scripts.storage import write_csv, write_text
 from scripts.tables import NEEDED_TO_CACHE, read_table
 

@@ -15,8 +15,9 @@ from scipy.ndimage import convolve1d
 
 from scripts.cache import USABLE, MelCache
 from scripts.errors import CacheError
-from scripts.features import MelSpec, hz_to_mel
+from scripts.features import hz_to_mel
 from scripts.parallel import parallel_map
+from scripts.spec import MelSpec
 from scripts.utils.verify import look_at
 
 HIGHEST_HZ = 2500.0  # MP3 and old recordings keep what is below

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scripts import augment
 from scripts.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
 from scripts.errors import ConfigError
-from scripts.features import LogMel, MelSpec
+from scripts.features import LogMel
 from scripts.normalising import standardise
+from scripts.spec import MelSpec
 
 SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop=512, n_mels=64)
 ALL_BUT_GAIN = {name: {} for name in DEFAULTS if name != "gain"}

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError
-from scripts.features import LogMel, MelSpec, hann, make_transform, mel_filters
+from scripts.features import LogMel, hann, make_transform, mel_filters
+from scripts.spec import MelSpec
 
 SPECS = {
     "main task": MelSpec(),

@@ -18,7 +18,8 @@ import soundfile
 from scripts.cache import MelCache, cache_folder
 from scripts.caching import build_cache
 from scripts.errors import CacheError, TableError
-from scripts.features import MelSpec, make_transform
+from scripts.features import make_transform
+from scripts.spec import MelSpec
 from scripts.utils.mels import main as mels_command
 from scripts.utils.mels import write_files
 from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track

@@ -16,7 +16,8 @@ from PIL import Image
 
 from scripts.cache import MelCache
 from scripts.caching import build_cache
-from scripts.features import LogMel, MelSpec
+from scripts.features import LogMel
+from scripts.spec import MelSpec
 from scripts.tables import read_table
 from scripts.utils import score_figures, visualisation
 

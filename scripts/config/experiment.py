@@ -9,10 +9,10 @@ from scripts.augment import complete
 from scripts.averaging import KINDS as AVERAGES
 from scripts.cli import pick
 from scripts.errors import ConfigError
-from scripts.features import MelSpec
 from scripts.metrics import METRICS
 from scripts.normalising import NORMALISATIONS
 from scripts.optimisation import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS
+from scripts.spec import MelSpec
 
 NAMES: dict[str, tuple[str, ...]] = {
     "unit": ("clip", "crop", "track", "row"),

@@ -7,7 +7,7 @@ is scored once.
 from dataclasses import dataclass
 
 from scripts.config.experiment import Experiment
-from scripts.features import MelSpec
+from scripts.spec import MelSpec
 
 NEEDS_FMA = "not run here: needs FMA-small"
 NEEDS_GTZAN = "not run here: needs GTZAN's audio"

@@ -21,7 +21,7 @@ from scripts.cache import USABLE, MelCache
 from scripts.caching import build_cache
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
-from scripts.features import KINDS, MelSpec
+from scripts.spec import KINDS, MelSpec
 from scripts.storage import write_aside
 from scripts.tables import NEEDED_TO_CACHE, read_table
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
-from scripts.features import MelSpec
+from scripts.spec import MelSpec
 from scripts.splits import SPLITS, assign, default_split, describe_leaks, fingerprint, known_ids, shared_artists
 from scripts.storage import write_csv
 from scripts.tables import LABEL_COLUMNS, NEEDED_TO_SPLIT, PARTS, class_names, read_table

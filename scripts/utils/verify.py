@@ -21,8 +21,8 @@ from scripts.audio import SILENCE, decode, is_silent
 from scripts.cli import command, positive_int
 from scripts.datasets.fma import KNOWN_DUPLICATES, KNOWN_FAULTS
 from scripts.errors import AudioError, TableError
-from scripts.features import MelSpec
 from scripts.parallel import parallel_map
+from scripts.spec import MelSpec
 from scripts.storage import write_csv
 from scripts.tables import NEEDED_TO_CACHE, read_table
 

@@ -26,7 +26,8 @@ from scripts.audio import decode
 from scripts.cache import HOW_TO_CACHE, USABLE, MelCache
 from scripts.cli import command
 from scripts.errors import TableError
-from scripts.features import MelSpec, hz_to_mel
+from scripts.features import hz_to_mel
+from scripts.spec import MelSpec
 from scripts.storage import write_aside
 from scripts.tables import NEEDED_TO_CACHE, read_table
 
