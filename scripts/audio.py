@@ -18,9 +18,9 @@ from scripts.errors import AudioError
 SUFFIXES = {".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".opus", ".m4a", ".aac", ".wma", ".mp4"}
 SILENCE = 1e-3  # amplitude, -60 dB of full scale
 SILENT_SHARE = 0.95  # of the samples
+FAINT = 5e-4  # amplitude of the noise under a short track
 RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
 LEAVE_OUT = "leave it out or replace it"
-ENDINGS = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect"}  # name -> NumPy's padding
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
@@ -165,11 +165,23 @@ def fit_length(waveform: np.ndarray, samples: int, ending: str = "zeros") -> np.
     """Cut to `samples`, or go on after the end with zeros or another of `ENDINGS`.
 
     "repeat" plays the waveform [length] again and again, "hold" its last sample, "reflect" plays it backwards,
-    forwards, ..., without its turning points twice.
+    forwards, ..., without its turning points twice; "noise" goes on with zeros and lays faint noise over everything.
     """
     if len(waveform) >= samples:
         return waveform[:samples]
     return np.pad(waveform, (0, samples - len(waveform)), ENDINGS[ending])
+
+
+def lay_noise(padded: np.ndarray, *_: object) -> None:
+    """Add uniform noise in [0, 5e-4) in place, the same each time, as COALA did (X. Favory et al., ICML 2020 workshop).
+
+    NumPy's padding calls it with what is padded with zeros.
+    """
+    padded += FAINT * np.random.default_rng(0).random(len(padded), np.float32)
+
+
+# name -> NumPy's padding
+ENDINGS = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect", "noise": lay_noise}
 
 
 def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> np.ndarray:

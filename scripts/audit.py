@@ -28,9 +28,10 @@ from scripts.datasets.gtzan_features import FILES, find_csv, read_features
 from scripts.duplicates import exact_duplicates, near_duplicates
 from scripts.errors import ConfigError, TableError
 from scripts.leakage import known_artists, measure_clips, measure_splits, measure_tracks
+from scripts.leaks import describe_leaks
 from scripts.runs import ROOT
 from scripts.spec import MelSpec
-from scripts.splits import describe_leaks, fingerprint
+from scripts.splits import fingerprint
 from scripts.tables import NEEDED_TO_TRAIN, read_table
 from scripts.utils.data_loading import load_items
 

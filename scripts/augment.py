@@ -226,7 +226,7 @@ class Augmentation:
         if "mixup" not in self.augment:
             return x, y
         share = self.share[chosen].to(x.device)
-        one_hot = torch.nn.functional.one_hot(y, classes).float()
+        one_hot = y if y.ndim == 2 else torch.nn.functional.one_hot(y, classes).float()
         mixed = torch.lerp(x.roll(1, 0), x, share[:, None, None, None])
         return mixed, torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
 

@@ -15,12 +15,15 @@ from scripts.audio import decode
 from scripts.config.experiment import Experiment
 from scripts.errors import AudioError
 from scripts.hardware import autocast
+from scripts.labels import join
 from scripts.metrics import softmax
+from scripts.scores import Scores, TagScores
 from scripts.tables import NEEDED_TO_CACHE, read_table
-from scripts.trainer import Scores, Trainer
+from scripts.trainer import Trainer
 from scripts.utils.data_loading import Loader
 
 MISTAKES = 8
+HEADLINES = ("clip_accuracy", "macro_f1", "f1_macro", "f1_micro", "average_precision_macro")
 LISTENING_RATE = 22_050  # Hz
 OF_THE_MACHINE = {"cache", "device", "precision", "threads"}  # settings that no score should depend on
 
@@ -46,26 +49,26 @@ class Board:
 
     def add_settings(self, experiment: Experiment, summary: dict[str, Any]) -> None:
         """One row for the run in the table of hyperparameters, with the final scores of its test."""
-        scores = {f"test/{name}": summary[name] for name in ("clip_accuracy", "macro_f1")}
-        scores |= {"test/accuracy": summary["track_accuracy"], "test/ece": summary["calibration"]["ece"]}
+        scores = {f"test/{name}": summary[name] for name in HEADLINES if name in summary}
+        if "track_accuracy" in summary:
+            scores |= {"test/accuracy": summary["track_accuracy"], "test/ece": summary["calibration"]["ece"]}
         for part in hparams(main_settings(experiment) | {"split": summary["split"]}, scores):
             self.writer.file_writer.add_summary(part)
         for tag, value in scores.items():
             self.writer.add_scalar(tag, value, self.epoch)
 
     def add_embeddings(self, trainer: Trainer, loader: Loader) -> None:
-        """The embedding of each track, the mean over its clips, with its id and genre, for the projector."""
+        """The embedding of each track, the mean over its clips, with its id and genre or labels, for the projector."""
         shutil.rmtree(self.log_dir / f"{self.epoch:05d}", ignore_errors=True)  # of an earlier call
-        tracks = loader.items.tracks[["track_id", "genre"]]
+        said = said_of(loader.items.tracks)
+        tracks = loader.items.tracks[["track_id", said]]
         vectors = embed_tracks(trainer, loader)
-        self.writer.add_embedding(
-            vectors, tracks.to_numpy().tolist(), None, self.epoch, "test_tracks", ["track", "genre"]
-        )
+        self.writer.add_embedding(vectors, tracks.to_numpy().tolist(), None, self.epoch, "test_tracks", ["track", said])
 
     def add_mistakes(
-        self, scores: Scores, tracks: pd.DataFrame, names: list[str], experiment: Experiment
+        self, scores: Scores | TagScores, tracks: pd.DataFrame, names: list[str], experiment: Experiment
     ) -> tuple[int, int]:
-        """The audio of the wrongly classified tracks that the network is surest of, at most `MISTAKES`.
+        """The audio of the worst mistakes, at most `MISTAKES`: those it is surest of, or with the most wrong labels.
 
         Returns
         -------
@@ -75,7 +78,8 @@ class Board:
         chosen, heard = surest_mistakes(scores), 0
         for rank, number in enumerate(chosen, 1):
             track = tracks.iloc[number]
-            told = f"{track['genre']}, taken for {names[scores.predictions[number]]}, track {track['track_id']}"
+            guess = said_by(scores, number, names)
+            told = f"{track[said_of(tracks)]}, taken for {guess}, track {track['track_id']}"
             heard += self.add_audio(f"mistakes/{rank} {told}", paths.get(track["track_id"], ""), experiment)
         return heard, len(chosen)
 
@@ -117,8 +121,24 @@ def embed_tracks(trainer: Trainer, loader: Loader) -> np.ndarray:
     return (sums / counts[:, None]).astype(np.float32)
 
 
-def surest_mistakes(scores: Scores, most: int = MISTAKES) -> list[int]:
-    """Positions of the wrongly classified tracks, the one with the highest probability first."""
+def said_of(tracks: pd.DataFrame) -> str:
+    """The column with what a table says of its tracks."""
+    return "labels" if "labels" in tracks else "genre"
+
+
+def said_by(scores: Scores | TagScores, number: int, names: list[str]) -> str:
+    """The class or labels that a network finds in a track."""
+    if isinstance(scores, Scores):
+        return names[scores.predictions[number]]
+    return join(name for name, logit in zip(names, scores.logits[number], strict=True) if logit >= 0)
+
+
+def surest_mistakes(scores: Scores | TagScores, most: int = MISTAKES) -> list[int]:
+    """Positions of the wrongly classified tracks, the one with the highest probability, or most wrong labels, first."""
+    if isinstance(scores, TagScores):
+        errors = ((scores.logits >= 0) != scores.labels) & ~np.isnan(scores.labels)
+        worst = np.argsort(-errors.sum(axis=1), kind="stable")[:most]
+        return [int(number) for number in worst if errors[number].any()]
     wrong = np.flatnonzero(scores.predictions != scores.labels)
     sureness = softmax(scores.logits[wrong]).max(axis=1)
     return wrong[np.argsort(-sureness, kind="stable")][:most].tolist()

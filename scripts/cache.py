@@ -5,7 +5,7 @@
     3s.npy       float16 [tracks, clips, rows, frames], dB
     tracks.csv   row, track_id, file, size, mtime_ns, seconds, clips, status, reason
     spec.json    every parameter that changes a number, and what decoded the audio
-Spectrograms of several channels have an axis for them before the rows.
+Spectrograms of several channels have an axis for them before the rows; some kinds are not in dB, as spec.json says.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ def read_spec(folder: Path) -> MelSpec:
 
 def spec_record(spec: MelSpec, decoder: str) -> dict:
     """What `spec.json` holds."""
-    return {"spec": dataclasses.asdict(spec), "fingerprint": spec.fingerprint(), "unit": "dB", "decoder": decoder}
+    return {"spec": dataclasses.asdict(spec), "fingerprint": spec.fingerprint(), "unit": spec.unit, "decoder": decoder}
 
 
 def open_array(path: Path, rows: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from scripts.audio import count_clips, decode, decoder_version, fit_length, is_silent, slice_clips
 from scripts.cache import USABLE, MelCache, array_paths, array_shapes, cache_folder, spec_record
 from scripts.errors import AudioError, CacheError, TableError
-from scripts.features import make_transform
+from scripts.features import loudest_clip, make_transform
 from scripts.memory import keep_freed_memory
 from scripts.parallel import parallel_map
 from scripts.spec import MelSpec
@@ -77,16 +77,20 @@ def cache_track(job: tuple[int, str]) -> dict:
         return {"row": row, "seconds": seconds, "clips": 0, "status": status, "reason": reason}
     spec, (tracks, clips) = worker.spec, worker.arrays
     padded = fit_length(waveform, spec.track_samples, spec.ending)
-    tracks.write(row, worker.transform(padded))
-    clips.write(row, worker.transform(slice_clips(padded, spec.clip_samples, spec.clip_step)))
-    count = count_clips(len(waveform), spec.clip_samples, spec.clip_starts)
-    return {"row": row, "seconds": seconds, "clips": count, "status": USABLE, "reason": ""}
+    whole = worker.transform(padded)
+    tracks.write(row, whole)
+    if spec.selection == "loudest":
+        clips.write(row, loudest_clip(whole, spec))
+    else:
+        clips.write(row, worker.transform(slice_clips(padded, spec.clip_samples, spec.clip_step)))
+    count = max(1, count_clips(len(waveform), spec.clip_samples, spec.clip_starts))
+    return {"row": row, "seconds": seconds, "clips": min(count, spec.clips_per_track), "status": USABLE, "reason": ""}
 
 
 def judge(waveform: np.ndarray, spec: MelSpec) -> tuple[str, str]:
     """Status and reason of a decoded track."""
-    if len(waveform) < spec.clip_samples:
-        return "short", f"less than one clip of {spec.clip_seconds:g} s"
+    if len(waveform) < spec.least_samples:
+        return "short", f"less than {spec.least_samples / spec.sample_rate:g} s"
     if is_silent(waveform):
         return "silent", "below -60 dB nearly throughout"
     return USABLE, ""

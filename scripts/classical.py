@@ -28,9 +28,10 @@ from sklearn.svm import SVC
 from scripts.cli import command, pick, positive_int
 from scripts.datasets import gtzan_features
 from scripts.errors import ConfigError, TableError
+from scripts.leaks import describe_leaks
 from scripts.report import describe_summary, predictions_table, scores_of, summarise, write_report
 from scripts.runs import ROOT, Run
-from scripts.splits import describe_leaks, fingerprint, k_folds
+from scripts.splits import fingerprint, k_folds
 from scripts.storage import write_json
 from scripts.tables import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, read_table
 from scripts.utils.data_loading import Items

@@ -1,16 +1,20 @@
 """An experiment's data: its table joined with its cache, and who is in which part."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scripts import leaks as leak_checks
 from scripts import splits
 from scripts.cache import MelCache
 from scripts.config.experiment import Experiment
 from scripts.errors import ConfigError, TableError
 from scripts.hardware import choose_device
-from scripts.tables import NEEDED_TO_TRAIN, PARTS, class_names, read_table
+from scripts.labels import label_matrix, label_names
+from scripts.overrides import apply_overrides
+from scripts.tables import LABELS, PARTS, check_columns, class_names, read_table
 from scripts.utils.data_loading import Items, Loader, load_items
 
 FRAMES_PER_TEST_BATCH = 64 * 259  # 64 clips of 3 s, or as much in whole tracks
@@ -24,7 +28,7 @@ class Data:
     ----------
     items : of all usable tracks.
     left_out : tracks that are not usable, with `split`, `status` and `reason`.
-    classes : genre names by class number.
+    classes : names of the genres by class number, or of the labels in their order.
     fingerprint : of the split, over all tracks of the table.
     leaks : what the split is known to leak, one line each.
     """
@@ -43,18 +47,22 @@ class Data:
         ------
         TableError, CacheError : one is missing or does not fit, or a part of the split is empty.
         """
-        rows = read_table(experiment.table, NEEDED_TO_TRAIN)
-        table = rows.drop_duplicates("track_id", ignore_index=True)
+        rows = read_rows(experiment)
+        table = rows.drop_duplicates("track_id")
+        classes = experiment.labels or names_of(table, experiment.task)
         if experiment.fold:
             rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
-        items, left_out = read_items(table, experiment)
+        fingerprint, leaks = splits.fingerprint(table), leak_checks.describe_leaks(rows)
+        if experiment.overrides:
+            table = apply_overrides(table, experiment.overrides, experiment.task)
+        labels = read_labels(table, classes, experiment)
+        items, left_out = read_items(table, labels, experiment)
         for part in PARTS:
             if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
                 raise TableError(
                     f"{experiment.table}: no usable track in {part}; choose another --split in metadata.py"
                 )
-        fingerprint, leaks = splits.fingerprint(table), splits.describe_leaks(rows)
-        return cls(items, left_out, class_names(table), fingerprint, leaks)
+        return cls(items, left_out, classes, fingerprint, leaks)
 
     @property
     def evaluation_batch(self) -> int:
@@ -66,13 +74,45 @@ class Data:
         return Loader(self.items.part(part), self.evaluation_batch, device=device, how=experiment.normalise)
 
 
-def read_items(table: pd.DataFrame, experiment: Experiment) -> tuple[Items, pd.DataFrame]:
-    """Spectrograms from the cache, or rows of a table of features."""
+def read_rows(experiment: Experiment) -> pd.DataFrame:
+    """The experiment's table, if it says of each track what the experiment's task needs.
+
+    Raises
+    ------
+    TableError : as `read_table`; or the table is of the other task.
+    """
+    rows, needed = read_table(experiment.table, ["track_id", "split"]), LABELS[experiment.task]
+    for task, columns in LABELS.items():
+        if task != experiment.task and not set(needed) <= set(rows) and set(columns) <= set(rows):
+            raise TableError(
+                f"{experiment.table}: a {task}-label table (column {columns[0]}), but {experiment.name} has "
+                f"task={experiment.task}; give another table, or an experiment with task={task}"
+            )
+    check_columns(Path(experiment.table), rows, set(needed))
+    return rows
+
+
+def names_of(table: pd.DataFrame, task: str) -> list[str]:
+    """The classes by their numbers, or all labels in alphabetical order."""
+    return class_names(table) if task == "single" else label_names(table)
+
+
+def read_labels(table: pd.DataFrame, names: list[str], experiment: Experiment) -> np.ndarray:
+    """What each track of the table has: int64 [tracks] or float32 [tracks, labels]."""
+    return table["class"].to_numpy() if experiment.task == "single" else label_matrix(table, names, experiment.table)
+
+
+def read_items(table: pd.DataFrame, labels: np.ndarray, experiment: Experiment) -> tuple[Items, pd.DataFrame]:
+    """Spectrograms from the cache, COALA's ready-made patches, or rows of a table of features."""
     if experiment.unit == "row":
         from scripts.rows import load_rows
 
         return load_rows(table, experiment.cache, experiment.features)
-    return load_items(table, MelCache.open(experiment.cache, experiment.spec), experiment.unit)
+    if experiment.unit == "patch":
+        from scripts.patches import load_patches
+
+        return load_patches(table, labels, experiment.cache, experiment.shape)
+    return load_items(table, MelCache.open(experiment.cache, experiment.spec), experiment.unit, labels)
 
 
 def in_fold(

@@ -21,11 +21,12 @@ class EnsembleBuffer:
     clips_per_track: int | Sequence[int] = 10
     names: Sequence[str] | None = None
     waiting: dict[int, list[np.ndarray]] = field(default_factory=dict, init=False)
-    labels: dict[int, int] = field(default_factory=dict, init=False)
+    labels: dict[int, np.ndarray] = field(default_factory=dict, init=False)
     means: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     def add(self, logits: np.ndarray, labels: np.ndarray, tracks: np.ndarray) -> None:
-        """Take the clips of a batch: logits [batch, classes], labels [batch], track numbers [batch].
+        """Take the clips of a batch: logits [batch, classes], labels [batch] or [batch, labels], track
+        numbers [batch].
 
         Raises
         ------
@@ -38,11 +39,12 @@ class EnsembleBuffer:
             self.complete(track)
 
     def check_labels(self, track: int, labels: np.ndarray) -> None:
-        known = self.labels.setdefault(track, int(labels[0]))
-        if (labels != known).any():
+        known = self.labels.setdefault(track, labels[0])
+        if not np.array_equal(labels, np.broadcast_to(known, labels.shape), equal_nan=True):
+            found = np.unique([known, *labels], axis=0).tolist()
             raise EnsembleError(
-                f"track {self.name(track)} has clips of the classes {sorted({known, *labels.tolist()})}; "
-                "a track has one label: correct the table"
+                f"track {self.name(track)} has clips of the classes {found}; the clips of a track have the same "
+                "labels: correct the table"
             )
 
     def complete(self, track: int) -> None:
@@ -56,7 +58,7 @@ class EnsembleBuffer:
             self.means[track] = np.mean(self.waiting.pop(track), axis=0, dtype=np.float64)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean logits [tracks, classes] and labels [tracks], in order of track number.
+        """Mean logits [tracks, classes] and labels [tracks] or [tracks, labels], in order of track number.
 
         Raises
         ------

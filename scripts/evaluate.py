@@ -7,7 +7,9 @@
 Printed, and kept in runs/reports/RUN/test.json: track and clip accuracy with 95 % bootstrap intervals over tracks,
 what averaging clips gains, top-k track accuracy, precision, recall and F1 per genre, the calibration error (ECE)
 before and after a temperature fitted on the validation tracks, and beside them chance, the majority baseline and the
-split's fingerprint. Only the best epoch's scores on the test part are kept; others are printed.
+split's fingerprint. With several labels a track: F1, mAP, ROC-AUC and more, with thresholds that were chosen on the
+validation tracks, beside predictors that do not listen. Only the best epoch's scores on the test part are kept;
+others are printed.
 """
 
 import argparse
@@ -17,17 +19,21 @@ import pandas as pd
 import torch
 from torch import nn
 
+from scripts import report, tag_report
+from scripts.checkpoints import load_checkpoint, save_checkpoint
 from scripts.cli import command, positive_int
 from scripts.config.experiment import Experiment
 from scripts.data import Data
 from scripts.errors import ConfigError
 from scripts.hardware import choose_device
+from scripts.losses import MULTI_LABEL
 from scripts.memory import keep_freed_memory
-from scripts.report import TOP_K, clips_table, describe_summary, predictions_table, summarise, write_report
+from scripts.run_log import RunLog
 from scripts.runs import ROOT, Run
+from scripts.scores import Scores, TagScores
 from scripts.storage import write_csv
 from scripts.tables import PARTS
-from scripts.trainer import Scores, Trainer
+from scripts.trainer import Trainer
 from scripts.utils.visualisation import confusion_matrix
 
 BEST = "best.pt"
@@ -38,7 +44,7 @@ def evaluate(
     data: Data | None = None,
     part: str = "test",
     checkpoint: str = BEST,
-    top_k: int = TOP_K,
+    top_k: int = report.TOP_K,
     tensorboard: bool = False,
 ) -> dict:
     """Score a checkpoint of the run on a part of its split, print the scores and return them.
@@ -64,13 +70,14 @@ def evaluate(
         for name in {"validation", part}
         if name in set(data.items.tracks["split"])
     }
-    summary = summarise_part(data, part, tests, top_k)
+    summary = summarise_part(experiment, data, part, tests, top_k)
     facts = {"run": run.name, "part": part, "split": data.fingerprint, "seed": experiment.seed, "best_epoch": epoch}
     facts |= {"precision": str(trainer.precision).removeprefix("torch."), "leaks": data.leaks}
     if reported:
-        write_test(run, data, trainer, tests[part], facts, summary)
+        write_tests(run, data, tests, facts, summary)
     leaks = f", which leaks: {'; '.join(data.leaks)}" if data.leaks else ""
-    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}\n{describe_summary(summary)}")
+    kind = tag_report if experiment.task == "multi" else report
+    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}\n{kind.describe_summary(summary)}")
     if tensorboard:
         show(run, experiment, data, trainer, tests[part], facts | summary)
     return facts | summary
@@ -92,25 +99,52 @@ def tester(run: Run, experiment: Experiment, checkpoint: str) -> tuple[Trainer, 
     model, epoch = run.load(checkpoint, device)
     optimizer = torch.optim.SGD(model.parameters())
     precision = experiment.precision
-    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), device, run.logs, None, precision=precision)
+    criterion = MULTI_LABEL["bce"]() if experiment.task == "multi" else nn.CrossEntropyLoss()
+    trainer = Trainer(model, optimizer, criterion, device, run.logs, None, precision=precision)
     return trainer, epoch
 
 
-def summarise_part(data: Data, part: str, tests: dict[str, Scores], top_k: int) -> dict:
+def summarise_part(
+    experiment: Experiment, data: Data, part: str, tests: dict[str, Scores | TagScores], top_k: int
+) -> dict:
     left_out = data.left_out[data.left_out["split"] == part]
-    items, train = data.items.part(part), data.items.part("train")
-    return summarise(tests[part], items, train, data.classes, left_out, tests.get("validation"), top_k)
+    facts = data.items.part(part), data.items.part("train"), data.classes, left_out, tests.get("validation")
+    if experiment.task == "multi":
+        return tag_report.summarise(tests[part], *facts, experiment.aggregation, experiment.thresholds)
+    return report.summarise(tests[part], *facts, top_k)
 
 
-def write_test(run: Run, data: Data, trainer: Trainer, scores: Scores, facts: dict, summary: dict) -> None:
-    """The report, and the scores in the run's log."""
-    predictions = predictions_table(scores, data.items.part("test"), data.classes)
-    write_csv(run.report / "clips.csv", clips_table(scores, data.items.part("test"), data.classes))
-    write_report(run.report, facts, summary, predictions, data.classes)
-    trainer.log_test(scores, facts["best_epoch"], confusion_matrix(summary["confusion"], data.classes))
+def write_tests(run: Run, data: Data, tests: dict[str, Scores | TagScores], facts: dict, summary: dict) -> None:
+    """The report, the predictions of validation, the scores in the run's log, and the thresholds in its checkpoint."""
+    scores, items, names = tests["test"], data.items.part("test"), data.classes
+    if isinstance(scores, TagScores):
+        figures = tag_report.write_report(run.report, facts, summary, scores, items, names)
+        store_thresholds(run.checkpoints / BEST, summary["thresholds"])
+    else:
+        write_csv(run.report / "clips.csv", report.clips_table(scores, items, names))
+        table = report.predictions_table(scores, items, names)
+        report.write_report(run.report, facts, summary, table, names)
+        figures = {"confusion_matrix": confusion_matrix(summary["confusion"], names)}
+    if "validation" in tests:
+        write_csv(run.report / "predictions_validation.csv", validation_table(data, tests["validation"], summary))
+    RunLog(run.logs).add_test(scores, facts["best_epoch"], figures)
 
 
-def show(run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores, summary: dict) -> None:
+def validation_table(data: Data, scores: Scores | TagScores, summary: dict) -> pd.DataFrame:
+    items = data.items.part("validation")
+    if isinstance(scores, TagScores):
+        return tag_report.predictions_table(scores, items, data.classes, summary)
+    return report.predictions_table(scores, items, data.classes)
+
+
+def store_thresholds(path: Path, thresholds: dict[str, float]) -> None:
+    """A checkpoint keeps what turns its probabilities into labels."""
+    save_checkpoint(path, load_checkpoint(path) | {"thresholds": thresholds})
+
+
+def show(
+    run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores | TagScores, summary: dict
+) -> None:
     """Settings, embeddings and mistakes in TensorBoard."""
     from scripts.board import Board
 
@@ -131,7 +165,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("run", help="name of a run, as in runs/reports/")
     add("--part", choices=PARTS, default="test", help="only test writes the report; default: test")
     add("--checkpoint", default=BEST, metavar="FILE", help="in runs/checkpoints/RUN/; only best.pt writes the report")
-    add("--top-k", type=positive_int, default=TOP_K, metavar="K", help=f"guesses per track; default: {TOP_K}")
+    add("--top-k", type=positive_int, default=report.TOP_K, metavar="K", help="guesses per track; default: %(default)s")
     add("--tensorboard", action="store_true", help="also log settings, embeddings, and mistakes to listen to")
     add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
     return parser.parse_args(argv)
@@ -141,7 +175,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     scores = evaluate(Run(args.run, args.runs), None, args.part, args.checkpoint, args.top_k, args.tensorboard)
-    print(pd.DataFrame(scores["per_genre"]).T.astype({"tracks": int}).round(3).to_string())
+    if "per_label" in scores:
+        print(pd.DataFrame(scores["per_label"], dtype=float).T.to_string(na_rep="-"))
+    else:
+        print(pd.DataFrame(scores["per_genre"]).T.astype({"tracks": int}).round(3).to_string())
 
 
 if __name__ == "__main__":

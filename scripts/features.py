@@ -13,6 +13,7 @@ import numpy as np
 from scripts.spec import MelSpec
 
 FLOOR_POWER = 1e-10  # the smallest power before the logarithm, -100 dB
+EPSILON = np.finfo(np.float32).eps  # added to a magnitude before its logarithm
 FRAMES_AT_ONCE = 128  # whose power is multiplied with the mel filters
 PAIRS_AT_ONCE = 16  # windowed pairs and their spectra fit into a core's second-level cache
 MELS_AT_ONCE = 16  # neighbouring mel filters share a short range of frequency bins
@@ -25,7 +26,36 @@ def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
     >>> make_transform(MelSpec(kind="stack"))(np.zeros((10, 132_300), np.float32)).shape
     (10, 3, 128, 259)
     """
-    return {"mel": LogMel, "linear": LogPower, "mfcc": Mfcc, "stack": MelStack}[spec.kind](spec)
+    if spec.kind == "waveform":
+        return as_row
+    kinds = {"mel": LogMel, "linear": LogPower, "mfcc": Mfcc, "stack": MelStack, "log_magnitude": LogMagnitude}
+    return kinds[spec.kind](spec)
+
+
+def as_row(waveform: np.ndarray) -> np.ndarray:
+    """[..., samples] -> float32 [..., 1, samples]."""
+    return np.asarray(waveform, np.float32)[..., None, :]
+
+
+def loudest_clip(values: np.ndarray, spec: MelSpec) -> np.ndarray:
+    """The loudest clip [..., rows, clip's frames] of a track's spectrogram [..., rows, frames], a view of it.
+
+    A clip starts every `spec.clip_step` samples, to the nearest frame. The loudest has the greatest sum of its values,
+    which are logarithms; of a waveform, of their squares. Of several, it is the first. (So X. Favory et al. chose the
+    patches of COALA, "Learning Semantically Enriched Audio Representations", arXiv:2006.08386, 2020.)
+    """
+    width, step = spec.clip_shape[1], max(1, round(spec.clip_step / spec.frame_step))
+    sums = np.lib.stride_tricks.sliding_window_view(levels(values, spec.kind), width)[::step].sum(axis=1)
+    start = step * int(sums.argmax())
+    return values[..., start : start + width]
+
+
+def levels(values: np.ndarray, kind: str) -> np.ndarray:
+    """How loud each frame is, float64 [frames]; the zeroth cepstral coefficient is the sum of the log-mel."""
+    if kind == "waveform":
+        values = np.square(values, dtype=np.float64)
+    rows = values[..., :1, :] if kind == "mfcc" else values
+    return rows.sum(axis=tuple(range(rows.ndim - 1)), dtype=np.float64)
 
 
 class LogPower:
@@ -45,11 +75,11 @@ class LogPower:
         leading, samples = waveform.shape[:-1], waveform.shape[-1]
         result = np.empty((*leading, self.spec.frames(samples), self.spec.rows), np.float32)
         for place in np.ndindex(leading):
-            result[place] = self.decibel(waveform[place])
+            result[place] = self.values(waveform[place])
         return result.swapaxes(-1, -2)
 
-    def decibel(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, rows], in dB."""
+    def values(self, waveform: np.ndarray) -> np.ndarray:
+        """[samples] -> [frames, rows], in dB (other kinds: in their own unit)."""
         power = self.power(waveform)
         np.maximum(power, FLOOR_POWER, out=power)
         np.log10(power, out=power)
@@ -118,9 +148,26 @@ class Mfcc(LogMel):
         super().__init__(spec)
         self.dct = scipy.fft.dct
 
-    def decibel(self, waveform: np.ndarray) -> np.ndarray:
+    def values(self, waveform: np.ndarray) -> np.ndarray:
         """[samples] -> [frames, coefficients]."""
-        return self.dct(super().decibel(waveform), norm="ortho")[:, : self.spec.n_mfcc]
+        return self.dct(super().values(waveform), norm="ortho")[:, : self.spec.n_mfcc]
+
+
+class LogMagnitude(LogMel):
+    """Waveforms -> the natural logarithm of mel spectrograms of the magnitude, without a floor.
+
+    What librosa's `melspectrogram` with power 1 and NumPy's `log(mel + eps)` compute, within 1e-3: the front end of
+    COALA (X. Favory et al., arXiv:2006.08386, 2020).
+    """
+
+    def blocks(self, waveform: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """As `LogPower.blocks`, of linear magnitude."""
+        for place, power in super().blocks(waveform):
+            yield place, np.sqrt(power, out=power)
+
+    def values(self, waveform: np.ndarray) -> np.ndarray:
+        """[samples] -> [frames, mels]."""
+        return np.log(self.power(waveform) + EPSILON)
 
 
 class MelStack:

@@ -14,9 +14,11 @@ def freeze_backbone(model: nn.Module) -> None:
 
 
 def unfreeze(model: nn.Module) -> None:
-    """Let every weight learn again."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    """Let every weight learn again, but for those that a part of the network never trains (`Lora.freeze_base`)."""
+    model.requires_grad_(True)
+    for module in model.modules():
+        if hasattr(module, "freeze_base"):
+            module.freeze_base()
 
 
 def train_mode(model: nn.Module) -> None:

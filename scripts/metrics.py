@@ -15,10 +15,11 @@ ORDERS = 50  # random orders of a track's clips
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the training history that chooses the best epoch, and its direction."""
+    """A column of the training history that chooses the best epoch, its direction, and the tasks that have it."""
 
     name: str
     higher_is_better: bool
+    tasks: tuple[str, ...] = ("single", "multi")
 
     @property
     def mode(self) -> str:
@@ -34,8 +35,10 @@ class Metric:
 
 
 METRICS = {
-    "track_accuracy": Metric("validation_track_accuracy", True),
-    "clip_accuracy": Metric("validation_clip_accuracy", True),
+    "track_accuracy": Metric("validation_track_accuracy", True, ("single",)),
+    "clip_accuracy": Metric("validation_clip_accuracy", True, ("single",)),
+    "macro_f1": Metric("validation_macro_f1", True, ("multi",)),
+    "mean_average_precision": Metric("validation_mean_average_precision", True, ("multi",)),
     "loss": Metric("validation_loss", False),
     "last": Metric("epoch", True),
 }

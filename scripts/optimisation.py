@@ -1,7 +1,7 @@
 """Optimisers, learning-rate schedules and losses of torch, by name and with keywords."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from scripts.cli import pick
 from scripts.errors import ConfigError
+from scripts.losses import MULTI_LABEL, ON_EMBEDDINGS
 
 
 def classes_of(module: Any, base: type) -> dict[str, type]:
@@ -30,7 +31,9 @@ TORCH_SCHEDULERS = {
 }
 SCHEDULERS = ("none", *SHORT_NAMES, *TORCH_SCHEDULERS)
 PER_BATCH = {"OneCycleLR", "CyclicLR"}
-LOSSES = {name: getattr(nn, name) for name in ("CrossEntropyLoss", "MultiMarginLoss")}
+TORCH_LOSSES = {name: getattr(nn, name) for name in ("CrossEntropyLoss", "MultiMarginLoss")}
+LOSSES: dict[str, dict[str, type[nn.Module]]] = {"single": TORCH_LOSSES | ON_EMBEDDINGS, "multi": MULTI_LABEL}
+SOFT_LOSSES = ("CrossEntropyLoss", "bce", "focal", "asymmetric")  # which take shares of labels
 
 
 def make(kind: str, name: str, target: type, settings: dict[str, Any], *arguments: Any, **defaults: Any) -> Any:
@@ -127,17 +130,33 @@ def goes_by_batch(scheduler: LRScheduler | ReduceLROnPlateau | None) -> bool:
     return type(scheduler).__name__ in PER_BATCH
 
 
-def make_loss(name: str, settings: dict[str, Any], weights: torch.Tensor | None = None) -> nn.Module:
-    """A loss of torch on (logits, labels) by its class name; `weights` [classes] weigh the classes.
+def make_loss(
+    name: str, settings: dict[str, Any], weights: torch.Tensor | None = None, names: Sequence[str] = (), width: int = 0
+) -> nn.Module:
+    """A loss by its name.
+
+    Parameters
+    ----------
+    name : a class of torch.nn on (logits, labels), or a key of `scripts.losses`.
+    settings : its keywords.
+    weights : [classes] of the classes, or [labels] of the presences of labels.
+    names : of the classes or labels, which some losses need to know.
+    width : of the embedding, for the losses on embeddings.
 
     Raises
     ------
     ConfigError : unknown name or keyword, or a value the loss refuses.
     """
-    target = LOSSES[pick("loss", name, LOSSES)]
+    known = {key: kind for losses in LOSSES.values() for key, kind in losses.items()}
+    target = known[pick("loss", name, known)]
     if "reduction" in settings:
         raise ConfigError("the loss is a mean over the batch; drop its setting reduction")
-    return make("loss", name, target, settings, **({} if weights is None else {"weight": weights}))
+    arguments = {"names": list(names)} if name == "family" else {}
+    if name in ON_EMBEDDINGS:
+        arguments = {"classes": len(names), "width": width}
+    if weights is not None:
+        arguments["pos_weight" if name in MULTI_LABEL else "weight"] = weights
+    return make("loss", name, target, settings, **arguments)
 
 
 def class_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:

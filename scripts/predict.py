@@ -1,4 +1,4 @@
-"""The genre of audio files of any length, by a trained run.
+"""The genre, or the labels, of audio files of any length, by a trained run.
 
 python -m scripts.predict song.mp3 other.wav --run fma_cnn_3s --top 3
 """
@@ -11,29 +11,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from scripts.audio import decode, fit_length, is_silent
 from scripts.cli import command, positive_int
 from scripts.config.experiment import Experiment
 from scripts.errors import AudioError, ConfigError
-from scripts.features import make_transform
+from scripts.features import loudest_clip, make_transform
 from scripts.hardware import autocast, choose_device, choose_precision
 from scripts.metrics import softmax
 from scripts.normalising import normalise
+from scripts.patches import read_ranges, scale
 from scripts.runs import ROOT, Run
+from scripts.tag_metrics import aggregate
 
 WINDOWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities of one file: the windows' logits averaged, then softmax.
+    """Probabilities of one file: the windows' logits averaged, then softmax; of several labels each its own.
 
     Attributes
     ----------
     path : the file. seconds : of audio. starts : float [windows], s, where each window begins.
     windows : float [windows, classes], probabilities of each window.
-    probabilities : float [classes], of the whole file. names : of the classes.
+    probabilities : float [classes], of the whole file. names : of the classes or labels.
+    thresholds : of several labels, float [labels], from which probability on each counts as found.
     """
 
     path: str
@@ -42,6 +46,15 @@ class Prediction:
     windows: np.ndarray
     probabilities: np.ndarray
     names: list[str]
+    thresholds: np.ndarray | None = None
+
+    @property
+    def found(self) -> list[str]:
+        """The labels whose probability reaches its threshold, the likeliest first; one genre is always found."""
+        if self.thresholds is None:
+            return [self.top(1)[0][0]]
+        reached = self.probabilities >= self.thresholds
+        return [self.names[number] for number in np.argsort(-self.probabilities) if reached[number]]
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The likeliest classes with their probabilities, best first."""
@@ -63,7 +76,9 @@ class Predictor:
         self.device = choose_device(self.experiment.device)
         self.precision = choose_precision(self.experiment.precision, self.device)
         self.model = run.load_model(device=self.device)
+        self.thresholds = run.thresholds()
         self.transform = make_transform(self.experiment.spec)
+        self.ranges = read_ranges(self.experiment.cache) if self.experiment.unit == "patch" else None
         self.overlap = overlap
 
     def __call__(self, path: str | Path) -> Prediction:
@@ -71,13 +86,13 @@ class Predictor:
 
         Raises
         ------
-        AudioError : it cannot be decoded, is silent, or is shorter than a clip.
+        AudioError : it cannot be decoded, is silent, or is shorter than the spec allows.
         """
         spec = self.experiment.spec
         waveform = decode(path, spec.sample_rate)
         seconds = len(waveform) / spec.sample_rate
-        if len(waveform) < spec.clip_samples:
-            reason = f"{seconds:.1f} s of audio, less than one clip of {spec.clip_seconds:g} s"
+        if len(waveform) < spec.least_samples:
+            reason = f"{seconds:.1f} s of audio, less than {spec.least_samples / spec.sample_rate:g} s"
             raise AudioError(path, "short", reason, "give a longer file")
         if is_silent(waveform):
             raise AudioError(path, "silent", "silent nearly throughout", "give a file with sound")
@@ -85,23 +100,40 @@ class Predictor:
         logits = np.concatenate(
             [self.logits(windows[i : i + WINDOWS_AT_ONCE]) for i in range(0, len(windows), WINDOWS_AT_ONCE)]
         )
-        whole = softmax(logits.mean(axis=0, dtype=np.float64))
-        return Prediction(str(path), seconds, starts / spec.sample_rate, softmax(logits), whole, self.names)
+        windows, whole = self.probabilities(logits)
+        return Prediction(str(path), seconds, starts / spec.sample_rate, windows, whole, self.names, self.thresholds)
+
+    def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of each window and of the whole file, from logits [windows, classes]."""
+        if self.experiment.task == "single":
+            return softmax(logits), softmax(logits.mean(axis=0, dtype=np.float64))
+        return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.aggregation)[0]
 
     def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Starts in samples, and windows [windows, samples]; a last one with less than half of its audio is dropped."""
+        """Starts in samples, and windows [windows, samples]; a last one with less than half of its audio is dropped.
+
+        A window is as long as a clip, or as a track where the network sees tracks or the loudest clip of each.
+        """
         spec = self.experiment.spec
-        length = spec.clip_samples if self.experiment.unit == "clip" else spec.track_samples
+        clips = self.experiment.unit in ("clip", "crop") and spec.selection == "all"
+        length = spec.clip_samples if clips else spec.track_samples
         step = max(1, round(length * (1 - self.overlap)))
         starts = np.arange(0, max(1, len(waveform) - length // 2), step)
         return starts, np.stack([fit_length(waveform[start : start + length], length, spec.ending) for start in starts])
 
     @torch.inference_mode()
     def logits(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, samples] -> float32 [windows, classes]. Rounded to float16 dB first, as in the cache."""
-        decibel = torch.from_numpy(self.transform(windows).astype(np.float16)).to(self.device)
+        """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
+        values = torch.from_numpy(self.values(windows).astype(np.float16)).to(self.device)
         with autocast(self.device, self.precision):
-            return self.model(normalise(decibel, self.experiment.normalise)).float().cpu().numpy()
+            return self.model(normalise(values, self.experiment.normalise)).float().cpu().numpy()
+
+    def values(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
+        spec, values = self.experiment.spec, self.transform(windows)
+        if spec.selection == "loudest" and self.experiment.unit != "track":
+            values = np.stack([loudest_clip(track, spec) for track in values])
+        return values if self.ranges is None else scale(values, self.ranges)
 
 
 def show(prediction: Prediction, top: int, as_json: bool) -> str:
@@ -112,18 +144,20 @@ def show(prediction: Prediction, top: int, as_json: bool) -> str:
                 "file": prediction.path,
                 "seconds": round(prediction.seconds, 3),
                 "windows": len(prediction.starts),
+                "found": prediction.found,
                 "probabilities": {name: round(value, 4) for name, value in best},
             },
             ensure_ascii=False,
         )
-    return f"{prediction.path}: " + ", ".join(f"{name} {value:.1%}" for name, value in best)
+    found = "" if prediction.thresholds is None else f"{', '.join(prediction.found) or 'nothing found'} | "
+    return f"{prediction.path}: {found}" + ", ".join(f"{name} {value:.1%}" for name, value in best)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="audio files of any length from one clip up")
     parser.add_argument("--run", required=True, help="name of a trained run, as in runs/reports/")
-    parser.add_argument("--top", type=positive_int, default=3, help="how many genres to print; default: 3")
+    parser.add_argument("--top", type=positive_int, default=3, help="how many genres or labels to print; default: 3")
     parser.add_argument(
         "--overlap", type=float, default=0.0, help="share of a window that the next repeats; default: 0"
     )

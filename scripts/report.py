@@ -20,8 +20,8 @@ from scripts.metrics import (
     top_k_accuracy,
     track_means,
 )
+from scripts.scores import Scores
 from scripts.storage import write_csv, write_json
-from scripts.trainer import Scores
 from scripts.utils import score_figures, visualisation
 from scripts.utils.data_loading import Items
 

@@ -39,5 +39,5 @@ def load_rows(table: pd.DataFrame, source: str, features: int) -> tuple[Items, p
     training = items.array[(items.tracks["split"] == "train").to_numpy()[items.track]]
     array = (items.array - training.mean(0)) / (training.std(0) + EPSILON)
     known = table["track_id"].isin(items.tracks["track_id"])
-    left_out = table.loc[~known, ["track_id", "split", "genre"]].assign(status="missing", reason="no features")
+    left_out = table.loc[~known, ["track_id", "split"]].assign(status="missing", reason="no features")
     return Items(array.astype(np.float32)[:, :, None], items.index, items.labels, items.track, items.tracks), left_out

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -91,12 +92,23 @@ class Run:
         load_weights(model, state, path)
         return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
 
+    def thresholds(self) -> np.ndarray | None:
+        """From which probability on each label counts as found, float [labels]; None where a track has one label."""
+        if self.experiment().task == "single":
+            return None
+        stored = load_checkpoint(self.checkpoints / "best.pt").get("thresholds", {})
+        return np.array([stored.get(name, 0.5) for name in self.load_config()["classes"]])
+
 
 def without_download(experiment: Experiment) -> Experiment:
     """The same without pretrained weights, where a checkpoint's are to replace them anyway."""
-    if "pretrained" not in experiment.model_settings:
-        return experiment
-    return dataclasses.replace(experiment, model_settings=experiment.model_settings | {"pretrained": False})
+    return dataclasses.replace(experiment, model_settings=random_weights(experiment.model_settings))
+
+
+def random_weights(settings: dict) -> dict:
+    """The same settings, also those of a network inside the network, with `pretrained` off."""
+    found = {key: random_weights(value) if key == "settings" and value else value for key, value in settings.items()}
+    return found | {"pretrained": False} if "pretrained" in found else found
 
 
 def read_config(path: str | Path) -> dict:

@@ -9,10 +9,12 @@ from scripts.audio import ENDINGS
 from scripts.cli import pick
 from scripts.errors import ConfigError
 
-KINDS = ("mel", "linear", "mfcc", "stack")
+KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
+SELECTIONS = ("all", "loudest")
 POSITIVE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
-FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap")
-LATER = ("kind", "n_mfcc", "clip_overlap", "ending")  # older caches' fingerprints know nothing of these
+FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "least_seconds")
+# older caches' fingerprints know nothing of these
+LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds")
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,13 @@ class MelSpec:
     track_seconds, clip_seconds : lengths.
     kind : "mel", log-mel; "linear", the power spectrogram in dB with its n_fft // 2 + 1 bins; "mfcc", the first
         `n_mfcc` cepstral coefficients of the log-mel; "stack", log-mels with windows of n_fft, n_fft / 2 and
-        n_fft / 4 samples as three channels.
+        n_fft / 4 samples as three channels; "log_magnitude", the natural logarithm of the mel of the magnitude, with
+        no floor; "waveform", the samples themselves, one row of them.
     clip_overlap : share of a clip that the next one repeats, at least 0 and below 1.
     ending : what completes a track shorter than `track_seconds`: "zeros", "repeat" (the track again), "hold" (its
-        last sample) or "reflect" (the track backwards).
+        last sample), "reflect" (the track backwards) or "noise" (zeros, under faint noise throughout).
+    selection : which clips of a track there are: "all", or the "loudest" alone, see `features.loudest_clip`.
+    least_seconds : a shorter track is left out; None leaves out what is shorter than a clip.
 
     Raises
     ------
@@ -52,6 +57,8 @@ class MelSpec:
     n_mfcc: int = 20
     clip_overlap: float = 0.0
     ending: str = "zeros"
+    selection: str = "all"
+    least_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in FLOATS:
@@ -62,6 +69,7 @@ class MelSpec:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         pick("kind", self.kind, KINDS)
         pick("ending", self.ending, ENDINGS)
+        pick("selection", self.selection, SELECTIONS)
         check_lengths(self)
         check_rows(self)
 
@@ -83,22 +91,38 @@ class MelSpec:
         return max(1, round(self.clip_samples * (1 - self.clip_overlap)))
 
     @property
+    def least_samples(self) -> int:
+        """Of a track that is not left out."""
+        seconds = self.clip_seconds if self.least_seconds is None else self.least_seconds
+        return max(1, round(seconds * self.sample_rate))
+
+    @property
     def clip_starts(self) -> range:
-        """The sample at which each clip of a track starts."""
+        """The sample at which each clip of a track starts; one of them is the loudest."""
         return range(0, self.track_samples - self.clip_samples + 1, self.clip_step)
 
     @property
     def clips_per_track(self) -> int:
-        return len(self.clip_starts)
+        return 1 if self.selection == "loudest" else len(self.clip_starts)
 
     def frames(self, samples: int) -> int:
-        """Columns of a centred spectrogram of so many samples."""
-        return 1 + samples // self.hop
+        """Columns of a centred spectrogram of so many samples, or the samples themselves."""
+        return samples if self.kind == "waveform" else 1 + samples // self.hop
+
+    @property
+    def frame_step(self) -> int:
+        """Samples from a frame to the next."""
+        return 1 if self.kind == "waveform" else self.hop
 
     @property
     def rows(self) -> int:
-        """Mel bands, frequency bins or cepstral coefficients."""
-        return {"linear": self.n_fft // 2 + 1, "mfcc": self.n_mfcc}.get(self.kind, self.n_mels)
+        """Mel bands, frequency bins or cepstral coefficients; 1 of samples."""
+        return {"linear": self.n_fft // 2 + 1, "mfcc": self.n_mfcc, "waveform": 1}.get(self.kind, self.n_mels)
+
+    @property
+    def unit(self) -> str:
+        """Of the values."""
+        return {"log_magnitude": "natural log of the magnitude", "waveform": "amplitude"}.get(self.kind, "dB")
 
     @property
     def channels(self) -> int:
@@ -132,6 +156,8 @@ def check_lengths(spec: MelSpec) -> None:
         raise ConfigError(f"a track of {spec.track_seconds} s is shorter than a clip of {spec.clip_seconds} s")
     if not 0 <= spec.clip_overlap < 1:
         raise ConfigError(f"clip_overlap is {spec.clip_overlap}; it must be at least 0 and below 1")
+    if spec.least_seconds is not None and not 0 < spec.least_seconds <= spec.track_seconds:
+        raise ConfigError(f"least_seconds is {spec.least_seconds}; it must be above 0, up to track_seconds")
 
 
 def check_rows(spec: MelSpec) -> None:

@@ -1,7 +1,6 @@
 """Who is in train, validation and test. A track, with all its clips, is in one of them."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from scripts.cli import pick
 from scripts.errors import ConfigError, TableError
+from scripts.labels import label_matrix, label_names
 from scripts.tables import PARTS
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1  # of all tracks
@@ -57,6 +57,8 @@ def random80(table: pd.DataFrame, seed: int) -> np.ndarray:
 
     An artist's tracks land on both sides, so scores come out higher than for new artists.
     """
+    if "labels" in table:
+        return tagged(table, table["track_id"].astype(str), seed)
     check_sizes(table, "track_id", "tracks")
     rows, labels = np.arange(len(table)), table["class"].to_numpy()
     rest, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=seed)
@@ -80,6 +82,8 @@ def artist_album(table: pd.DataFrame, seed: int) -> np.ndarray:
 
 def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     """70/10/20 of the tracks, no group in two parts."""
+    if "labels" in table:
+        return tagged(table, groups, seed)
     check_sizes(table.assign(group=groups), "group", "artists")
     if min(groups.nunique(), table["genre"].value_counts().max()) < FOLDS:
         raise TableError(
@@ -89,6 +93,26 @@ def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
     check_parts(table["genre"].to_numpy(), parts)
     return parts
+
+
+def tagged(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
+    """70/10/20 of the groups of a table with several labels a track, each label in the same shares."""
+    from scripts.stratify import hold_out
+
+    present = presences(table)
+    test = hold_out(groups, present, TEST_SHARE, seed)
+    parts, share = np.where(test, "test", "train").astype(object), VALIDATION_SHARE / (1 - TEST_SHARE)
+    parts[np.flatnonzero(~test)[hold_out(groups[~test], present[~test], share, seed)]] = "validation"
+    lost = present.any(0) & ~present[parts == "train"].any(0)
+    if lost.any():
+        name = np.array(label_names(table))[lost][0]
+        raise TableError(f"label {name!r} is not in train; give another --seed or --split, or add tracks that have it")
+    return parts
+
+
+def presences(table: pd.DataFrame) -> np.ndarray:
+    """bool [tracks, labels] of a table with several labels a track."""
+    return label_matrix(table, label_names(table)) == 1
 
 
 def grouped_folds(labels: pd.Series, groups: pd.Series, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -142,6 +166,8 @@ def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track
     if folds < 2:
         raise ConfigError(f"{folds} folds; cross-validation needs at least 2")
     tracks = table.drop_duplicates("track_id").reset_index(drop=True)
+    if "labels" in tracks:
+        return deal_tagged(tracks, folds, seed, by)[table["track_id"]].to_numpy()
     sizes = tracks["genre"].value_counts()
     if sizes.min() < folds:
         raise TableError(
@@ -150,6 +176,14 @@ def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track
         )
     fold = pd.Series(deal(tracks, folds, seed), tracks["track_id"])
     return fold[table["track_id"]].to_numpy()
+
+
+def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
+    """The fold of each track of a table with several labels a track, by its id."""
+    from scripts.stratify import deal
+
+    groups = artist_groups(tracks) if by == "artist" else tracks["track_id"].astype(str)
+    return pd.Series(deal(groups, presences(tracks), folds, seed), tracks["track_id"])
 
 
 def deal_tracks(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
@@ -220,65 +254,3 @@ def fingerprint(table: pd.DataFrame) -> str:
     rows = table.drop_duplicates("track_id")
     lines = sorted(f"{track}\t{part}" for track, part in zip(rows["track_id"].astype(str), rows["split"], strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
-
-
-def shared_artists(table: pd.DataFrame, part: str = "test") -> float:
-    """The share of the tracks of a part whose artist also has tracks in train."""
-    rows = table.drop_duplicates("track_id")
-    groups = artist_groups(rows)
-    mine = groups[rows["split"] == part]
-    return float(mine.isin(groups[rows["split"] == "train"]).mean()) if len(mine) else 0.0
-
-
-def describe_leaks(table: pd.DataFrame) -> list[str]:
-    """What makes the scores of this split too high, a line for each; empty if nothing is known to.
-
-    Tracks in two parts, files in two parts (under several ids), and artists of validation or test tracks who
-    are in train as well (Pampalk, Flexer and Widmer, ISMIR 2005; Flexer, ISMIR 2007). Unknown artists are no
-    leak: nothing is known about them.
-
-    Parameters
-    ----------
-    table : with `track_id` and `split`, and with `file_path` and `artist_id` where there are some; a row per
-        track or per clip.
-    """
-    tracks = table.drop_duplicates(["track_id", "split"])
-    return [*repeated_tracks(tracks), *repeated_files(tracks), *repeated_artists(tracks)]
-
-
-def repeated_tracks(tracks: pd.DataFrame) -> list[str]:
-    return in_two_parts("track", tracks["track_id"].astype(str), tracks["split"])
-
-
-def repeated_files(tracks: pd.DataFrame) -> list[str]:
-    if "file_path" not in tracks:
-        return []
-    once = tracks[tracks["file_path"].notna() & ~tracks["track_id"].duplicated(keep=False)]
-    return in_two_parts("file", once["file_path"].map(os.path.normpath), once["split"])
-
-
-def in_two_parts(kind: str, names: pd.Series, parts: pd.Series) -> list[str]:
-    """One line if a name stands in more than one part."""
-    found = parts.groupby(names.to_numpy()).unique()
-    found = found[found.map(len) > 1]
-    if found.empty:
-        return []
-    where = " and ".join(part for part in PARTS if part in found.iloc[0])
-    return [
-        f"{len(found)} {kind}{'s are' if len(found) > 1 else ' is'} in two parts, such as {found.index[0]} in {where}"
-    ]
-
-
-def repeated_artists(tracks: pd.DataFrame) -> list[str]:
-    """A line for validation and for test if some of their tracks are by an artist in train."""
-    artists, lines = known_ids(tracks, "artist_id"), []
-    train = artists[tracks["split"] == "train"].dropna()
-    for part in PARTS[1:]:
-        mine = artists[tracks["split"] == part]
-        shared = mine[mine.isin(train)]
-        if len(shared):
-            lines.append(
-                f"{len(shared) / len(mine):.0%} of the {part} tracks ({len(shared)} of {len(mine)}) are by an artist "
-                f"who is also in train, such as artist {shared.iloc[0]}"
-            )
-    return lines

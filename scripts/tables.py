@@ -9,6 +9,9 @@ from scripts.errors import TableError
 
 PARTS = ("train", "validation", "test")
 LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
+MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
+COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
+LABELS = {"single": ["genre", "class"], "multi": ["labels"]}  # what a table of each task says of a track
 NEEDED_TO_SPLIT = ["track_id", "file_path", "genre", "class"]
 NEEDED_TO_CACHE = ["track_id", "file_path"]
 NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
@@ -30,23 +33,26 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
         raise TableError(f"{path}: not a CSV table ({error}); make it again ({how_to_make(path)})") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise TableError(f"{path}: its rows have more fields than its header; make it again ({how_to_make(path)})")
-    missing = [name for name in columns if name not in table.columns]
+    check_columns(path, table, columns)
+    return table
+
+
+def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """The columns are there and hold sound values; raises as `read_table`."""
+    columns = list(columns)
+    missing = [name for name in columns if name not in table]
     if missing:
         raise TableError(
             f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}; "
             f"make it again ({how_to_make(path)})"
         )
-    check_values(path, table, set(columns))
-    return table
-
-
-def check_values(path: Path, table: pd.DataFrame, columns: set[str]) -> None:
     if table.empty:
         raise TableError(f"{path}: holds no rows; make it again ({how_to_make(path)})")
-    for name in columns & {"track_id", "file_path", "genre", "class", "split"}:
+    for name in {*columns} & {"track_id", "file_path", "genre", "class", "labels", "split"}:
         if table[name].isna().any():
             row = int(table[name].isna().to_numpy().argmax())
-            raise TableError(f"{path}: row {row + 2} has no {name}; fill it in or delete the row")
+            remedy = "write - for none of them" if name == "labels" else "fill it in or delete the row"
+            raise TableError(f"{path}: row {row + 2} has no {name}; {remedy}")
     if "split" in columns:
         wrong = ~table["split"].isin(PARTS)
         if wrong.any():
@@ -56,6 +62,8 @@ def check_values(path: Path, table: pd.DataFrame, columns: set[str]) -> None:
 
 def how_to_make(path: Path) -> str:
     """The command that writes a table of this name."""
+    if "override" in path.name:
+        return "python -m scripts.label_issues --help"
     if "descriptors" in path.name:
         return "python -m scripts.descriptors --help"
     command = "labeled_tracks" if "label" in path.name else "metadata"

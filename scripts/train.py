@@ -28,13 +28,16 @@ from scripts.data import Data
 from scripts.errors import ConfigError, TableError
 from scripts.evaluate import evaluate
 from scripts.hardware import choose_device
+from scripts.losses import ON_EMBEDDINGS, positive_weights
 from scripts.memory import keep_freed_memory
 from scripts.metrics import METRICS
+from scripts.mixing import Mixing
 from scripts.models import count_parameters
 from scripts.optimisation import class_weights, make_loss, make_optimizer, make_scheduler
+from scripts.pretext import load_backbone
 from scripts.runs import ROOT, Run, make_model, read_config
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Loader
+from scripts.utils.data_loading import Items, Loader
 
 
 def train(
@@ -101,12 +104,12 @@ def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, ov
 
 
 def describe_spread(reports: list[dict]) -> str:
-    """Mean and standard deviation (n - 1) of both accuracies over several runs."""
-    texts = []
-    for level in ("track", "clip"):
-        values = np.array([report[f"{level}_accuracy"] for report in reports])
+    """Mean and standard deviation (n - 1) of the main scores over several runs."""
+    texts, single = [], "track_accuracy" in reports[0]
+    for name in ("track_accuracy", "clip_accuracy") if single else ("f1_macro", "f1_micro", "average_precision_macro"):
+        values = np.array([report[name] for report in reports])
         spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-        texts.append(f"{level} accuracy {values.mean():.3f}{spread}")
+        texts.append(f"{name.replace('_', ' ')} {values.mean():.3f}{spread}")
     return ", ".join(texts)
 
 
@@ -122,11 +125,20 @@ def refuse_leaks(experiment: Experiment, data: Data) -> None:
 def train_loader(experiment: Experiment, data: Data) -> Loader:
     """Shuffled batches of the training part, augmented as the experiment says."""
     items, device = data.items.part("train"), choose_device(experiment.device)
-    augmentation = None
+    augmentation = mixing = None
     if experiment.augment:
         settings = experiment.augment, experiment.spec, len(items), experiment.seed, experiment.normalise
         augmentation = Augmentation(*settings)
-    return Loader(items, experiment.batch_size, True, experiment.seed, device, experiment.normalise, augmentation)
+    if experiment.mix:
+        mixing = Mixing(experiment.mix, items.labels, experiment.spec, experiment.seed, genres_of(items))
+    order, change = (experiment.batch_size, True, experiment.seed), (augmentation, mixing)
+    balance = experiment.sampling == "balanced"
+    return Loader(items, *order, device, experiment.normalise, *change, balance)
+
+
+def genres_of(items: Items) -> np.ndarray | None:
+    """The genre of each item, where the table has one beside the labels."""
+    return items.tracks["genre"].to_numpy(str)[items.track] if "genre" in items.tracks else None
 
 
 def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwrite: bool) -> None:
@@ -170,8 +182,11 @@ def make_trainer(experiment: Experiment, run: Run, data: Data, steps: int) -> Tr
     torch.manual_seed(experiment.seed)
     device = choose_device(experiment.device)
     model = make_model(experiment, len(data.classes)).to(device, memory_format=torch.channels_last)
+    if experiment.initial:
+        load_backbone(model, experiment.initial)
+    criterion = make_criterion(experiment, data, model).to(device)
     optimizer = make_optimizer(
-        model.parameters(),
+        [*model.parameters(), *criterion.parameters()],
         experiment.optimizer,
         experiment.learning_rate,
         experiment.weight_decay,
@@ -181,7 +196,7 @@ def make_trainer(experiment: Experiment, run: Run, data: Data, steps: int) -> Tr
     return Trainer(
         model,
         optimizer,
-        make_criterion(experiment, data, device),
+        criterion,
         device,
         run.logs,
         run.checkpoints,
@@ -204,12 +219,23 @@ def make_trainer(experiment: Experiment, run: Run, data: Data, steps: int) -> Tr
     )
 
 
-def make_criterion(experiment: Experiment, data: Data, device: torch.device) -> nn.Module:
+def make_criterion(experiment: Experiment, data: Data, model: nn.Module) -> nn.Module:
     """The experiment's loss, its classes weighed by how often they occur in training if asked for."""
-    weights = None
+    weights, width = None, 0
     if experiment.class_weights == "balanced":
-        weights = class_weights(torch.from_numpy(data.items.part("train").labels), len(data.classes)).to(device)
-    return make_loss(experiment.loss, experiment.loss_settings, weights)
+        labels = torch.from_numpy(data.items.part("train").labels)
+        weights = positive_weights(labels) if labels.ndim == 2 else class_weights(labels, len(data.classes))
+    if experiment.loss in ON_EMBEDDINGS:
+        width = embedding_width(model, experiment)
+    return make_loss(experiment.loss, experiment.loss_settings, weights, data.classes, width)
+
+
+@torch.inference_mode()
+def embedding_width(model: nn.Module, experiment: Experiment) -> int:
+    """How many numbers the network's embedding has."""
+    device = next(model.parameters()).device
+    item = torch.zeros(1, experiment.spec.channels, *experiment.shape, device=device)
+    return model.eval().embed(item).shape[1]
 
 
 def describe_start(run: Run, experiment: Experiment, trainer: Trainer, data: Data) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from scripts.averaging import WeightAverage
@@ -21,43 +19,22 @@ from scripts.freezing import freeze_backbone, train_mode, unfreeze
 from scripts.hardware import autocast, choose_precision
 from scripts.metrics import METRICS, Metric
 from scripts.optimisation import goes_by_batch
+from scripts.run_log import RunLog, describe_epoch
+from scripts.scores import Scores, TagScores, make_scores
 from scripts.storage import write_csv
 
 LOG_EVERY = 10  # batches
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The outcome of a test.
-
-    Attributes
-    ----------
-    loss : the criterion on the tracks' mean logits.
-    clip_accuracy, track_accuracy : scored per clip, and after averaging a track's clip logits.
-    clip_logits : float32 [clips, classes]; clip_tracks : int64 [clips], the track of each.
-    logits : float64 [tracks, classes], means; labels : int64 [tracks].
-    """
-
-    loss: float
-    clip_accuracy: float
-    track_accuracy: float
-    clip_logits: np.ndarray
-    clip_tracks: np.ndarray
-    logits: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """int64 [tracks]."""
-        return self.logits.argmax(1)
-
-
 class Trainer:
     """Trains and tests a network; loaders yield (x [batch, 1, mels, frames], y [batch], track [batch]).
 
+    With several labels a track, y is float32 [batch, labels], and `Scores` become `TagScores`.
+
     Parameters
     ----------
-    model, optimizer, criterion : as torch has them; the criterion takes (logits, labels).
+    model, optimizer, criterion : as torch has them; the criterion takes (logits, labels), or with its
+        attribute `on_embeddings` (embeddings, logits, labels); its own parameters, if any, are the optimizer's too.
     device : "cpu", "cuda" or "mps".
     log_dir : folder of the TensorBoard event files; None logs nothing.
     checkpoint_dir : folder of epoch_001.pt ..., best.pt and last.pt; None saves nothing.
@@ -93,11 +70,10 @@ class Trainer:
         self.grad_clip, self.clips_per_track = grad_clip, clips_per_track
         self.precision = choose_precision(precision, self.device)
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir else None
-        self.history_path, self.log_dir = history_path, log_dir
+        self.history_path, self.log = history_path, RunLog(log_dir)
         self.average, self.frozen_epochs = average, frozen_epochs
         self.history: list[dict] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
-        self.writer: SummaryWriter | None = None
 
     # --- one pass over the data ---
 
@@ -106,7 +82,8 @@ class Trainer:
 
         Returns
         -------
-        train_loss, train_clip_accuracy (while the weights change, with dropout), learning_rate, samples_per_second.
+        train_loss, learning_rate, samples_per_second, and with one label a track train_clip_accuracy (while the
+        weights change, with dropout).
 
         Raises
         ------
@@ -122,10 +99,10 @@ class Trainer:
             if goes_by_batch(self.scheduler):
                 self.scheduler.step()
             if self.steps % LOG_EVERY == 0:
-                self.log({"train/batch_loss": loss}, self.steps)
+                self.log.add({"train/batch_loss": loss}, self.steps)
         return {
             "train_loss": float(total / seen),
-            "train_clip_accuracy": float(correct / seen),
+            **({} if multi_label(loader) else {"train_clip_accuracy": float(correct / seen)}),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "samples_per_second": seen / (time.perf_counter() - start),
         }
@@ -138,9 +115,8 @@ class Trainer:
     def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int]:
         """One update of the weights; returns the batch's mean loss and its number of correct items."""
         self.optimizer.zero_grad()
-        y, logits = y.to(self.device), self.forward(x)
-        members = logits if logits.ndim == 3 else logits[None]
-        loss = sum(self.criterion(member, y) for member in members)
+        y = y.to(self.device)
+        loss, members = self.loss(x, y)
         loss.backward()
         if self.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
@@ -150,8 +126,17 @@ class Trainer:
         labels = y.argmax(1) if y.ndim == 2 else y
         return loss.item() / len(members), int((members.detach().mean(0).argmax(1) == labels).sum())
 
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sum of the losses of all networks in `model` (one, or a committee), and their logits [networks, ...]."""
+        if getattr(self.criterion, "on_embeddings", False):
+            embeddings, logits = self.embed(x)
+            return self.criterion(embeddings, logits, y), logits[None]
+        logits = self.forward(x)
+        members = logits if logits.ndim == 3 else logits[None]
+        return sum(self.criterion(member, y) for member in members), members
+
     @torch.inference_mode()
-    def test(self, loader: Iterable, epoch: int = 0) -> Scores:
+    def test(self, loader: Iterable, epoch: int = 0) -> Scores | TagScores:
         """Score every clip, then every track by the mean of its clips' logits.
 
         Raises
@@ -169,17 +154,14 @@ class Trainer:
             tracks.append(track.cpu().numpy())
             buffer.add(logits[-1], labels[-1], tracks[-1])
         means, truth = buffer.result()
-        clips, clip_labels = np.concatenate(logits), np.concatenate(labels)
-        loss = self.criterion(*(torch.as_tensor(a, device=self.device) for a in (means.astype(np.float32), truth)))
-        return Scores(
-            loss=loss.item(),
-            clip_accuracy=float(np.mean(clips.argmax(1) == clip_labels)),
-            track_accuracy=float(np.mean(means.argmax(1) == truth)),
-            clip_logits=clips,
-            clip_tracks=np.concatenate(tracks),
-            logits=means,
-            labels=truth,
-        )
+        loss = self.test_loss(*(torch.as_tensor(a, device=self.device) for a in (means.astype(np.float32), truth)))
+        return make_scores(loss, *(np.concatenate(parts) for parts in (logits, labels, tracks)), means, truth)
+
+    def test_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
+        """The criterion on logits alone; cross entropy where it would need embeddings."""
+        on_embeddings = getattr(self.criterion, "on_embeddings", False)
+        criterion = nn.functional.cross_entropy if on_embeddings else self.criterion
+        return criterion(logits, labels).item()
 
     def tested_model(self) -> nn.Module:
         """The network whose scores and weights count: the average of weights if there is one."""
@@ -190,6 +172,13 @@ class Trainer:
         x = x.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             return (model or self.model)(x).float()
+
+    def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and logits as float32."""
+        x = x.to(self.device, memory_format=torch.channels_last)
+        with autocast(self.device, self.precision):
+            embeddings = self.model.embed(x)
+            return embeddings.float(), self.model.head(embeddings).float()
 
     def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
@@ -235,12 +224,14 @@ class Trainer:
         first = self.resume() + 1 if resume else 1
         if not self.best_epoch:
             self.best_value = chosen.worst
-        self.open_log(config_text if first == 1 else "")
+        self.log.open(config_text if first == 1 else "", self.steps)
+        if epochs == 0:
+            self.save(0, improved=True)
         for epoch in range(first, epochs + 1):
             if patience is not None and epoch - 1 - self.best_epoch >= patience:
                 break
             self.run_epoch(train_loader, validation_loader, epoch, chosen)
-        self.close_log()
+        self.log.close()
         return pd.DataFrame(self.history)
 
     def run_epoch(self, train_loader: Iterable, validation: Iterable | None, epoch: int, metric: Metric) -> None:
@@ -254,17 +245,12 @@ class Trainer:
         if improved:
             self.best_epoch, self.best_value = epoch, row[metric.name]
         self.step_scheduler(row[metric.name])
-        self.log_epoch(row)
+        self.log.add_epoch(row)
         self.save(epoch, improved)
         tqdm.write(describe_epoch(row, improved))
 
     def validate(self, loader: Iterable, epoch: int) -> dict[str, float]:
-        scores = self.test(loader, epoch)
-        return {
-            "validation_loss": scores.loss,
-            "validation_clip_accuracy": scores.clip_accuracy,
-            "validation_track_accuracy": scores.track_accuracy,
-        }
+        return {f"validation_{name}": value for name, value in self.test(loader, epoch).as_row().items()}
 
     def step_scheduler(self, value: float) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -276,7 +262,7 @@ class Trainer:
 
     def save(self, epoch: int, improved: bool) -> None:
         """Write epoch_NNN.pt (and best.pt), the history, and last, as the mark of a finished epoch, last.pt."""
-        if self.history_path:
+        if self.history_path and self.history:
             write_csv(self.history_path, pd.DataFrame(self.history))
         if self.checkpoint_dir is None:
             return
@@ -290,6 +276,7 @@ class Trainer:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "criterion": self.criterion.state_dict() if isinstance(self.criterion, nn.Module) else {},
             "average": self.average.state_dict() | {"raw": self.model.state_dict()} if self.average else {},
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
@@ -323,6 +310,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
+        if isinstance(self.criterion, nn.Module):
+            self.criterion.load_state_dict(state["criterion"])
         if self.average:
             self.model.load_state_dict(state["average"].pop("raw"))
             self.average.load_state_dict(state["average"])
@@ -331,54 +320,8 @@ class Trainer:
             torch.cuda.set_rng_state_all(state["random_gpu"])
         self.best_epoch, self.best_value, self.steps = state["best_epoch"], state["best_value"], state["steps"]
 
-    # --- TensorBoard ---
 
-    def open_log(self, config_text: str) -> None:
-        if self.log_dir is None:
-            return
-        self.writer = SummaryWriter(self.log_dir, purge_step=self.steps + 1 if self.steps else None, flush_secs=5)
-        if config_text:
-            self.writer.add_text("config", config_text)
-
-    def log(self, values: dict[str, float], step: int) -> None:
-        for tag, value in values.items() if self.writer else ():
-            self.writer.add_scalar(tag, value, step)
-
-    def log_epoch(self, row: dict) -> None:
-        tags = {
-            "train/epoch_loss": "train_loss",
-            "train/epoch_accuracy": "train_clip_accuracy",
-            "train/learning_rate": "learning_rate",
-            "train/samples_per_second": "samples_per_second",
-            "validation/loss": "validation_loss",
-            "validation/clip_accuracy": "validation_clip_accuracy",
-            "validation/track_accuracy": "validation_track_accuracy",
-        }
-        self.log({tag: row[column] for tag, column in tags.items() if column in row}, row["epoch"])
-
-    def log_test(self, scores: Scores, epoch: int, confusion_figure=None) -> None:
-        """Log the final test: test/loss, test/accuracy (per track), test/clip_accuracy, test/confusion_matrix."""
-        self.open_log("")
-        values = {"loss": scores.loss, "accuracy": scores.track_accuracy, "clip_accuracy": scores.clip_accuracy}
-        self.log({f"test/{name}": value for name, value in values.items()}, epoch)
-        if self.writer and confusion_figure is not None:
-            self.writer.add_figure("test/confusion_matrix", confusion_figure, epoch)
-        self.close_log()
-
-    def close_log(self) -> None:
-        if self.writer:
-            self.writer.close()
-            self.writer = None
-
-
-def describe_epoch(row: dict, improved: bool) -> str:
-    validation = (
-        f"  |  validation loss {row['validation_loss']:.3f}  clip {row['validation_clip_accuracy']:.3f}"
-        f"  track {row['validation_track_accuracy']:.3f}"
-        if "validation_loss" in row
-        else ""
-    )
-    return (
-        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f}  clip {row['train_clip_accuracy']:.3f}"
-        f"{validation}  |  {row['samples_per_second']:.0f} samples/s{'  best' if improved else ''}"
-    )
+def multi_label(loader: Iterable) -> bool:
+    """Whether the labels of its items are a matrix."""
+    items = getattr(loader, "items", None)
+    return items is not None and items.labels.ndim == 2

@@ -16,11 +16,12 @@ from torchvision.ops import SqueezeExcitation
 from scripts.architectures.lcnn import MaxFeatureMap
 from scripts.architectures.secnn import SqueezeExcite
 from scripts.architectures.short_chunk import POOLS, GlobalPool, ResidualBlock
+from scripts.architectures.summary import ON_WAVEFORMS
 from scripts.errors import CheckpointError, ConfigError
 from scripts.freezing import freeze_backbone, train_mode, unfreeze
 from scripts.models import build_model, count_parameters, known_models
 
-NAMES = sorted(set(known_models()) - {"committee"})  # it is made of the others and has a head for each
+NAMES = sorted(set(known_models()) - {"committee", "fluffy", "parallel_mobilenets", *ON_WAVEFORMS})  # many heads
 OWN = [("cnn4", {}), ("secnn", {"reduction": 2}), ("lcnn", {}), ("mlp", {}), ("short_chunk", {})]
 TINY = ("timm", {"backbone": "test_resnet"})
 

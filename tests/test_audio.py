@@ -10,7 +10,6 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone_samples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from scripts.audio import (
     slice_clips,
 )
 from scripts.errors import AudioError
+from tests.conftest import tone_samples
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>\n" * 20
 NOISE = np.random.default_rng(0).bytes(20_000)
@@ -263,8 +263,21 @@ def test_endings(ending: str, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_one_sample_can_be_completed(ending: str) -> None:
-    expected = [1, 0, 0] if ending == "zeros" else [1, 1, 1]
-    assert fit_length(np.ones(1, np.float32), 3, ending).tolist() == expected
+    expected = [1, 0, 0] if ending in ("zeros", "noise") else [1, 1, 1]
+    np.testing.assert_allclose(fit_length(np.ones(1, np.float32), 3, ending), expected, atol=5e-4)
+
+
+def test_noise_lies_over_a_short_track_and_is_always_the_same() -> None:
+    waveform = np.linspace(-1, 1, 1000, dtype=np.float32)
+    padded = fit_length(waveform, 20_000, "noise")
+    noise = padded - np.r_[waveform, np.zeros(19_000, np.float32)]
+    assert padded.dtype == np.float32
+    assert noise.min() >= -1e-7 and 4.9e-4 < noise.max() < 5.01e-4  # float32 near 1
+    for part in (noise[:1000], noise[1000:]):
+        assert part.mean() == pytest.approx(2.5e-4, rel=0.1)
+        assert part.std() == pytest.approx(5e-4 / 12**0.5, rel=0.1)
+    assert np.array_equal(fit_length(waveform, 20_000, "noise"), padded)
+    assert np.array_equal(fit_length(waveform, 1000, "noise"), waveform)
 
 
 @given(channels=st.integers(1, 8), length=st.integers(0, 50), seed=st.integers(0, 99))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from corpus import SPEC, make_corpus
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,6 +21,7 @@ from scripts.datasets.gtzan_split import fault_filtered
 from scripts.errors import ConfigError, TableError
 from scripts.leakage import clip_statistics, draw_sizes, measure_clips, measure_splits, measure_tracks
 from scripts.utils.data_loading import Items
+from tests.corpus import SPEC, make_corpus
 
 CLASSES, ARTISTS, TRACKS, CLIPS = 3, 8, 4, 5  # artists of a class, tracks of an artist, clips of a track
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from corpus import SPEC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from scripts.duplicates import (
 )
 from scripts.errors import CacheError
 from scripts.features import LogMel
+from tests.corpus import SPEC
 
 RATE, SECONDS = SPEC.sample_rate, SPEC.track_seconds
 NOTE = 0.2  # seconds

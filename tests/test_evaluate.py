@@ -24,8 +24,8 @@ from scripts.errors import CheckpointError, ConfigError
 from scripts.evaluate import evaluate, main
 from scripts.report import describe_summary, summarise
 from scripts.runs import Run
+from scripts.scores import Scores
 from scripts.train import train
-from scripts.trainer import Scores
 from tests.corpus import GENRES, make_experiment
 
 

@@ -31,7 +31,7 @@ def test_changes_reach_every_level():
         ("epoch=3", "did you mean 'epochs'"),
         ("epochs=many", "epochs=many"),
         ("epochs=1.5", "epochs=1.5"),
-        ("epochs=0", "must be above 0"),
+        ("epochs=-1", "at least 0"),
         ("batch_size=true", "batch_size=true"),
         ("spec.mels=3", "unknown setting 'mels'"),
         ("scheduler=cosin", "did you mean 'cosine'"),

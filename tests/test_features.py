@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.audio import fit_length
 from scripts.errors import ConfigError
-from scripts.features import LogMel, hann, make_transform, mel_filters
-from scripts.spec import MelSpec
+from scripts.features import LogMel, hann, loudest_clip, make_transform, mel_filters
+from scripts.spec import KINDS, MelSpec
 
 SPECS = {
     "main task": MelSpec(),
@@ -38,7 +39,13 @@ CHANGES = {
     "n_mfcc": 13,
     "clip_overlap": 0.5,
     "ending": "hold",
+    "selection": "loudest",
+    "least_seconds": 0.5,
 }
+COALA = MelSpec(
+    sample_rate=22_000, n_fft=1024, n_mels=96, track_seconds=10, clip_seconds=2.22, clip_overlap=0.875,
+    kind="log_magnitude", selection="loudest",
+)  # fmt: skip
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
 
@@ -181,6 +188,79 @@ def test_stack_is_a_log_mel_for_each_window(spec: MelSpec) -> None:
         np.testing.assert_allclose(found[channel], expected, atol=1e-3)
 
 
+def log_magnitude(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels,
+        fmin=spec.f_min, fmax=spec.f_max, pad_mode="constant", power=1,
+    )  # fmt: skip
+    return np.log(mel + np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("spec", [COALA, *OTHER_SPECS.values()], ids=["coala", *OTHER_SPECS])
+def test_log_magnitude_agrees_with_librosa(spec: MelSpec) -> None:
+    spec, waveform = dataclasses.replace(spec, kind="log_magnitude"), music(spec.sample_rate)
+    found = make_transform(spec)(waveform)
+    assert (found.shape, found.dtype) == ((spec.n_mels, spec.frames(len(waveform))), np.float32)
+    np.testing.assert_allclose(found, log_magnitude(waveform, spec), atol=1e-3)
+
+
+def test_log_magnitude_of_silence_is_that_of_epsilon() -> None:
+    np.testing.assert_allclose(make_transform(COALA)(np.zeros(22_000)), np.log(2.0**-23), rtol=1e-6)
+
+
+def test_tone_lies_in_the_range_of_the_published_scaler() -> None:
+    """Its least value of any frame is -14.1, its greatest 6.6; decibels of power would leave it at both ends."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(110_000) / 22_000)
+    values = make_transform(COALA)(fit_length(tone.astype(np.float32), COALA.track_samples, "noise"))
+    assert values.shape == (96, 430)
+    assert -14 < values.min() < -8 and 0 < values.max() < 7
+
+
+def test_waveform_is_the_samples() -> None:
+    spec = MelSpec(kind="waveform", sample_rate=8_000, track_seconds=2, clip_seconds=0.5, clip_overlap=0.5)
+    waveforms = np.stack([music(4_000, seed) for seed in range(3)])
+    found = make_transform(spec)(waveforms)
+    assert found.dtype == np.float32 and np.array_equal(found, waveforms[:, None, :])
+    assert (spec.rows, spec.channels, spec.unit) == (1, 1, "amplitude")
+    assert (spec.track_shape, spec.clip_shape, spec.clips_per_track) == ((1, 16_000), (1, 4_000), 7)
+
+
+# --- the loudest clip ---------------------------------------------------------------------------------------
+
+
+def test_patch_of_coala() -> None:
+    """28 stretches of 96 frames, 12 apart; the one with the greatest sum of logarithms, found the plain way."""
+    assert (COALA.clip_shape, COALA.track_shape, COALA.clips_per_track) == ((96, 96), (96, 430), 1)
+    values = np.random.default_rng(0).normal(-5, 3, (96, 430)).astype(np.float32)
+    stretches = librosa.util.frame(values, frame_length=96, hop_length=12)  # [mels, frames, places]
+    assert stretches.shape == (96, 96, 28)
+    best = stretches.sum(axis=(0, 1), dtype=float).argmax()
+    assert np.array_equal(loudest_clip(values, COALA), stretches[..., best])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("second", [0, 1, 3])
+def test_loud_second_is_found_in_every_kind(kind: str, second: int) -> None:
+    spec = MelSpec(
+        sample_rate=8_000, n_fft=512, hop=250, n_mels=24, track_seconds=4, clip_seconds=1, kind=kind,
+        selection="loudest",
+    )  # fmt: skip
+    waveform = np.random.default_rng(0).normal(0, 0.01, 32_000).astype(np.float32)
+    waveform[8_000 * second : 8_000 * (second + 1)] *= 20
+    values = make_transform(spec)(waveform)
+    start = second * 8_000 // (1 if kind == "waveform" else 250)
+    expected = values[..., start : start + spec.clip_shape[1]]
+    assert spec.clips_per_track == 1
+    assert np.array_equal(loudest_clip(values, spec), expected)
+
+
+def test_first_of_several_equally_loud_clips_is_taken() -> None:
+    values = np.zeros((96, 430), np.float32)
+    values[:, 200:] = np.arange(230)
+    values[:, 100:] = 1
+    assert np.array_equal(loudest_clip(values, COALA), values[:, 108:204])
+
+
 @pytest.mark.parametrize(("kind", "shape"), [("linear", (129,)), ("mfcc", (20,)), ("stack", (3, 32))])
 def test_batch_of_another_kind_is_each_of_its_waveforms(kind: str, shape: tuple[int, ...]) -> None:
     transform = make_transform(MelSpec(kind=kind, n_fft=256, n_mels=32))
@@ -216,6 +296,7 @@ def test_fingerprint_of_the_main_task_stays() -> None:
     """Caches that were made before there were other kinds are found again."""
     assert MelSpec().fingerprint() == "23283e5d"
     assert MelSpec(kind="mel", n_mfcc=20, clip_overlap=0, ending="zeros").fingerprint() == "23283e5d"
+    assert MelSpec(selection="all", least_seconds=None).fingerprint() == "23283e5d"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +347,7 @@ def test_equal_specs_have_equal_fingerprints() -> None:
         ("n_fft", 2047),
         *(("n_mfcc", value) for value in (0, -1)),
         *(("clip_overlap", value) for value in (1.0, -0.1, float("nan"))),
+        *(("least_seconds", value) for value in (0.0, -1.0, 30.5, float("nan"))),
     ],
 )
 def test_bad_spec_is_refused_with_the_value(field: str, value: float) -> None:
@@ -283,6 +365,7 @@ def test_mel_range_must_not_be_empty() -> None:
     [
         ({"kind": "mfc"}, "did you mean 'mfcc'"),
         ({"ending": "reflected"}, "did you mean 'reflect'"),
+        ({"selection": "loud"}, "did you mean 'loudest'"),
         (
             {"kind": "mfcc", "n_mfcc": 41, "n_mels": 40},
             "n_mfcc is 41; there are no more coefficients than mel bands, 40",

@@ -137,6 +137,44 @@ def test_short_track_is_completed_as_told(tmp_path, ending, index):
     assert cache.rows["clips"].tolist() == [2]
 
 
+def test_waveforms_are_cached_as_their_samples(tmp_path):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, kind="waveform", clip_overlap=0.5)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.folder.name.startswith("8000hz_1waveform_")
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 1, 40_000), (3, 9, 1, 8000))
+    assert json.loads((cache.folder / "spec.json").read_text())["unit"] == "amplitude"
+    waveform, _ = soundfile.read(table["file_path"][1], dtype="float32")
+    np.testing.assert_array_equal(cache.tracks[1, 0], waveform.astype(np.float16))
+    np.testing.assert_array_equal(cache.clips[1, 3, 0], waveform[12_000:20_000].astype(np.float16))
+
+
+def test_loudest_clip_alone_is_cached(tmp_path):
+    """Its frames are those of the track's spectrogram, which at its edges see what lies beyond the clip."""
+    table = make_corpus(tmp_path, 3)
+    spec = dataclasses.replace(SPEC, clip_overlap=0.75, selection="loudest", ending="repeat")
+    waveform, rate = soundfile.read(table["file_path"][0])
+    waveform[18_432:26_624] *= 3  # of the track's 157 frames, 256 samples apart, those from 72 on; 8 between clips
+    soundfile.write(table["file_path"][0], waveform, rate)
+    write_track(Path(table["file_path"][1]), 500, 0, seconds=1.2)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.clips.shape == (3, 1, 32, 32)
+    assert cache.rows["clips"].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(cache.clips[0, 0], cache.tracks[0, :, 72:104])
+
+
+def test_notes_shorter_than_a_clip(tmp_path):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, least_seconds=0.3, ending="repeat")
+    for path, seconds in zip(table["file_path"], (0.31, 0.29, 2.6), strict=True):
+        write_track(Path(path), 500, 0, seconds)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.rows["status"].tolist() == ["ok", "short", "ok"]
+    assert cache.rows["reason"].tolist() == ["", "less than 0.3 s", ""]
+    assert cache.rows["clips"].tolist() == [1, 0, 3]
+    waveform, _ = librosa.load(table["file_path"][0], sr=SPEC.sample_rate)
+    expected = librosa_mel(np.resize(waveform, 8000), SPEC)  # the note again and again
+    np.testing.assert_allclose(cache.clips[0, 0], expected, atol=2.0**-5)
+
+
 def test_folder_of_the_main_task_keeps_its_name(tmp_path):
     assert cache_folder(tmp_path, MelSpec()).name == "44100hz_128mel_23283e5d"
 
@@ -144,7 +182,7 @@ def test_folder_of_the_main_task_keeps_its_name(tmp_path):
 def test_record_without_later_fields_is_opened(tmp_path):
     folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
     record = json.loads((folder / "spec.json").read_text())
-    for name in ("kind", "n_mfcc", "clip_overlap", "ending"):
+    for name in ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds"):
         del record["spec"][name]
     (folder / "spec.json").write_text(json.dumps(record))
     assert MelCache.open(tmp_path / "mels", SPEC).spec == SPEC

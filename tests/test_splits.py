@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, TableError
-from scripts.splits import (
-    SPLITS,
-    artist_album_groups,
-    assign,
-    default_split,
-    describe_leaks,
-    fingerprint,
-    k_folds,
-    shared_artists,
-)
+from scripts.leaks import describe_leaks, shared_artists
+from scripts.splits import SPLITS, artist_album_groups, assign, default_split, fingerprint, k_folds
 from scripts.tables import LABEL_COLUMNS, PARTS
 from scripts.utils.metadata import write_metadata
 

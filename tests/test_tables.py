@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import soundfile
-from conftest import tone_samples
 
 from scripts.errors import TableError
 from scripts.splits import fingerprint
 from scripts.tables import LABEL_COLUMNS, NEEDED_TO_SPLIT, NEEDED_TO_TRAIN, class_names, read_table
 from scripts.utils import labeled_tracks, metadata
+from tests.conftest import tone_samples
 
 HEADER = "track_id,file_path,genre,class,artist_id,album_id,split,duration_s"
 ROWS = ["007,a/7.mp3,Rock,0,12,3,train,30.0", "8,a/8.mp3,Folk,1,,,test,"]

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import tone_samples
 
 from scripts.errors import TableError
 from scripts.utils import verify
 from scripts.utils.verify import verify_tracks
+from tests.conftest import tone_samples
 
 RATE = 8_000
 COLUMNS = ["track_id", "file_path", "fault", "detail"]

@@ -3,14 +3,14 @@
 from typing import Any
 
 import torch
-from torch import nn
 
+from scripts.architectures.parallel import SeparateHeads, SideBySide
 from scripts.errors import ConfigError
-from scripts.models import Network, build_model, register
+from scripts.models import build_model, register
 
 
 @register("committee")
-class Committee(Network):
+class Committee(SideBySide):
     """So many networks of the same architecture; the mean of their log-probabilities is the answer.
 
     They see the same batches and each learns from its own loss; their different first weights are enough to make
@@ -39,29 +39,15 @@ class Committee(Network):
         members: int = 3,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
         if members < 2 or of == "committee":
             raise ConfigError(f"a committee of {members} x {of}; give at least 2 members of another architecture")
         size = {"frames": frames, "mels": mels, "in_channels": in_channels}
-        networks = [build_model(of, classes, **size, **(settings or {})) for _ in range(members)]
-        self.head = Vote([network.head for network in networks])
-        self.backbones = nn.ModuleList(networks)
-        for network in networks:
-            network.head = nn.Identity()
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, in_channels, mels, frames] -> [batch, width], the members' embeddings one after another."""
-        return torch.cat([network.embed(x) for network in self.backbones], dim=1)
+        super().__init__([build_model(of, classes, **size, **(settings or {})) for _ in range(members)], Vote)
 
 
-class Vote(nn.Module):
+class Vote(SeparateHeads):
     """Embeddings of all members -> their logits [members, batch, classes] in training, else one answer for all."""
 
-    def __init__(self, heads: list[nn.Module]) -> None:
-        super().__init__()
-        self.heads = nn.ModuleList(heads)
-
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        parts = embeddings.chunk(len(self.heads), dim=1)
-        logits = torch.stack([head(part) for head, part in zip(self.heads, parts, strict=True)])
+        logits = torch.stack(self.each(embeddings))
         return logits if self.training else logits.float().log_softmax(2).mean(0)

@@ -22,6 +22,7 @@ from scripts.hardware import DEVICES, choose_device
 from scripts.models import build_model, count_parameters, known_models
 
 REPEATS = 5
+ON_WAVEFORMS = ("wavelet", "ast", "wav2vec2", "lora")  # their cost is that of other inputs
 
 
 def summarise(names: list[str], classes: int, frames: int, mels: int, device: torch.device) -> pd.DataFrame:
@@ -93,7 +94,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     device = choose_device(args.device)
-    names = list(dict.fromkeys(args.names)) or [name for name in known_models() if name != "timm"]
+    names = list(dict.fromkeys(args.names)) or [name for name in known_models() if name not in {"timm", *ON_WAVEFORMS}]
     table = summarise(names, args.classes, args.frames, args.mels, device)
     print(as_text(table, args.markdown))
     print(

@@ -10,19 +10,25 @@ from scripts.averaging import KINDS as AVERAGES
 from scripts.cli import pick
 from scripts.errors import ConfigError
 from scripts.metrics import METRICS
+from scripts.mixing import complete as complete_mix
 from scripts.normalising import NORMALISATIONS
-from scripts.optimisation import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS
+from scripts.optimisation import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS, SOFT_LOSSES
 from scripts.spec import MelSpec
+from scripts.tag_metrics import AGGREGATIONS
+from scripts.thresholds import RULES
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "unit": ("clip", "crop", "track", "row"),
+    "task": ("single", "multi"),
+    "unit": ("clip", "crop", "track", "patch", "row"),
     "normalise": tuple(NORMALISATIONS),
     "optimizer": tuple(sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS)),
     "scheduler": SCHEDULERS,
-    "loss": tuple(LOSSES),
     "class_weights": ("none", "balanced"),
     "average": AVERAGES,
+    "sampling": ("even", "balanced"),
     "metric": tuple(METRICS),
+    "aggregation": tuple(AGGREGATIONS),
+    "thresholds": tuple(RULES),
 }
 
 
@@ -34,9 +40,13 @@ class Experiment:
     ----------
     name : of the experiment.
     table : metadata CSV with the split.
-    cache : folder of the dataset's caches; of unit "row" a CSV of features, or the folder of GTZAN's public table.
+    task : "single", one genre a track, or "multi", any number of labels.
+    labels : of task "multi", the names in the order of the logits; none: all of the table, in alphabetical order.
+    cache : folder of the dataset's caches; of unit "patch" the folder of the HDF5 files; of unit "row"
+        a CSV of features, or the folder of GTZAN's public table.
     unit : what the network sees: "clip", "crop" (trained on clips cut anywhere from the tracks, tested on the fixed
-        ones), "track", or "row" of a table of features; testing averages a track's clips.
+        ones), "track", "patch" of COALA's HDF5 files, or "row" of a table of features; testing averages a track's
+        clips.
     spec : parameters of the spectrograms.
     features : how many columns the table of features has, for unit "row".
     normalise : "item", "image", "power" or "none", see `scripts.normalising`.
@@ -46,15 +56,24 @@ class Experiment:
     scheduler, scheduler_settings : "none", "cosine" (to zero over the epochs), "plateau" (a tenth after 3 epochs
         without progress) or a class of torch.optim.lr_scheduler, and its keywords.
     warmup_epochs : the learning rate first rises for so many epochs.
-    loss, loss_settings : a loss of torch.nn and its keywords, such as label_smoothing=0.1.
-    class_weights : "none", or "balanced" for weights inverse to how often a class occurs.
+    loss, loss_settings : of task "single" CrossEntropyLoss or MultiMarginLoss of torch, "arcface" or "triplet"; of
+        task "multi" "bce", "focal", "asymmetric" or "family", see `scripts.losses`; and its keywords, such as
+        label_smoothing=0.1.
+    class_weights : "none", or "balanced" for weights inverse to how often a class occurs; of task "multi", weights
+        of the presences, see `scripts.losses.positive_weights`.
+    sampling : "even", each item once an epoch, or "balanced", drawn so that rare labels come as often as others.
+    mix : of task "multi", what adds other items to an item, see `scripts.mixing`.
     augment : augmentations by name with their settings, see `scripts.augment`.
     average, average_settings : "none", "ema" or "swa" weights, see `scripts.averaging`.
     frozen_epochs : so many epochs train the head alone, the rest everything.
     grad_clip : greatest norm of the gradient; None does not clip.
     patience : epochs without improvement before training stops; None trains all epochs.
-    metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; "last" takes the last epoch
-        and needs no validation.
+    aggregation : of task "multi", from a track's clips to its probabilities, see `scripts.tag_metrics.AGGREGATIONS`.
+    thresholds : of task "multi", chosen on validation: "half" (1/2), "global" or "label", see `scripts.thresholds`.
+    initial : a checkpoint whose weights, but for the head, the training starts from.
+    overrides : a CSV that corrects labels of training tracks, see `scripts.overrides`.
+    metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; of task "multi" "macro_f1",
+        "mean_average_precision" or "loss"; "last" takes the last epoch and needs no validation.
     fold : replaces the table's split by one of several folds: {"of": 5, "number": 0, "seed": 0, "by": "track"}.
     allow_leak : train although the split is known to leak; the report says so.
     seed : of weights, dropout, augmentation and the order of batches.
@@ -64,6 +83,8 @@ class Experiment:
     name: str
     table: str
     cache: str
+    task: str = "single"
+    labels: list[str] = field(default_factory=list)
     unit: str = "clip"
     spec: MelSpec = MelSpec()
     features: int = 0
@@ -82,12 +103,18 @@ class Experiment:
     loss: str = "CrossEntropyLoss"
     loss_settings: dict[str, Any] = field(default_factory=dict)
     class_weights: str = "none"
+    sampling: str = "even"
+    mix: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     average: str = "none"
     average_settings: dict[str, Any] = field(default_factory=dict)
     frozen_epochs: int = 0
     grad_clip: float | None = None
     patience: int | None = None
+    aggregation: str = "mean"
+    thresholds: str = "label"
+    initial: str = ""
+    overrides: str = ""
     metric: str = "track_accuracy"
     fold: dict[str, Any] = field(default_factory=dict)
     allow_leak: bool = False
@@ -99,14 +126,15 @@ class Experiment:
     def __post_init__(self) -> None:
         for name, known in NAMES.items():
             pick(name, getattr(self, name), known)
-        for name in ("epochs", "batch_size", "learning_rate"):
+        if self.epochs < 0:
+            raise ConfigError(f"epochs is {self.epochs}; it must be at least 0, which tests the weights it starts from")
+        for name in ("batch_size", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
         if (self.unit == "row") != (self.features > 0):
             raise ConfigError(f"unit={self.unit} with features={self.features}; rows, and only they, have features")
         complete(self.augment)
-        if "mixup" in self.augment and self.loss != "CrossEntropyLoss":
-            raise ConfigError(f"mixup needs the loss CrossEntropyLoss, not {self.loss}; drop one of them")
+        check_task(self)
         if self.metric == "last" and (self.patience is not None or self.scheduler in ("plateau", "ReduceLROnPlateau")):
             raise ConfigError("metric=last looks at no validation; drop patience and the plateau scheduler")
 
@@ -159,6 +187,21 @@ class Experiment:
         if outer == "spec":
             return dataclasses.replace(self, spec=replaced(self.spec, inner, text))
         return replaced(self, outer, text)
+
+
+def check_task(experiment: Experiment) -> None:
+    """Loss, metric and mixing suit the task; raises a ConfigError that says which would."""
+    task = experiment.task
+    pick(f"loss of task {task}", experiment.loss, LOSSES[task])
+    pick(f"metric of task {task}", experiment.metric, [name for name, one in METRICS.items() if task in one.tasks])
+    if "mixup" in experiment.augment and experiment.loss not in SOFT_LOSSES:
+        raise ConfigError(f"mixup needs one of the losses {', '.join(SOFT_LOSSES)}, not {experiment.loss}; drop one")
+    if task == "multi" and experiment.unit == "row":
+        raise ConfigError("rows of features have one label each; set unit=clip, or use python -m scripts.classical")
+    if task == "single" and (experiment.labels or experiment.mix):
+        raise ConfigError("labels and mix are for task=multi; set it, or leave them out")
+    if experiment.mix:
+        complete_mix(experiment.mix)
 
 
 def with_key(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:

@@ -11,7 +11,11 @@ import dataclasses
 
 from scripts.cli import command, pick
 from scripts.config.experiment import Experiment
-from scripts.config.presets import PRESETS, Preset
+from scripts.config.preset import Preset
+from scripts.config.presets import PRESETS as GENRES
+from scripts.config.tag_presets import PRESETS as TAGS
+
+PRESETS = [*GENRES, *TAGS]
 
 DEMO_EPOCHS = 12
 

@@ -4,28 +4,12 @@ Each keeps its source's recipe without its mistakes: the best epoch is chosen on
 is scored once.
 """
 
-from dataclasses import dataclass
-
 from scripts.config.experiment import Experiment
+from scripts.config.preset import Preset
 from scripts.spec import MelSpec
 
 NEEDS_FMA = "not run here: needs FMA-small"
 NEEDS_GTZAN = "not run here: needs GTZAN's audio"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """An experiment and where it stands.
-
-    source : what it comes from, and what is done otherwise.
-    reported : the source's own score, with its split.
-    measured : the score here, with its split, or why there is none.
-    """
-
-    experiment: Experiment
-    source: str
-    reported: str
-    measured: str
 
 
 FMA = {"table": "data/metadata_ensemble.csv", "cache": "data/mels"}

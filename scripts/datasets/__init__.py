@@ -1,12 +1,31 @@
 """One module per public dataset: its files -> a label table. `python -m scripts.datasets` lists them."""
 
 from scripts.cli import pick
-from scripts.datasets import fma, folder, gtzan, gtzan_features, table
+from scripts.datasets import (
+    coala,
+    esc50,
+    fma,
+    folder,
+    gtzan,
+    gtzan_features,
+    irmas,
+    medley_solos_db,
+    multi_table,
+    nsynth,
+    openmic,
+    philharmonia,
+    table,
+    tinysol,
+)
 from scripts.datasets.contract import Dataset
 
 DATASETS: dict[str, Dataset] = {
-    module.DATASET.name: module.DATASET for module in (fma, gtzan, gtzan_features, folder, table)
-}
+    module.DATASET.name: module.DATASET
+    for module in (
+        fma, gtzan, gtzan_features, philharmonia, nsynth, medley_solos_db, tinysol, esc50, irmas, openmic, coala,
+        folder, table, multi_table,
+    )
+} | {esc50.NEGATIVES.name: esc50.NEGATIVES}  # fmt: skip
 
 
 def get_dataset(name: str) -> Dataset:

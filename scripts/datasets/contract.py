@@ -12,10 +12,8 @@ from scripts.audio import duration
 from scripts.cli import pick
 from scripts.errors import TableError
 from scripts.parallel import parallel_map
-from scripts.tables import LABEL_COLUMNS
+from scripts.tables import COLUMNS
 
-MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
-COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
 FEW_FILES = 200  # read sooner than processes start
 
 
@@ -91,7 +89,7 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     """Rows with `track_id, file_path` and `genre` (or `labels`) -> a label table in the columns of its task.
 
     `duration_s` is read from the files' headers, NaN where that fails. Columns that are not there stay empty, but
-    for `class`, which counts the genres in alphabetical order.
+    for `class`, which counts the genres in alphabetical order. `absent` stays the last column where it is given.
 
     Parameters
     ----------
@@ -104,7 +102,8 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     if rows.empty:
         raise TableError(f"{source}: holds no tracks; check the folder")
     check_unique(rows, source)
-    table = rows.reset_index(drop=True).reindex(columns=COLUMNS["multi" if "labels" in rows else "single"])
+    columns = COLUMNS["multi" if "labels" in rows else "single"]
+    table = rows.reset_index(drop=True).reindex(columns=[*columns, *rows.columns.intersection(["absent"])])
     if "genre" in rows and "class" not in rows:
         table["class"] = pd.factorize(table["genre"], sort=True)[0]
     table["duration_s"] = durations(table["file_path"].tolist())

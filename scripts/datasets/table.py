@@ -41,15 +41,23 @@ def read_listing(root: Path, **options: str) -> pd.DataFrame:
     path = find_csv(root)
     listing = read_csv(path)
     columns = choose_columns(path, list(listing), options)
+    rows = track_rows(path, listing, columns)
+    return finish_table(rows.assign(genre=listing[columns["label"]]), path)
+
+
+def track_rows(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]) -> pd.DataFrame:
+    """All that a label table says about each row of a CSV but for its labels."""
     check_filled(path, listing, columns)
     roles = {role: listing[column] if column else None for role, column in columns.items()}
-    rows = pd.DataFrame({"file_path": roles["path"], "genre": roles["label"]})
-    ids = roles["path"].map(lambda text: Path(text).with_suffix("").as_posix())
-    rows["track_id"] = ids if roles["track"] is None else roles["track"]
-    rows["file_path"] = [(path.parent / text).as_posix() for text in rows["file_path"]]
-    rows["artist_id"], rows["album_id"] = roles["artist"], roles["album"]
-    rows["split"] = None if roles["split"] is None else parts(path, roles["split"])
-    return finish_table(rows, path)
+    stems = roles["path"].map(lambda text: Path(text).with_suffix("").as_posix())
+    rows = {
+        "track_id": stems if roles["track"] is None else roles["track"],
+        "file_path": [(path.parent / text).as_posix() for text in roles["path"]],
+        "artist_id": roles["artist"],
+        "album_id": roles["album"],
+        "split": None if roles["split"] is None else parts(path, roles["split"]),
+    }
+    return pd.DataFrame(rows, listing.index)
 
 
 def find_csv(root: Path) -> Path:
@@ -71,8 +79,10 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise TableError(f"{path}: not a CSV table ({error}); save it as CSV in UTF-8") from None
 
 
-def choose_columns(path: Path, columns: list[str], options: dict[str, str]) -> dict[str, str | None]:
-    """The column of each role: the one asked for, or else the likeliest there is.
+def choose_columns(
+    path: Path, columns: list[str], options: dict[str, str], roles: dict[str, tuple[str, ...]] = GUESSES
+) -> dict[str, str | None]:
+    """The column of each role: the one asked for, or else the likeliest there is; None if there is none.
 
     Raises
     ------
@@ -80,7 +90,7 @@ def choose_columns(path: Path, columns: list[str], options: dict[str, str]) -> d
     TableError : no column can be taken for the audio paths or for the labels.
     """
     chosen = {}
-    for role, guesses in GUESSES.items():
+    for role, guesses in roles.items():
         given = options.get(f"{role}_column")
         if given is None:
             known = {name.lower(): name for name in reversed(columns)}
@@ -91,7 +101,7 @@ def choose_columns(path: Path, columns: list[str], options: dict[str, str]) -> d
         if role in NEEDED and not given:
             raise TableError(
                 f"{path}: no column looks like the {role} ({', '.join(guesses)}); it has {', '.join(columns)}; "
-                f"give --option {role}_column=NAME"
+                f"give --option {role}_column=NAME (--dataset multi_table reads several labels for a track)"
             )
     return chosen
 
@@ -99,7 +109,7 @@ def choose_columns(path: Path, columns: list[str], options: dict[str, str]) -> d
 def check_filled(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]) -> None:
     """Raise a TableError that names the first row without a path, a label or a track id."""
     for role in (*NEEDED, "track"):
-        column = columns[role]
+        column = columns.get(role)
         if column and listing[column].isna().any():
             row = int(listing[column].isna().to_numpy().argmax())
             raise TableError(f"{path}: row {row + 2} has no {column}; fill it in or delete the row")

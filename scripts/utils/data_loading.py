@@ -12,9 +12,10 @@ import torch
 from scripts.augment import Augmentation
 from scripts.cache import USABLE, MelCache
 from scripts.errors import TableError
+from scripts.mixing import Mixing
 from scripts.normalising import normalise
-from scripts.tables import NEEDED_TO_TRAIN
 
+KEPT = ("track_id", "genre", "class", "labels", "absent", "split")  # columns of a table that reports need
 RESIDENT_SHARE = 0.5  # of the free device memory that the data may take
 
 
@@ -22,7 +23,8 @@ class Batch(NamedTuple):
     """What a loader yields.
 
     x : float32 [batch, channels, rows, frames], normalised.
-    y : int64 [batch], class numbers; with mixup float32 [batch, classes], the share of each.
+    y : int64 [batch], class numbers; with mixup float32 [batch, classes], the share of each; with several labels a
+        track float32 [batch, labels], 1, 0 or NaN for unknown.
     track : int64 [batch], which track of `loader.items.tracks` an item belongs to.
     """
 
@@ -39,8 +41,10 @@ class Items:
     ----------
     array : float16 [items, rows, frames] or [items, channels, rows, frames], dB; a view of the cache.
     index : int64 [n], rows of `array`, those of a track one after another.
-    labels, track : int64 [n], class number and position in `tracks`.
-    tracks : one row per track, with `track_id`, `genre`, `class`, `split` and `items`, its number of items.
+    labels : int64 [n], class numbers, or float32 [n, labels], 1, 0 or NaN for unknown.
+    track : int64 [n], position in `tracks`.
+    tracks : one row per track, with `track_id`, `split`, `genre` and `class` or `labels`, and `items`, its number
+        of items.
     whole : float16 [tracks of the cache, ..., rows, frames], to cut random clips from; None where there are none.
     """
 
@@ -67,11 +71,14 @@ class Items:
         return dataclasses.replace(self, index=self.index[mine], labels=self.labels[mine], track=track, tracks=tracks)
 
 
-def load_items(table: pd.DataFrame, cache: MelCache, unit: str) -> tuple[Items, pd.DataFrame]:
+def load_items(
+    table: pd.DataFrame, cache: MelCache, unit: str, labels: np.ndarray | None = None
+) -> tuple[Items, pd.DataFrame]:
     """Join a metadata table with the cache.
 
     `unit` is "clip", "crop" (as "clip", but trained on pieces cut anywhere) or "track". Of a track shorter than the
-    full length only the clips with at least half a clip of audio count.
+    full length only the clips with at least half a clip of audio count. `labels` are those of each track of the table,
+    [tracks] or [tracks, labels]; default: its column `class`.
 
     Returns
     -------
@@ -82,7 +89,9 @@ def load_items(table: pd.DataFrame, cache: MelCache, unit: str) -> tuple[Items, 
     ------
     TableError : a track of the table is not in the cache, or none is usable.
     """
-    tracks = table.drop_duplicates("track_id")[[*NEEDED_TO_TRAIN]]
+    tracks = table.drop_duplicates("track_id")
+    labels = tracks["class"].to_numpy() if labels is None else labels
+    tracks = tracks[[column for column in KEPT if column in tracks]]
     unknown = ~tracks["track_id"].isin(cache.rows.index)
     if unknown.any():
         track = tracks.loc[unknown, "track_id"].iloc[0]
@@ -91,34 +100,33 @@ def load_items(table: pd.DataFrame, cache: MelCache, unit: str) -> tuple[Items, 
             "cache them with this table (python scripts/utils/mels.py --help)"
         )
     tracks = tracks.join(cache.rows, on="track_id")
-    usable = tracks[tracks["status"] == USABLE].reset_index(drop=True)
-    if usable.empty:
+    usable = (tracks["status"] == USABLE).to_numpy()
+    if not usable.any():
         raise TableError(f"no track of the table is usable in {cache.folder}; see its tracks.csv for the reasons")
-    left_out = tracks.loc[tracks["status"] != USABLE, ["track_id", "split", "genre", "status", "reason"]]
     make = {"clip": clip_items, "crop": crop_items, "track": track_items}[unit]
-    return make(usable, cache), left_out.reset_index(drop=True)
+    items = make(tracks[usable].reset_index(drop=True), labels[usable], cache)
+    return items, tracks.loc[~usable, ["track_id", "split", "status", "reason"]].reset_index(drop=True)
 
 
-def clip_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
+def clip_items(tracks: pd.DataFrame, labels: np.ndarray, cache: MelCache) -> Items:
     per_track = cache.clips.shape[1]
     counts = tracks["clips"].to_numpy()
     track = np.repeat(np.arange(len(tracks)), counts)
     clip = np.concatenate([np.arange(count) for count in counts])
     index = tracks["row"].to_numpy()[track] * per_track + clip
     array = cache.clips.reshape(-1, *cache.clips.shape[2:])
-    return Items(array, index, tracks["class"].to_numpy()[track], track, tracks.assign(items=counts))
+    return Items(array, index, labels[track], track, tracks.assign(items=counts))
 
 
-def crop_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
+def crop_items(tracks: pd.DataFrame, labels: np.ndarray, cache: MelCache) -> Items:
     """Clips, together with the whole tracks and the number of frames that each one fills."""
     spec = cache.spec
     frames = [spec.frames(min(spec.track_samples, round(s * spec.sample_rate))) for s in tracks["seconds"]]
-    return dataclasses.replace(clip_items(tracks.assign(frames=frames), cache), whole=cache.tracks)
+    return dataclasses.replace(clip_items(tracks.assign(frames=frames), labels, cache), whole=cache.tracks)
 
 
-def track_items(tracks: pd.DataFrame, cache: MelCache) -> Items:
-    index, labels = tracks["row"].to_numpy(), tracks["class"].to_numpy()
-    return Items(cache.tracks, index, labels, np.arange(len(tracks)), tracks.assign(items=1))
+def track_items(tracks: pd.DataFrame, labels: np.ndarray, cache: MelCache) -> Items:
+    return Items(cache.tracks, tracks["row"].to_numpy(), labels, np.arange(len(tracks)), tracks.assign(items=1))
 
 
 class Loader:
@@ -136,6 +144,8 @@ class Loader:
     device : where batches go.
     how : normalisation, see `normalise`.
     augmentation : what changes the items, or None.
+    mixing : what adds other items to them first, or None.
+    balance : draw the items of an epoch with replacement, each as often as its rarest label is rare.
     """
 
     def __init__(
@@ -147,11 +157,14 @@ class Loader:
         device: str | torch.device = "cpu",
         how: str = "item",
         augmentation: Augmentation | None = None,
+        mixing: Mixing | None = None,
+        balance: bool = False,
     ) -> None:
         self.items, self.batch_size, self.shuffle, self.seed = items, batch_size, shuffle, seed
-        self.device, self.how, self.augmentation = torch.device(device), how, augmentation
+        self.device, self.how, self.augmentation, self.mixing = torch.device(device), how, augmentation, mixing
         self.labels, self.track = torch.tensor(items.labels), torch.tensor(items.track)
-        self.classes = int(items.tracks["class"].max()) + 1
+        self.classes = items.labels.shape[1] if items.labels.ndim == 2 else int(items.tracks["class"].max()) + 1
+        self.odds = rarity(items.labels, self.classes) if balance else None
         self.crops = shuffle and items.whole is not None
         self.source, self.rows = self.load_source()
         self.set_epoch(0)
@@ -175,8 +188,9 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Choose whose order, cuts and augmentations the next pass takes."""
         self.epoch = epoch
-        if self.augmentation:
-            self.augmentation.set_epoch(epoch)
+        for part in (self.augmentation, self.mixing):
+            if part:
+                part.set_epoch(epoch)
         if self.crops:
             spare = self.items.tracks["frames"].to_numpy()[self.items.track] - self.items.array.shape[-1]
             drawn = np.random.default_rng((self.seed, epoch, 1)).random(len(self.items))
@@ -185,20 +199,34 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         order = np.arange(len(self.items))
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+            generator = np.random.default_rng((self.seed, self.epoch))
+            drawn = self.odds is not None
+            order = generator.choice(order, len(order), p=self.odds) if drawn else generator.permutation(order)
         for start in range(0, len(order), self.batch_size):
             yield self.gather(order[start : start + self.batch_size])
 
     def gather(self, chosen: np.ndarray) -> Batch:
         """The batch of some positions in `items`."""
-        x = self.cut(chosen) if self.crops else self.take(chosen)
-        y, track = (values[chosen].to(self.device) for values in (self.labels, self.track))
+        x, (y, track) = self.fetch(chosen), (values[chosen].to(self.device) for values in (self.labels, self.track))
+        if self.augmentation is None and self.mixing is None:
+            return Batch(normalise(x, self.how), y, track)
+        x = with_channels(x)
+        if self.mixing:
+            x, y = self.mix(x, y, chosen)
         if self.augmentation is None:
             return Batch(normalise(x, self.how), y, track)
-        x = x.float().unsqueeze(1) if x.ndim == 3 else x.float()
         x = normalise(self.augmentation.on_decibel(x, chosen), self.how)
         x, y = self.augmentation.mix(self.augmentation.on_normalised(x, chosen), y, chosen, self.classes)
         return Batch(x, y, track)
+
+    def mix(self, x: torch.Tensor, y: torch.Tensor, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """The items with others added to them, and the union of their labels."""
+        partners = self.mixing.partners(chosen)
+        others = with_channels(self.fetch(partners.clip(0).ravel())).view(*partners.shape, *x.shape[1:])
+        return self.mixing.combine(x, others, y, self.labels[partners.clip(0)].to(self.device), chosen)
+
+    def fetch(self, chosen: np.ndarray) -> torch.Tensor:
+        return self.cut(chosen) if self.crops else self.take(chosen)
 
     def take(self, chosen: np.ndarray) -> torch.Tensor:
         rows = self.rows[chosen]
@@ -212,3 +240,16 @@ class Loader:
         pieces = [self.source[row, ..., start : start + frames] for row, start in places]
         stack = torch.stack(pieces) if isinstance(self.source, torch.Tensor) else torch.from_numpy(np.stack(pieces))
         return stack.to(self.device)
+
+
+def with_channels(x: torch.Tensor) -> torch.Tensor:
+    """float32 [batch, channels, rows, frames]."""
+    return x.float().unsqueeze(1) if x.ndim == 3 else x.float()
+
+
+def rarity(labels: np.ndarray, classes: int) -> np.ndarray:
+    """float64 [items], summing to 1: inverse to how often an item's rarest label occurs; without labels the least."""
+    present = np.nan_to_num(labels) > 0 if labels.ndim == 2 else np.eye(classes, dtype=bool)[labels]
+    rate = (present / np.maximum(present.sum(0), 1)).max(1)
+    rate[rate == 0] = rate[rate > 0].min()
+    return rate / rate.sum()

@@ -12,6 +12,7 @@ import pandas as pd
 from scripts.cli import command
 from scripts.datasets import DATASETS, fma, get_dataset
 from scripts.errors import ConfigError, TableError
+from scripts.labels import label_names
 from scripts.storage import write_csv
 
 FMA_FLAGS = {"metadata": Path("data/fma_metadata"), "audio": Path("data/fma_small"), "subset": "small"}
@@ -61,7 +62,7 @@ def write_table(table: pd.DataFrame, output: Path) -> pd.DataFrame:
 def describe_labels(table: pd.DataFrame) -> str:
     if "genre" in table:
         return f"{table['genre'].nunique()} genres"
-    return f"{table['labels'].str.split(';').explode().nunique()} labels"
+    return f"{len(label_names(table))} labels"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

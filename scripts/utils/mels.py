@@ -21,7 +21,7 @@ from scripts.cache import USABLE, MelCache
 from scripts.caching import build_cache
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
-from scripts.spec import KINDS, MelSpec
+from scripts.spec import KINDS, SELECTIONS, MelSpec
 from scripts.storage import write_aside
 from scripts.tables import NEEDED_TO_CACHE, read_table
 
@@ -118,12 +118,16 @@ PARAMETERS = {
     "top_db": "range below the maximum in dB",
     "track_seconds": "a track is cut or completed to this",
     "clip_seconds": "length of a clip",
-    "kind": "log-mel, power spectrogram in dB, cepstral coefficients, or log-mels of three windows as channels",
+    "kind": "log-mel, power spectrogram in dB, cepstral coefficients, log-mels of three windows as channels, natural "
+    "log of a magnitude mel, or the samples themselves",
     "n_mfcc": "coefficients of kind mfcc",
     "clip_overlap": "share of a clip that the next one repeats, below 1",
-    "ending": "what completes a short track: silence, the track again, its last sample, or the track backwards",
+    "ending": "what completes a short track: silence, the track again, its last sample, the track backwards, or "
+    "silence under faint noise",
+    "selection": "all clips of a track, or only the loudest among those that start at each step",
+    "least_seconds": "a shorter track is left out; default: the length of a clip",
 }
-CHOICES = {"kind": KINDS, "ending": list(ENDINGS)}
+CHOICES = {"kind": KINDS, "ending": list(ENDINGS), "selection": SELECTIONS}
 FULL, ENSEMBLE = Path("data/metadata_30_secs.csv"), Path("data/metadata_ensemble.csv")
 PAIR = f"without --full-csv {ENSEMBLE}, if it is there"
 EXAMPLES = """examples:

@@ -11,10 +11,12 @@ import pandas as pd
 
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
+from scripts.labels import label_matrix, label_names
+from scripts.leaks import describe_leaks, shared_artists
 from scripts.spec import MelSpec
-from scripts.splits import SPLITS, assign, default_split, describe_leaks, fingerprint, known_ids, shared_artists
+from scripts.splits import SPLITS, assign, default_split, fingerprint, known_ids
 from scripts.storage import write_csv
-from scripts.tables import LABEL_COLUMNS, NEEDED_TO_SPLIT, PARTS, class_names, read_table
+from scripts.tables import COLUMNS, LABELS, NEEDED_TO_CACHE, PARTS, check_columns, class_names, read_table
 
 CLIPS = MelSpec().clips_per_track
 
@@ -32,18 +34,29 @@ def write_metadata(
     ------
     TableError : the label table is missing or wrong, has a track twice, or cannot be split so.
     """
-    table = read_table(source, NEEDED_TO_SPLIT).reindex(columns=LABEL_COLUMNS)
+    table = read_label_table(source)
     if table["track_id"].duplicated().any():
         raise TableError(
             f"{source}: track {table.loc[table['track_id'].duplicated(), 'track_id'].iloc[0]} stands twice"
         )
-    class_names(table)
     split = split or default_split(table)
     tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
     write_csv(full_output, tracks)
     write_csv(output, repeat_clips(tracks, clips))
     print(describe_split(split, tracks, len(table) - len(tracks)))
     return tracks
+
+
+def read_label_table(source: Path) -> pd.DataFrame:
+    """The label table with its task's columns, and `absent` and `sources` where it has them; raises TableError."""
+    table = read_table(source, NEEDED_TO_CACHE)
+    task = "multi" if "labels" in table else "single"
+    check_columns(source, table, {*NEEDED_TO_CACHE, *LABELS[task]})
+    if task == "single":
+        class_names(table)
+    else:
+        label_matrix(table, label_names(table), source)
+    return table.reindex(columns=[*COLUMNS[task], *(name for name in ("absent", "sources") if name in table)])
 
 
 def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:

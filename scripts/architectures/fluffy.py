@@ -1,0 +1,67 @@
+"""Any network with another head: one with hidden layers, or one for each label (Fluffy)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from scripts.architectures.heads import DeepHead, LabelHeads
+from scripts.models import Network, build_model, register
+
+
+@register("deep_head")
+class DeepHeadNetwork(Network):
+    """The embeddings of any network with a `DeepHead` in place of its own head.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels, in_channels : size of the input.
+    of : name of the network.
+    settings : its keywords.
+    widths : of the head's hidden layers, such as [1000, 500].
+    dropout : after each of them.
+
+    Raises
+    ------
+    ConfigError : what `build_model` raises.
+    """
+
+    make_head = DeepHead
+
+    def __init__(
+        self,
+        classes: int,
+        frames: int,
+        mels: int = 128,
+        in_channels: int = 1,
+        of: str = "cnn4",
+        settings: dict[str, Any] | None = None,
+        widths: Sequence[int] = (),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.backbone = build_model(of, classes, frames, mels, in_channels=in_channels, **(settings or {}))
+        self.backbone.head = nn.Identity()
+        inputs = embedding_width(self.backbone, in_channels, mels, frames)
+        self.head = self.make_head(inputs, widths, classes, dropout)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, in_channels, mels, frames] -> [batch, width]."""
+        return self.backbone.embed(x)
+
+
+@register("fluffy")
+class Fluffy(DeepHeadNetwork):
+    """The embeddings of any network with a `DeepHead` of its own for each label; `widths` are those of each head."""
+
+    make_head = LabelHeads
+
+
+@torch.no_grad()
+def embedding_width(network: Network, *shape: int) -> int:
+    """How many numbers the network makes of an item of [channels, mels, frames], found by giving it one."""
+    width = network.eval().embed(torch.zeros(1, *shape)).shape[1]
+    network.train()
+    return width

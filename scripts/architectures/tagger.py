@@ -1,0 +1,86 @@
+"""Taggers of patches: the one for COALA's thousand Freesound tags, and a lean one."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from scripts.architectures.short_chunk import GlobalPool
+from scripts.errors import ConfigError
+from scripts.models import Network, register
+
+COALA_STAGES = ((64, 2), (128, 2), (256, 2), (256, 3))  # channels, and by how much mels and frames are pooled
+
+
+@register("coala_tagger")
+class CoalaTagger(Network):
+    """Batch normalisation, 4 x (convolution 3 x 3, batch normalisation, ReLU, max-pooling), a hidden layer of 4,096.
+
+    With 1,000 classes and 96 x 96 patches it has 21,839,466 parameters, nine tenths of them after the convolutions.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels : size of the input, at least 24 each.
+    in_channels : of the input.
+    width : of the hidden layer, which is also the embedding.
+    dropout : before the hidden layer.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        frames: int,
+        mels: int = 96,
+        in_channels: int = 1,
+        width: int = 4096,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if min(mels, frames) < 24:
+            raise ConfigError(f"input of {mels} mels x {frames} frames; coala_tagger needs at least 24 of each")
+        layers, inputs = [nn.BatchNorm2d(in_channels)], in_channels
+        for outputs, pool in COALA_STAGES:
+            layers.append(stage(inputs, outputs, nn.MaxPool2d(pool), bias=True))
+            mels, frames, inputs = mels // pool, frames // pool, outputs
+        hidden = [nn.Dropout(dropout), nn.Linear(inputs * mels * frames, width), nn.ReLU()]
+        self.backbone = nn.Sequential(*layers, nn.Flatten(), *hidden)
+        self.head = nn.Linear(width, classes)
+
+
+@register("lean_tagger")
+class LeanTagger(Network):
+    """Batch normalisation, 5 x (convolution 3 x 3, batch normalisation, max-pooling 2, ReLU), a global pooling.
+
+    With 1,000 classes it has 649,818 parameters; an instrument note of 64 mels x 87 frames takes 27 million MACs.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels : size of the input; any length is accepted later.
+    in_channels : of the input.
+    channels : of the stages; the embedding has the last one's.
+    pool : over mels and frames, "average", "max" or "average_max", which is the sum of both.
+    dropout : before the head.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        frames: int,
+        mels: int = 96,
+        in_channels: int = 1,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        pool: str = "average_max",
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        ends = zip((in_channels, *channels[:-1]), channels, strict=True)
+        stages = (stage(*pair, nn.MaxPool2d(2, ceil_mode=True)) for pair in ends)
+        self.backbone = nn.Sequential(nn.BatchNorm2d(in_channels), *stages, GlobalPool(pool))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], classes))
+
+
+def stage(inputs: int, outputs: int, pool: nn.Module, bias: bool = False) -> nn.Sequential:
+    """Convolution 3 x 3, batch normalisation, pooling, ReLU; pooling first gives the same on fewer numbers."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), pool, nn.ReLU())

@@ -1,0 +1,161 @@
+"""IRMAS: 3 s excerpts with one predominant instrument to train on, longer ones with several to test on."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scripts.cli import pick
+from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.folder import walk
+from scripts.datasets.tiny import write_tone
+from scripts.errors import TableError
+from scripts.labels import join, label_matrix
+from scripts.stratify import hold_out
+
+INSTRUMENTS = {
+    "cel": "cello", "cla": "clarinet", "flu": "flute", "gac": "acoustic guitar", "gel": "electric guitar",
+    "org": "organ", "pia": "piano", "sax": "saxophone", "tru": "trumpet", "vio": "violin", "voi": "voice",
+}  # fmt: skip
+LABELS = tuple(INSTRUMENTS.values())
+# [cel][cla]0001__1, 008__[cel][nod][cla]0058__1, or with [dru] or [---]: cla is an instrument and a genre
+TRAINING_NAME = re.compile(r"(?:\d+__)?\[(?P<code>\w+)\](?:\[(?:dru|nod|---)\])?\[[\w-]+\](?P<recording>\d+)__\d+")
+
+
+def read_irmas(root: Path, part: str = "all") -> pd.DataFrame:
+    """One row per excerpt; `album_id` is the recording or song that it is cut from.
+
+    IRMAS has no validation part, so one is cut out, keeping recordings whole and the labels in proportion, always
+    the same: half of the test songs, or 15 % of the training recordings where only these are read.
+
+    Parameters
+    ----------
+    part : "train", "test" or "all".
+    """
+    pick("part of irmas", part, ("all", "train", "test"))
+    tables = []
+    if part != "test":
+        train = training_excerpts(root)
+        tables.append(train.assign(split=cut(train, "train", "validation", 0.15) if part == "train" else "train"))
+    if part != "train":
+        test = testing_excerpts(root)
+        tables.append(test.assign(split=cut(test, "validation", "test", 0.5)))
+    return finish_table(pd.concat(tables), root)
+
+
+def cut(rows: pd.DataFrame, first: str, second: str, share: float) -> np.ndarray:
+    """The part of each row: `second` for the given share of the recordings."""
+    held_out = hold_out(rows["album_id"], label_matrix(rows, LABELS) == 1, share)
+    return np.where(held_out, second, first)
+
+
+def training_excerpts(root: Path) -> pd.DataFrame:
+    return pd.DataFrame([training_row(path) for path in wav_files(root, "IRMAS-TrainingData")])
+
+
+def testing_excerpts(root: Path) -> pd.DataFrame:
+    return pd.DataFrame([testing_row(path) for path in wav_files(root, "IRMAS-TestingData*")])
+
+
+def wav_files(root: Path, pattern: str) -> list[Path]:
+    """All wav files in the folders of this name, sorted.
+
+    Raises
+    ------
+    TableError : there is none.
+    """
+    files = sorted(path for folder in root.glob(pattern) for path in walk(folder) if path.suffix.lower() == ".wav")
+    if not files:
+        raise TableError(f"{root}: has no wav files in {pattern}; unpack it there, choose a part or another --root")
+    return files
+
+
+def training_row(path: Path) -> dict[str, str]:
+    """The instrument is that of the folder and of the first bracket; recordings are numbered within the folder."""
+    name, code = TRAINING_NAME.fullmatch(path.stem), path.parent.name
+    if name is None or name["code"] != code or code not in INSTRUMENTS:
+        raise TableError(
+            f"{path}: not a name such as cla/[cla][dru][jaz_blu]0058__1.wav, in the folder of its first bracket, one "
+            f"of {', '.join(INSTRUMENTS)}; move the file away or name it as it was published"
+        )
+    return row(path, [INSTRUMENTS[code]], f"train/{code}/{name['recording']}")
+
+
+def testing_row(path: Path) -> dict[str, str]:
+    """`<song>-<number>.wav`, with its instruments in the .txt beside it."""
+    song = re.sub(r"-\d+$", "", path.stem)
+    return row(path, read_instruments(path.with_suffix(".txt")), f"test/{song}")
+
+
+def row(path: Path, labels: list[str], recording: str) -> dict[str, str]:
+    return {
+        "track_id": f"{path.parent.name}/{path.stem}",
+        "file_path": path.as_posix(),
+        "labels": join(labels),
+        "album_id": recording,
+    }
+
+
+def read_instruments(path: Path) -> list[str]:
+    """Names of the codes in a .txt: one a line, with tabs after it.
+
+    Raises
+    ------
+    TableError : no such file, an unknown code, or none at all.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: no such file; it holds the instruments of the .wav beside it: unpack it again")
+    codes = [line.strip() for line in path.read_text("utf-8", errors="replace").splitlines()]
+    for number, code in enumerate(codes, start=1):
+        if code and code not in INSTRUMENTS:
+            raise TableError(f"{path}: line {number} has {code!r}, not one of {', '.join(INSTRUMENTS)}; correct it")
+    if not any(codes):
+        raise TableError(f"{path}: holds no instrument; write one of {', '.join(INSTRUMENTS)} a line")
+    return [INSTRUMENTS[code] for code in codes if code]
+
+
+def make_tiny(root: Path) -> None:
+    """Four recordings of each of three instruments, in two excerpts each, and six songs to test on."""
+    names = ("[{}][cla]0001", "008__[{}][nod][cla]0002", "071__[{}][dru][pop_roc]0003", "1234__[{}][---][jaz_blu]4")
+    for kind, code in enumerate(("cel", "cla", "gel")):
+        for number in range(8):
+            name = names[number // 2].format(code)
+            write_tone(root / "IRMAS-TrainingData" / code / f"{name}__{number % 2 + 1}.wav", kind, number)
+    songs = (("cel",), ("cla", "gel"), ("gel",), ("cel", "cla"), ("cla", "gel"), ("cel", "gel"))
+    for number in range(12):
+        codes = songs[number // 2]
+        part = f"Part{number // 4 + 1}"
+        path = root / f"IRMAS-TestingData-{part}" / part / f"(0{number // 2}) vol. 1-{number % 2 + 1}.wav"
+        write_tone(path, len(codes), number)
+        path.with_suffix(".txt").write_text("".join(f"{code}\t\r\n" for code in codes))
+
+
+DATASET = Dataset(
+    name="irmas",
+    title="IRMAS: instrument recognition in musical audio signals",
+    citation="J. J. Bosch, J. Janer, F. Fuhrmann, P. Herrera. A Comparison of Sound Segregation Techniques for "
+    "Predominant Instrument Recognition in Musical Audio Signals. ISMIR, 2012.",
+    licence="CC BY-NC-SA 3.0",
+    url="https://zenodo.org/records/1290750",
+    checksums={
+        "IRMAS-TrainingData.zip": "md5:4fd9f5ed5a18d8e2687e6360b5f60afe",
+        "IRMAS-TestingData-Part1.zip": "md5:5a2e65520dcedada565dff2050bb2a56",
+        "IRMAS-TestingData-Part2.zip": "md5:afb0c8ea92f34ee653693106be95c895",
+        "IRMAS-TestingData-Part3.zip": "md5:9b3fb2d0c89cdc98037121c25bd5b556",
+    },
+    size="6,705 excerpts of 3 s to train on, 2,874 of 5 to 20 s to test on",
+    root="data/irmas",
+    layout=(
+        "IRMAS-TrainingData/cla/[cla][dru][jaz_blu]0058__1.wav",
+        "IRMAS-TestingData-Part1/Part1/<song>-<number>.wav, and a .txt with its instruments, one a line",
+    ),
+    reader=read_irmas,
+    make_tiny=make_tiny,
+    task="multi",
+    labels=LABELS,
+    options={
+        "part": "all (default): validation is half of the test songs; train: validation is 15 % of the training "
+        "recordings, no test; test: validation and test alone"
+    },
+)

@@ -1,0 +1,240 @@
+"""Teach an experiment's network a task that needs no labels, to start training from its weights.
+
+    python -m scripts.pretrain --experiment best_scratch --task mae --epochs 100
+    python -m scripts.pretrain --experiment best_scratch --task tiles --epochs 100 --task-set grid=6 --tag fine
+    python -m scripts.pretrain --experiment best_scratch --task mae --table data/more/metadata_ensemble.csv \\
+        --set cache=data/more/mels
+    python -m scripts.train --experiment best_scratch --set initial=runs/checkpoints/best_scratch-mae/last.pt
+
+mae     restores hidden patches of a spectrogram; settings patch (16 rows and frames), share (0.6 of them hidden)
+tiles   says of each tile whether it is in its place, moved, or another item's; settings grid (4 x 4 tiles),
+        moved and replaced (0.3 of the tiles each)
+
+Of the experiment it takes spectrograms, network, optimiser and schedule; no labels, augmentation or validation.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scripts.cli import command, pick, positive_int
+from scripts.config.experiment import Experiment
+from scripts.config.experiment import parse as parse_value
+from scripts.data import Data, in_fold, read_items
+from scripts.errors import ConfigError, TableError
+from scripts.hardware import choose_device
+from scripts.leaks import describe_leaks
+from scripts.memory import keep_freed_memory
+from scripts.optimisation import make, make_optimizer, make_scheduler
+from scripts.pretext import TASKS, PretextTask, load_backbone
+from scripts.runs import ROOT, Run, make_model
+from scripts.splits import fingerprint
+from scripts.storage import write_json
+from scripts.tables import LABELS, PARTS, check_columns, read_table
+from scripts.train import (
+    add_experiment_flags,
+    as_markdown,
+    chosen_experiment,
+    describe_start,
+    embedding_width,
+    refuse_leaks,
+)
+from scripts.trainer import Trainer
+from scripts.utils.data_loading import Batch, Items, Loader
+
+
+def pretrain(
+    experiment: Experiment,
+    task: str,
+    settings: dict[str, Any] | None = None,
+    parts: Sequence[str] = ("train",),
+    tag: str = "",
+    root: Path = ROOT,
+    resume: bool = False,
+) -> pd.DataFrame:
+    """Train the experiment's network on a task, as the run `<name>-<task>` or `<name>-<task>-<tag>`.
+
+    Parameters
+    ----------
+    task, settings : a key of `TASKS`, and its keywords.
+    parts : whose tracks to learn from.
+
+    Returns
+    -------
+    The history, one row an epoch.
+
+    Raises
+    ------
+    ConfigError : an unknown task or setting, one that its items do not allow, or the run exists and `resume` is not
+        given, or its settings differ on resuming.
+    TableError, CacheError : the table or the cache is missing or does not fit, or the split leaks.
+    """
+    pick("task", task, TASKS)
+    data = load_unlabelled(experiment, parts)
+    refuse_leaks(experiment, data)
+    experiment = dataclasses.replace(experiment, metric="last", patience=None)
+    shape = (experiment.spec.channels, *experiment.shape)
+    pretext = make("task", task, TASKS[task], settings or {}, shape, len(data.items), experiment.seed)
+    loader = PretextLoader(data.items, pretext, experiment)
+    run = Run.of(experiment, f"{task}-{tag}" if tag else task, root)
+    trainer = make_trainer(experiment, pretext, run, len(loader))
+    told = {"pretext": task, "pretext_settings": settings or {}, "parts": list(parts), "split": data.fingerprint}
+    open_run(run, {"run": run.name, "experiment": experiment.as_dict(), **told}, resume)
+    print(describe_start(run, experiment, trainer, data))
+    return trainer.fit(loader, None, experiment.epochs, None, "last", resume, as_markdown(experiment))
+
+
+def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
+    """The tracks of some parts of the experiment's table, without labels; all are "train" in a table without split.
+
+    Raises
+    ------
+    ConfigError : items that are no spectrograms.
+    TableError, CacheError : the table or the cache is missing or does not fit, or the parts are empty.
+    """
+    if experiment.unit == "row" or experiment.spec.kind == "waveform":
+        found = "rows of features" if experiment.unit == "row" else "waveforms"
+        raise ConfigError(f"{experiment.name} has {found}; pretraining needs spectrograms: take another experiment")
+    rows = read_table(experiment.table, ["track_id"])
+    if "split" not in rows:
+        rows = rows.assign(split="train")
+    needed = {"split", *(LABELS[experiment.task] if experiment.fold else ())}
+    check_columns(Path(experiment.table), rows, needed)
+    table = rows.drop_duplicates("track_id")
+    if experiment.fold:
+        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+    chosen = table[table["split"].isin(parts)]
+    if chosen.empty:
+        raise TableError(f"{experiment.table}: no track in {', '.join(parts)}; choose other --parts")
+    items, left_out = read_items(chosen, np.zeros((len(chosen), 0), np.float32), experiment)
+    return Data(items, left_out, [], fingerprint(chosen), describe_leaks(rows))
+
+
+class PretextLoader(Loader):
+    """Shuffled batches of what a task makes of the items: x spoilt, and y what there is to say of it."""
+
+    def __init__(self, items: Items, task: PretextTask, experiment: Experiment) -> None:
+        self.task = task
+        device = choose_device(experiment.device)
+        super().__init__(items, experiment.batch_size, True, experiment.seed, device, experiment.normalise)
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.task.set_epoch(epoch)
+
+    def gather(self, chosen: np.ndarray) -> Batch:
+        x, y = self.task.corrupt(lambda items: super(PretextLoader, self).gather(items).x, chosen)
+        return Batch(x, y, self.track[chosen].to(self.device))
+
+
+def make_trainer(experiment: Experiment, task: PretextTask, run: Run, steps: int) -> Trainer:
+    """The experiment's network with the task's head, everything random drawn from its seed.
+
+    `steps` is the number of batches in an epoch.
+    """
+    keep_freed_memory()
+    if experiment.threads:
+        torch.set_num_threads(experiment.threads)
+    torch.manual_seed(experiment.seed)
+    device = choose_device(experiment.device)
+    model = make_model(experiment, len(experiment.labels) or 1)
+    if experiment.initial:
+        load_backbone(model, experiment.initial)
+    model.head = task.make_head(embedding_width(model, experiment))
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(
+        model.parameters(),
+        experiment.optimizer,
+        experiment.learning_rate,
+        experiment.weight_decay,
+        experiment.optimizer_settings,
+    )
+    schedule = experiment.scheduler, experiment.scheduler_settings, experiment.epochs, steps, experiment.warmup_epochs
+    return Trainer(
+        model,
+        optimizer,
+        task.loss,
+        device,
+        run.logs,
+        run.checkpoints,
+        make_scheduler(optimizer, *schedule),
+        experiment.grad_clip,
+        precision=experiment.precision,
+        history_path=run.report / "metrics.csv",
+    )
+
+
+def open_run(run: Run, config: dict[str, Any], resume: bool) -> None:
+    """Write the run's config.json, refusing to mix it with another run of the same name."""
+    if run.exists() and not resume:
+        raise ConfigError(
+            f"the run {run.name} exists in {run.root}/; give --resume to go on, or --tag NAME for another run"
+        )
+    if run.exists():
+        check_same(run, config)
+    write_json(run.config_path, config)
+
+
+def check_same(run: Run, config: dict[str, Any]) -> None:
+    """A resumed run must have the settings it was started with; only the number of epochs may grow."""
+    try:
+        before = all_settings(json.loads(run.config_path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{run.config_path}: not a run's config.json; choose another --tag") from None
+    now = all_settings(json.loads(json.dumps(config)))
+    differing = [name for name, value in now.items() if name != "epochs" and before.get(name) != value]
+    if differing:
+        raise ConfigError(
+            f"the run {run.name} was started with another {', '.join(differing)}; "
+            "give the same, or --tag NAME for another run"
+        )
+
+
+def all_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Those of the experiment and those around it, by name."""
+    return {name: value for name, value in config.items() if name != "experiment"} | config["experiment"]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_experiment_flags(parser, runs_exist=False)
+    parser.add_argument("--task", required=True, metavar="NAME", help=f"one of {', '.join(TASKS)}")
+    parser.add_argument(
+        "--task-set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the task, such as patch=8"
+    )
+    parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the experiment's")
+    parser.add_argument("--table", metavar="CSV", help="with track_id, and split if any; default: the experiment's")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=["train"], help="whose tracks to learn from; default: train"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where it stopped")
+    return parser.parse_args(argv)
+
+
+def read_settings(assignments: Sequence[str]) -> dict[str, Any]:
+    """`name=value` assignments, their values in JSON or text."""
+    pairs = [text.partition("=") for text in assignments]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--task-set {name!r} has no '='; write name=value, such as patch=8")
+    return {name: parse_value(value) for name, _, value in pairs}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    given = {"epochs": args.epochs, "table": args.table}
+    changes = {name: value for name, value in given.items() if value is not None}
+    experiment = dataclasses.replace(chosen_experiment(args), **changes)
+    pretrain(experiment, args.task, read_settings(args.task_set), args.parts, args.tag, args.runs, args.resume)
+
+
+if __name__ == "__main__":
+    main()
