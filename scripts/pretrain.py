@@ -105,8 +105,8 @@ def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
     rows = read_table(experiment.table, ["track_id"])
     if "split" not in rows:
         rows = rows.assign(split="train")
-    needed = {"split", *(LABELS[experiment.task] if experiment.fold else ())}
-    check_columns(Path(experiment.table), rows, needed)
+    needed_to_fold = LABELS[experiment.task] if experiment.fold else []
+    check_columns(Path(experiment.table), rows, ["split", *needed_to_fold])
     table = rows.drop_duplicates("track_id")
     if experiment.fold:
         rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)

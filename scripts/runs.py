@@ -115,10 +115,9 @@ def read_config(path: str | Path) -> dict:
     """Read a `config.json`; a ConfigError says what is wrong with it."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-        if "classical" in config:
-            raise ConfigError(
-                f"{path}: a classical run has no network; see its test.json, or python -m scripts.classical"
-            )
+        maker = next((name for name in ("classical", "label_svm", "blend") if name in config), None)
+        if maker:
+            raise ConfigError(f"{path}: written by scripts.{maker}, which has no network; see its test.json")
         return {"experiment": config["experiment"], "classes": config["classes"], "split": config["split"]}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the config.json of a run (runs/reports/RUN/)") from None

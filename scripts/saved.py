@@ -105,6 +105,8 @@ def read_saved(run: Run, part: str = "test") -> Saved:
         table = pd.read_csv(path, dtype=dict.fromkeys(KEPT, str), keep_default_na=False)
         table = table.sort_values("track_id", ignore_index=True)
         columns = [column for column in table if column.startswith("p_")]
+        if "repeat" in table:
+            table = average_repeats(table, columns)
         probabilities = table[columns].to_numpy(float)
     except FileNotFoundError:
         raise ConfigError(f"{path}: {run.name} has saved no predictions of its {part} part; {again}") from None
@@ -116,6 +118,12 @@ def read_saved(run: Run, part: str = "test") -> Saved:
         raise ConfigError(f"{path}: {what}; {again}")
     tracks = table[[column for column in KEPT if column in table]]
     return Saved(tracks, [column.removeprefix("p_") for column in columns], probabilities, str(path))
+
+
+def average_repeats(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """One row per track of a repeated cross-validation, with the means of the columns."""
+    means = table.groupby("track_id")[columns].transform("mean")
+    return table.assign(**means).drop_duplicates("track_id", ignore_index=True)
 
 
 def read_test(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, log_loss
 
-from scripts.blend import choose_weights, fit_weights, main, read_members
+from scripts.blend import choose_weights, fit_weights, main, mix, read_members
 from scripts.compare import compare
 from scripts.errors import ConfigError
 from scripts.runs import Run
@@ -164,6 +164,12 @@ def test_weights_come_from_validation_and_not_from_test(tmp_path):
     np.testing.assert_allclose(weights(tmp_path, "learnt", "honest"), [0, 1], atol=1e-4)
 
 
+def test_weights_by_which_runs_are_mixed(root):
+    mixed = mix(read_members(["first", "second"], root, "mean"), "test", np.array([0.25, 0.75]))
+    np.testing.assert_allclose(mixed.probabilities[0], [0.525, 0.175, 0.3])
+    np.testing.assert_allclose(mixed.probabilities, np.array(FIRST) / 4 + np.array(SECOND) * 3 / 4)
+
+
 def test_members_stand_beside_the_blend(genres):
     titles, *rows = printed(genres)
     assert titles == ["run", "weight", "track accuracy", "macro F1", "loss"]
@@ -176,6 +182,9 @@ def test_members_stand_beside_the_blend(genres):
 
 def test_a_blend_is_compared_and_blended_again(genres):
     write_genres(genres, "third", SURE)  # which has saved nothing of validation
+    (genres / "reports/three").mkdir()
+    (genres / "reports/three/config.json").write_text('{"blend": {}}')
+    (genres / "reports/three/predictions_validation.csv").write_text("of another blend")
     call(genres, "both", "third", "--name", "three")
     names = [f"p_{name}" for name in GENRES]
     expected = (np.array(FIRST) + SECOND) / 4 + np.array(SURE) / 2

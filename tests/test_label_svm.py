@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -101,6 +101,8 @@ def test_the_report_is_that_of_a_run_with_several_labels(report):
     truth = np.array([[name in cell.split(";") for name in LABELS] for cell in table["labels"]])
     expected = np.mean([average_precision_score(truth[:, n], table[f"p_{name}"]) for n, name in enumerate(LABELS)])
     assert test["average_precision_macro"] == pytest.approx(expected, abs=1e-6)
+    loss = np.mean([log_loss(truth[:, n], table[f"p_{name}"]) for n, name in enumerate(LABELS)])
+    assert test["loss"] == pytest.approx(loss, abs=1e-5)
     assert test["per_label"]["cello"]["average_precision"] > test["per_label"]["cello"]["positives"] / 12
     assert set(test["baselines"]) == {"all_zero", "prevalence"}
     chosen = table.filter(regex="^p_").to_numpy() >= [test["thresholds"][name] for name in LABELS]
@@ -169,9 +171,9 @@ def test_unknown_entries_are_left_out(tmp_path):
 
 def test_the_sigmoid_sees_no_clip_of_a_track_that_was_learnt():
     """As scikit-learn with folds that are given row by row."""
-    generator, track = np.random.default_rng(0), np.repeat(np.arange(30), 4)
+    generator, track = np.random.default_rng(0), np.repeat(np.arange(30), 1 + np.arange(30) % 4)
     truth = (np.arange(30) % 2).astype(float)
-    values = generator.normal(size=(30, 3))[track] + generator.normal(0, 0.1, (120, 3)) + truth[track, None]
+    values = generator.normal(size=(30, 3))[track] + generator.normal(0, 0.1, (len(track), 3)) + truth[track, None]
     folds = [held_out for _, held_out in StratifiedKFold(5).split(truth, truth)]
     rows = [(np.flatnonzero(~np.isin(track, fold)), np.flatnonzero(np.isin(track, fold))) for fold in folds]
     expected = CalibratedClassifierCV(make_svm(), ensemble=False, cv=rows).fit(values, truth[track])

@@ -26,7 +26,9 @@ SHAPE = (1, 32, 40)
 def experiment(tmp_path_factory):
     settings = {"channels": [4, 8, 16], "width": 16}
     corpus = tmp_path_factory.mktemp("corpus")
-    return make_experiment(corpus, epochs=3, threads=1, learning_rate=3e-3, model_settings=settings)
+    return make_experiment(
+        corpus, epochs=3, threads=1, precision="float32", learning_rate=3e-3, model_settings=settings
+    )
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -227,7 +229,7 @@ def test_only_the_chosen_parts_are_learned_from(experiment, tmp_path):
     assert len(load_unlabelled(unlabelled, ["train"]).items.tracks) == len(table)
     with pytest.raises(TableError, match="no track in test; choose other --parts"):
         load_unlabelled(unlabelled, ["test"])
-    with pytest.raises(TableError, match="lacks the column class, genre"):
+    with pytest.raises(TableError, match="lacks the column genre, class"):
         load_unlabelled(unlabelled.changed(["fold.of=3", "fold.number=0"]), ["train"])
 
 
