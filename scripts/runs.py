@@ -115,6 +115,9 @@ def read_config(path: str | Path) -> dict:
     """Read a `config.json`; a ConfigError says what is wrong with it."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "pretext" in config:
+            remedy = "start a training from it with --set initial=runs/checkpoints/RUN/last.pt"
+            raise ConfigError(f"{path}: a pretraining, which has no classes; {remedy}")
         maker = next((name for name in ("classical", "label_svm", "blend") if name in config), None)
         if maker:
             raise ConfigError(f"{path}: written by scripts.{maker}, which has no network; see its test.json")

@@ -13,12 +13,13 @@ from scripts.storage import write_aside
 from scripts.utils import mels
 from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
 
-PREPARING = ["download", "demo", "labeled_tracks", "verify", "metadata", "mels", "visualisation"]
+PREPARING = ["download", "demo", "labeled_tracks", "verify", "metadata", "mels", "visualisation", "demo_notes"]
 ON_TOP = [
     f"scripts.{name}"
     for name in (
         "train", "evaluate", "predict", "datasets", "compare", "audit", "classical", "descriptors", "crossval", "sweep",
-        "models", "config.experiments",
+        "models", "config.experiments", "polyphony", "pretrain", "blend", "label_svm", "label_issues", "explain",
+        "embeddings",
     )
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]

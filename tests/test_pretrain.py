@@ -26,9 +26,7 @@ SHAPE = (1, 32, 40)
 def experiment(tmp_path_factory):
     settings = {"channels": [4, 8, 16], "width": 16}
     corpus = tmp_path_factory.mktemp("corpus")
-    return make_experiment(
-        corpus, epochs=3, threads=1, precision="float32", learning_rate=3e-3, model_settings=settings
-    )
+    return make_experiment(corpus, epochs=3, threads=1, learning_rate=3e-3, model_settings=settings)
 
 
 @pytest.fixture(scope="module", params=TASKS)

@@ -35,8 +35,16 @@ def for_fma(experiment: Experiment) -> bool:
     return experiment.cache == "data/mels" and not experiment.model_settings.get("pretrained")
 
 
+def on_demo_notes(experiment: Experiment) -> Experiment:
+    """The polyphony experiment on mixtures of the synthetic notes."""
+    place = {"table": "data/demo/polyphony/metadata.csv", "cache": "data/demo/polyphony/mels"}
+    return dataclasses.replace(experiment, name="demo_polyphony", **place, epochs=DEMO_EPOCHS)
+
+
 EXPERIMENTS = {preset.experiment.name: preset.experiment for preset in PRESETS}
 EXPERIMENTS |= {twin.name: twin for twin in (on_demo(one) for one in EXPERIMENTS.values() if for_fma(one))}
+
+EXPERIMENTS["demo_polyphony"] = on_demo_notes(EXPERIMENTS["philharmonia_polyphony"])
 
 
 def get_experiment(name: str) -> Experiment:
