@@ -144,6 +144,14 @@ DEFAULTS: dict[str, dict[str, float]] = {
 }
 
 
+ANY = {"tempo", "time_shift", "mixup"}
+DECIBELS = ANY | {"gain", *ON_NORMALISED}
+SUITED: dict[str, set[str]] = {
+    "mel": set(DEFAULTS), "linear": set(DEFAULTS), "stack": DECIBELS, "mfcc": DECIBELS,
+    "log_magnitude": ANY | set(ON_NORMALISED), "waveform": ANY - {"tempo"},
+}  # fmt: skip
+
+
 def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """The augmentations by name with all of their settings.
 
@@ -181,9 +189,8 @@ class Augmentation:
         self.augment = complete(self.augment)
         if "gain" in self.augment and self.normalise in ("item", "image"):
             raise ConfigError(f"normalise={self.normalise} undoes gain; drop gain or set normalise=none")
-        for name in {"pitch", "noise"} & set(self.augment):
-            if self.spec.kind not in ("mel", "linear"):
-                raise ConfigError(f"{name} needs frequencies along the rows, not {self.spec.kind}; drop it")
+        for name in sorted(set(self.augment) - SUITED[self.spec.kind]):
+            raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}; drop it")
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

@@ -63,6 +63,7 @@ def read_tested(run: Run) -> Tested:
     pick("tested run", run.name, known)
     try:
         test = json.loads((run.report / "test.json").read_text(encoding="utf-8"))
+        check_single(run, test)
         table = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": str}, keep_default_na=False)
         tested = Tested(run.name, test, table.set_index("track_id").sort_index())
         describe_run(tested)
@@ -73,6 +74,15 @@ def read_tested(run: Run) -> Tested:
         what = "test.json and predictions.csv are of different tests"
         raise ConfigError(f"{run.report}: {what}; {how_to_write(run.name)}")
     return tested
+
+
+def check_single(run: Run, test: dict[str, Any]) -> None:
+    """Paired tests are of tracks that are right or wrong, not partly right."""
+    if "f1_macro" in test:
+        raise ConfigError(
+            f"{run.name} gives a track several labels, which are not compared track by track; see the intervals in "
+            f"{run.report}/test.json, or runs side by side with python -m scripts.blend"
+        )
 
 
 def how_to_write(name: str) -> str:

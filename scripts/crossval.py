@@ -42,7 +42,9 @@ def cross_validate(
     Returns
     -------
     What cross_validation.json holds: clip and track accuracy of each repeat over all of its tracks, their mean, the
-    bootstrap interval over tracks (each track's mean over the repeats), and what averaging clips gains.
+    bootstrap interval over tracks (each track's mean over the repeats), and what averaging clips gains. With several
+    labels a track: mean and standard deviation over the folds of macro F1, micro F1 and mAP, since each fold has
+    thresholds of its own.
 
     Raises
     ------
@@ -58,11 +60,14 @@ def cross_validate(
             tables.append(read(folder / "predictions.csv").assign(repeat=repeat, fold=number))
             clips.append(read(folder / "clips.csv"))
             reports.append(report | {"repeat": repeat})
-    folder = Run.of(experiment, f"{prefix}folds", root).report
-    summary = summarise(pd.concat(tables, ignore_index=True), reports) | what_averaging_gains(clips[:folds])
-    write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
+    folder, pooled = Run.of(experiment, f"{prefix}folds", root).report, pd.concat(tables, ignore_index=True)
+    if experiment.task == "multi":
+        summary, describe_scores = summarise_tags(pooled, reports), describe_tags
+    else:
+        summary, describe_scores = summarise(pooled, reports) | what_averaging_gains(clips[:folds]), describe
+    write_csv(folder / "predictions.csv", pooled)
     write_json(folder / "cross_validation.json", {"by": by, "fold_seed": fold_seed, **summary})
-    print(describe(experiment.name, summary, reports))
+    print(describe_scores(experiment.name, summary, reports))
     return summary
 
 
@@ -99,6 +104,25 @@ def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
         "clip_accuracy_per_repeat": per_clip.round(6).tolist(),
         "fold_sd": float(np.std([report["track_accuracy"] for report in reports], ddof=1)),
     }
+
+
+def summarise_tags(predictions: pd.DataFrame, reports: list[dict]) -> dict:
+    """Scores of runs with several labels a track, over their folds."""
+    scores = pd.DataFrame(reports)[["f1_macro", "f1_micro", "average_precision_macro"]].astype(float)
+    return {
+        "tracks": int(predictions["track_id"].nunique()),
+        "folds": int(predictions["fold"].nunique()),
+        "repeats": int(predictions["repeat"].nunique()),
+        **scores.mean().to_dict(),
+        **scores.std(ddof=1).add_suffix("_sd").to_dict(),
+    }
+
+
+def describe_tags(name: str, summary: dict, reports: list[dict]) -> str:
+    return (
+        f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks\n"
+        f"folds: {describe_spread(reports)}"
+    )
 
 
 def describe(name: str, summary: dict, reports: list[dict]) -> str:

@@ -17,7 +17,7 @@ from scripts.overrides import apply_overrides
 from scripts.tables import LABELS, PARTS, check_columns, class_names, read_table
 from scripts.utils.data_loading import Items, Loader, load_items
 
-FRAMES_PER_TEST_BATCH = 64 * 259  # 64 clips of 3 s, or as much in whole tracks
+VALUES_PER_TEST_BATCH = 64 * 128 * 259  # 64 clips of 3 s, or as much in whole tracks
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Data:
 
     @property
     def evaluation_batch(self) -> int:
-        return max(1, FRAMES_PER_TEST_BATCH // self.items.array.shape[-1])
+        rows, frames = self.items.array.shape[-2:]
+        return max(1, VALUES_PER_TEST_BATCH // (rows * frames))
 
     def scoring_loader(self, experiment: Experiment, part: str) -> Loader:
         """All clips of a part, in order and unchanged."""

@@ -82,8 +82,10 @@ class FusedPool(torch.autograd.Function):
 
 
 def use_torchs_threads() -> None:
-    """numba shares OpenMP with torch: with another number of threads it would change torch's."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    """numba shares OpenMP with torch: its first launch, and another number of threads, would change torch's."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)
 
 
 def empty_like(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

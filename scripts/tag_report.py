@@ -204,11 +204,17 @@ def describe_summary(summary: dict) -> str:
         f"{summary['tracks']} tracks, {summary['items']} items, left out: {left_out}; {summary['labels_scored']} "
         f"labels scored, {masked} without a positive here; thresholds: {summary['threshold_rule']}",
         *(f"{name.replace('_', ' ')} baseline: {describe_compared(row)}" for name, row in summary["baselines"].items()),
-        *(f"clips to tracks by {name}: {describe_compared(row)}" for name, row in summary["aggregations"].items()),
+        *describe_aggregations(summary),
         f"mean macro F1 of batches of {batch['batch_size']} clips {batch['f1_macro']:.3f}, where a perfect predictor "
         f"gets {batch['perfect_predictor']:.3f}: only to compare with scores that were reported so",
     ]
     return "\n".join(lines)
+
+
+def describe_aggregations(summary: dict) -> list[str]:
+    """Nothing where each track has one clip."""
+    rows = summary["aggregations"].items() if summary["items"] > summary["tracks"] else ()
+    return [f"clips to tracks by {name}: {describe_compared(row)}" for name, row in rows]
 
 
 def describe_compared(row: dict[str, float]) -> str:

@@ -63,15 +63,16 @@ def test_label_table_keeps_the_contract(dataset: Dataset, tiny: Path) -> None:
     found = dataset.label_table(tiny)
     assert [name for name in found if name != "absent"] == COLUMNS[dataset.task]
     assert found["track_id"].is_unique and found["track_id"].map(type).eq(str).all()
-    there = found["file_path"].map(lambda path: Path(path).is_file())
-    assert (there | found["track_id"].isin(dataset.known_faults)).all()
+    if dataset.name != "coala":  # its patches are all that was published
+        there = found["file_path"].map(lambda path: Path(path).is_file())
+        assert (there | found["track_id"].isin(dataset.known_faults)).all()
+        known = found[~found["track_id"].isin(dataset.known_faults)]
+        np.testing.assert_allclose(known["duration_s"], SECONDS, atol=0.2)  # mp3 pads
     assert not found["file_path"].str.startswith("/").any()
     names = class_names(found) if dataset.task == "single" else label_names(found)
     assert len(names) > 1 or dataset.name == "esc50_negatives"
     assert set(names) <= set(dataset.labels or names)
     assert found["split"].dropna().isin(PARTS).all()
-    known = found[~found["track_id"].isin(dataset.known_faults)]
-    np.testing.assert_allclose(known["duration_s"], SECONDS, atol=0.2)  # mp3 pads
     assert dataset.label_table(tiny.absolute())["track_id"].equals(found["track_id"])
 
 
@@ -82,6 +83,8 @@ def test_table_goes_through_metadata_and_cache(dataset: Dataset, tiny: Path, cap
     written = read_table("labeled_tracks.csv", ["track_id", "file_path", *LABELS[dataset.task]])
     tracks = metadata.write_metadata(Path("labeled_tracks.csv"), Path("clips.csv"), Path("tracks.csv"), clips=5)
     assert set(tracks["split"]) == set(PARTS)
+    if dataset.name == "coala":
+        return
     cache = build_cache(tracks, "mels", SPEC, workers=1)
     left_out = cache.rows[cache.rows["status"] != "ok"]
     assert set(left_out.index) <= set(dataset.known_faults)

@@ -1,5 +1,9 @@
 """The fused kernel against torch's separate layers."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +98,17 @@ def test_torch_keeps_its_number_of_threads():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)
+
+
+def test_torch_keeps_its_number_of_threads_at_the_first_launch():
+    """In a process of its own: numba launches its threads once."""
+    lines = (
+        "import torch",
+        "from scripts.models import build_model",
+        "torch.set_num_threads(1)",
+        "build_model('cnn4', 8, 64, 32)(torch.zeros(2, 1, 32, 64))",
+        "print(torch.get_num_threads())",
+    )
+    root = Path(__file__).resolve().parents[1]
+    result = subprocess.run([sys.executable, "-c", "; ".join(lines)], capture_output=True, text=True, cwd=root)
+    assert result.stdout.strip() == "1"

@@ -13,9 +13,12 @@ from sklearn.metrics import f1_score
 
 from scripts.caching import build_cache
 from scripts.checkpoints import load_checkpoint
+from scripts.compare import compare
 from scripts.config.experiment import Experiment
+from scripts.crossval import cross_validate
 from scripts.errors import ConfigError, TableError
 from scripts.evaluate import evaluate
+from scripts.label_issues import label_issues
 from scripts.predict import Predictor
 from scripts.runs import Run
 from scripts.train import train, train_seeds
@@ -196,3 +199,31 @@ def test_an_empty_cell_of_labels(chords, tmp_path):
     rows.to_csv(tmp_path / "table.csv", index=False)
     with pytest.raises(TableError, match=r"table.csv: row 6 has no labels; write - for none of them"):
         train(dataclasses.replace(chords, table=str(tmp_path / "table.csv")), root=tmp_path)
+
+
+def test_folds_of_a_tagger_and_their_label_issues(chords, tmp_path, capsys):
+    summary = cross_validate(dataclasses.replace(chords, epochs=2, metric="last"), 2, root=tmp_path)
+    folds = [json.loads((tmp_path / f"reports/chords-r0f{n}/test.json").read_text())["f1_macro"] for n in (0, 1)]
+    assert summary["f1_macro"] == pytest.approx(np.mean(folds))
+    assert summary["f1_macro_sd"] == pytest.approx(np.std(folds, ddof=1))
+    pooled = pd.read_csv(tmp_path / "reports/chords-folds/predictions.csv", dtype={"track_id": str})
+    assert sorted(pooled["track_id"]) == sorted(pd.read_csv(chords.table, dtype=str)["track_id"])
+    quality = label_issues(Run("chords-folds", tmp_path), share=0.1)
+    assert len(quality) == len(pooled) and quality["quality"].is_monotonic_increasing
+
+
+def test_taggers_are_not_compared_track_by_track(report):
+    run, _ = report
+    with pytest.raises(ConfigError, match="several labels"):
+        compare([run.name, "other"], run.root)
+
+
+def test_starts_from_another_runs_weights(chords, report, tmp_path):
+    run, _ = report
+    source = run.checkpoints / "best.pt"
+    still = dataclasses.replace(chords, epochs=0, metric="last", initial=str(source))
+    train(still, root=tmp_path)
+    begun, given = (load_checkpoint(path)["model"] for path in (tmp_path / "checkpoints/chords/best.pt", source))
+    same = {name: torch.equal(values, begun[name]) for name, values in given.items()}
+    assert all(equal for name, equal in same.items() if not name.startswith("head"))
+    assert not all(equal for name, equal in same.items() if name.startswith("head"))
