@@ -190,7 +190,8 @@ class Augmentation:
         if "gain" in self.augment and self.normalise in ("item", "image"):
             raise ConfigError(f"normalise={self.normalise} undoes gain; drop gain or set normalise=none")
         for name in sorted(set(self.augment) - SUITED[self.spec.kind]):
-            raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}; drop it")
+            kinds = ", ".join(kind for kind, suited in SUITED.items() if name in suited)
+            raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}, only of: {kinds}; drop it")
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

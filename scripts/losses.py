@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scripts.datasets.table import read_csv
 from scripts.errors import ConfigError, TableError
 from scripts.labels import NONE, number_of, split_names
+from scripts.tables import read_csv
 
 Weights = torch.Tensor | Sequence[float] | None
 

@@ -37,6 +37,14 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     return table
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """Any CSV, all columns as text; raises a TableError if it is none."""
+    try:
+        return pd.read_csv(path, dtype=str)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not a CSV table ({error}); save it as CSV in UTF-8") from None
+
+
 def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
     """The columns are there and hold sound values; raises as `read_table`."""
     columns = list(columns)

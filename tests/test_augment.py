@@ -165,5 +165,5 @@ def test_wrong_settings_are_named(settings, message):
 
 
 def test_pitch_needs_frequencies():
-    with pytest.raises(ConfigError, match="not mfcc"):
+    with pytest.raises(ConfigError, match="kind mfcc, only of: mel, linear"):
         Augmentation({"pitch": {}}, MelSpec(kind="mfcc"), 1, seed=0)

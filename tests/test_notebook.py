@@ -25,6 +25,7 @@ def executed(notebook, tmp_path_factory):
     copy = nbformat.from_dict(notebook)
     replace(copy, "SETTINGS = []", 'SETTINGS = ["epochs=1"]')
     replace(copy, "make_demo(data)", "make_demo(data, tracks_per_genre=10)")
+    replace(copy, '"train", 400', '"train", 80')
     client = NotebookClient(copy, timeout=600, resources={"metadata": {"path": folder}})
     return client.execute(), folder
 
@@ -55,15 +56,17 @@ def test_every_cell_ran(executed):
 
 def test_shows_what_it_promises(executed):
     notebook, folder = executed
-    assert "'ok': 8" in output_of(notebook, "build_cache(")  # 80 and some of the deliberate faults
-    assert "'unreadable': 3" in output_of(notebook, "build_cache(")
+    assert "'ok': 8" in output_of(notebook, "build_cache(tracks")  # 80 and some of the deliberate faults
+    assert "'unreadable': 3" in output_of(notebook, "build_cache(tracks")
     assert "duplicate" in output_of(notebook, "verify_tracks(")
     assert "track accuracy" in output_of(notebook, "ensemble_test = train(")
     assert "0% of the test tracks are by an artist in train" in output_of(notebook, 'split="official"')
     assert "tracks at random" in output_of(notebook, "audit_own(")
     assert "demo_cnn_30s-fair" in output_of(notebook, "compare([")
     assert "demo_cnn_3s-random80" in output_of(notebook, '["split", *columns]')
-    for run in ("demo_cnn_3s", "demo_cnn_30s", "demo_cnn_30s-fair", "demo_cnn_3s-random80"):
+    assert "macro F1" in output_of(notebook, "tags_test = train(")
+    assert "roc_auc" in output_of(notebook, 'tags_test["per_label"]')
+    for run in ("demo_cnn_3s", "demo_cnn_30s", "demo_cnn_30s-fair", "demo_cnn_3s-random80", "demo_polyphony"):
         assert (folder / "runs" / "reports" / run / "test.json").is_file()
 
 
@@ -74,7 +77,7 @@ def test_draws_its_figures(executed):
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(images) == 8
+    assert len(images) == 9
     assert all(len(image) > 10_000 for image in images)
 
 

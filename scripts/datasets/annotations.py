@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.cli import pick
-from scripts.datasets.table import read_csv
 from scripts.errors import TableError
+from scripts.tables import read_csv
 
 AS_PUBLISHED = "take the file as it was published"
 

@@ -7,10 +7,11 @@ import pandas as pd
 
 from scripts.cli import pick
 from scripts.datasets.contract import Dataset, finish_table
-from scripts.datasets.table import GUESSES, choose_columns, find_csv, read_csv, track_rows
+from scripts.datasets.table import GUESSES, choose_columns, find_csv, track_rows
 from scripts.datasets.tiny import write_tone
 from scripts.errors import ConfigError, TableError
 from scripts.labels import NONE, SEPARATOR, join, label_matrix, label_names
+from scripts.tables import read_csv
 
 # as in the table of single labels
 ROLES = {role: guesses for role, guesses in GUESSES.items() if role != "label"} | {

@@ -8,7 +8,7 @@ from scripts.cli import pick
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 from scripts.errors import TableError
-from scripts.tables import PARTS
+from scripts.tables import PARTS, read_csv
 
 # role -> column names that are taken for it, the likeliest first; case does not matter
 GUESSES = {
@@ -69,14 +69,6 @@ def find_csv(root: Path) -> Path:
         names = ", ".join(path.name for path in found) or "none"
         raise TableError(f"{root}: a folder with one CSV is needed, it holds {names}; give the CSV itself as --root")
     return found[0]
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """All columns as text."""
-    try:
-        return pd.read_csv(path, dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not a CSV table ({error}); save it as CSV in UTF-8") from None
 
 
 def choose_columns(
