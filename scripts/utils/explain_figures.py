@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
@@ -15,10 +14,10 @@ from scripts.utils.visualisation import (
     COLOURS,
     GREY,
     GRID,
-    KILOHERTZ,
     LEGEND,
     add_colour_bar,
     draw_mel,
+    frequency_label,
     new_figure,
 )
 
@@ -26,7 +25,6 @@ PANEL = 1.7  # inches, height
 HEAT = LinearSegmentedColormap.from_list("heat", [(*to_rgb(COLOURS[1]), 0), (*to_rgb(COLOURS[1]), 0.75)])
 MARKERS = "os^D"  # when the colours come again
 MOST_GROUPS = 20  # with a colour of their own
-FREQUENCY = {"linear": "frequency (kHz)", "mfcc": "coefficient"}  # axis by kind; all others are mels
 
 
 def heat_maps(values: np.ndarray, heat: np.ndarray, spec: MelSpec, titles: Sequence[str], title: str = "") -> Figure:
@@ -43,23 +41,12 @@ def heat_maps(values: np.ndarray, heat: np.ndarray, spec: MelSpec, titles: Seque
     for axes, one, name in zip(grid[:, 0], heat, titles, strict=True):
         image = draw_mel(axes, values, spec)
         image.set_cmap("gray")
-        mark_frequencies(axes, spec)
         layer = axes.imshow(one, HEAT, vmin=0, vmax=1, aspect="auto", origin="lower", extent=image.get_extent())
         axes.set_title(name, fontsize=9, loc="left", parse_math=False)
     figure.supxlabel("time from the start of the window (s)", fontsize=10)
-    figure.supylabel(FREQUENCY.get(spec.kind, "frequency (kHz, mel scale)"), fontsize=10)
+    figure.supylabel(frequency_label(spec), fontsize=10)
     add_colour_bar(figure, layer, grid, "speaks for the label (1: the most in this window)")
     return figure
-
-
-def mark_frequencies(axes: Axes, spec: MelSpec) -> None:
-    """Ticks along the rows of spectrograms that are not mels."""
-    if spec.kind == "linear":
-        rows = {f"{kilohertz:g}": 1000 * kilohertz * spec.n_fft / spec.sample_rate for kilohertz in KILOHERTZ[2:]}
-        inside = {name: row for name, row in rows.items() if row < spec.rows}
-        axes.set_yticks(list(inside.values()), list(inside))
-    elif spec.kind == "mfcc":
-        axes.set_yticks(range(0, spec.rows, 5), map(str, range(0, spec.rows, 5)))
 
 
 def embedding_map(points: np.ndarray, groups: Sequence[str], names: tuple[str, str], title: str = "") -> Figure:

@@ -92,8 +92,8 @@ def mel(decibel: np.ndarray, spec: MelSpec, title: str = "") -> Figure:
     """One spectrogram [mels, frames] in dB, with time in seconds and frequency in kHz."""
     figure, [[axes]] = new_figure(2.7, title=title)
     image = draw_mel(axes, decibel, spec)
-    axes.set(xlabel="time (s)", ylabel="frequency (kHz, mel scale)")
-    add_colour_bar(figure, image, axes, "level (dB)")
+    axes.set(xlabel="time (s)", ylabel=frequency_label(spec))
+    add_colour_bar(figure, image, axes, f"level ({spec.unit})")
     return figure
 
 
@@ -110,23 +110,39 @@ def mel_grid(decibels: np.ndarray, spec: MelSpec, title: str = "") -> Figure:
         else:
             axes.set_axis_off()
     figure.supxlabel("time from the start of the clip (s)", fontsize=10)
-    figure.supylabel("frequency (kHz, mel scale)", fontsize=10)
-    add_colour_bar(figure, image, grid, "level (dB)")
+    figure.supylabel(frequency_label(spec), fontsize=10)
+    add_colour_bar(figure, image, grid, f"level ({spec.unit})")
     return figure
 
 
 def draw_mel(axes: Axes, decibel: np.ndarray, spec: MelSpec, norm: Normalize | None = None) -> AxesImage:
-    """Show [mels, frames]; each frame is centred on its time, each mel row on its frequency."""
-    mels, frames = decibel.shape
+    """Show [rows, frames]; each frame is centred on its time, each row on its frequency."""
+    rows, frames = decibel.shape
     seconds = spec.hop / spec.sample_rate
-    extent = (-seconds / 2, (frames - 0.5) * seconds, -0.5, mels - 0.5)
+    extent = (-seconds / 2, (frames - 0.5) * seconds, -0.5, rows - 0.5)
     values = np.asarray(decibel, np.float32)
     image = axes.imshow(values, "magma", norm, aspect="auto", origin="lower", extent=extent)
     axes.set_xlim(0, frames * seconds)
-    positions = {f"{kilohertz:g}": mel_row(1000 * kilohertz, spec) for kilohertz in KILOHERTZ}
-    inside = {label: row for label, row in positions.items() if 0 <= row <= mels - 1}
-    axes.set_yticks(list(inside.values()), list(inside))
+    mark_frequencies(axes, spec)
     return image
+
+
+def mark_frequencies(axes: Axes, spec: MelSpec) -> None:
+    """Ticks along the rows: of cepstra the number of the coefficient, of all others kHz."""
+    if spec.kind == "mfcc":
+        axes.set_yticks(range(0, spec.rows, 5), map(str, range(0, spec.rows, 5)))
+        return
+    linear = spec.kind == "linear"
+    kilohertz = KILOHERTZ[2:] if linear else KILOHERTZ
+    hertz = {f"{one:g}": 1000 * one for one in kilohertz}
+    rows = {name: hz * spec.n_fft / spec.sample_rate if linear else mel_row(hz, spec) for name, hz in hertz.items()}
+    inside = {name: row for name, row in rows.items() if 0 <= row <= spec.rows - 1}
+    axes.set_yticks(list(inside.values()), list(inside))
+
+
+def frequency_label(spec: MelSpec) -> str:
+    """Of the axis along the rows."""
+    return {"linear": "frequency (kHz)", "mfcc": "coefficient"}.get(spec.kind, "frequency (kHz, mel scale)")
 
 
 def mel_row(hz: float, spec: MelSpec) -> float:
