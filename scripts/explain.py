@@ -20,11 +20,10 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from scripts.audio import decode
 from scripts.cli import command, pick, positive_int
 from scripts.errors import ConfigError
 from scripts.normalising import normalise
-from scripts.predict import Predictor
+from scripts.predictor import Predictor
 from scripts.runs import ROOT, Run
 from scripts.storage import write_aside
 from scripts.utils.explain_figures import heat_maps
@@ -115,22 +114,22 @@ def explain(predictor: Predictor, path: str | Path, labels: Sequence[str] = (), 
     Raises
     ------
     ConfigError : an unknown label, or a network without feature maps.
-    AudioError : as `Predictor`.
+    AudioError : as `Predictor.prepare`.
     """
     spec = predictor.experiment.spec
     if spec.kind == "waveform":
         raise ConfigError("this run reads waveforms; Grad-CAM needs one that reads spectrograms")
     names = [pick("label", name, predictor.names) for name in labels]
-    prediction = predictor(path)
+    file = predictor.prepare(path)
+    [prediction] = predictor.predict([file])
     names = names or [name for name, _ in prediction.top(top)]
     numbers = [predictor.names.index(name) for name in names]
-    starts, windows = predictor.cut(decode(path, spec.sample_rate))
-    for start, window, probabilities in zip(starts, windows, prediction.windows, strict=True):
+    for start, window, probabilities in zip(file.starts, file.waveforms, prediction.windows, strict=True):
         values = predictor.values(window[None]).astype(np.float16)
         x = normalise(torch.from_numpy(values), predictor.experiment.normalise)
         heat = grad_cam(predictor.model, x.to(predictor.device), numbers)[:, 0]
         shown = values.astype(np.float32).reshape(-1, *values.shape[-2:])[0]
-        yield Explanation(start / spec.sample_rate, window, shown, names, probabilities[numbers], heat)
+        yield Explanation(start, window, shown, names, probabilities[numbers], heat)
 
 
 def write_explanation(found: Explanation, predictor: Predictor, stem: Path) -> None:

@@ -1,4 +1,4 @@
-"""Audio files made on the spot."""
+"""Audio files made on the spot, and runs that are trained once for all tests that only use them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import settings
+
+from scripts.config.experiment import Experiment
+from scripts.runs import Run
+from scripts.train import train
+from tests.corpus import CHORDS, make_chords, make_experiment
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -31,3 +36,20 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def genre_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The 4-block CNN on High, Low and Mid tones, clips of 1 s; the tracks are in `root.parent / "audio"`."""
+    folder = tmp_path_factory.mktemp("genres")
+    train(make_experiment(folder, epochs=3), root=folder / "runs")
+    return Run("small", folder / "runs")
+
+
+@pytest.fixture(scope="session")
+def tag_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A lean tagger of the tones high, low and mid, none to two of them in a track; tracks as of `genre_run`."""
+    table = make_chords(tmp_path_factory.mktemp("tags"))
+    cache, root = table.parent / "mels", table.parent / "runs"
+    train(Experiment(name="chords", table=str(table), cache=str(cache), epochs=10, **CHORDS), root=root)
+    return Run("chords", root)

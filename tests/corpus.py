@@ -15,6 +15,19 @@ SPEC = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5.
 SPEC_FLAGS = ["--sample-rate=8000", "--n-fft=512", "--hop=256", "--n-mels=32", "--track-seconds=5", "--clip-seconds=1"]
 GENRES = ["High", "Low", "Mid"]
 PITCHES = [1800.0, 200.0, 700.0]
+TONES = {"high": 1800.0, "low": 200.0, "mid": 700.0}
+CHORDS = {
+    "task": "multi",
+    "model": "lean_tagger",
+    "model_settings": {"channels": [8, 16, 16]},
+    "loss": "bce",
+    "metric": "loss",
+    "learning_rate": 1e-2,
+    "batch_size": 8,
+    "device": "cpu",
+    "threads": 1,
+    "spec": SPEC,
+}
 
 
 def make_corpus(folder: Path, tracks: int = 18, suffix: str = ".wav") -> pd.DataFrame:
@@ -45,3 +58,24 @@ def make_experiment(folder: Path, **settings) -> Experiment:
     values = {"epochs": 2, "batch_size": 8, "device": "cpu", "threads": 2, "spec": SPEC, **settings}
     values = {"name": "small", "table": str(folder / "metadata_ensemble.csv"), "cache": str(folder / "mels"), **values}
     return Experiment(**values)
+
+
+def make_chords(folder: Path, tracks: int = 48, absent: bool = False) -> Path:
+    """Tracks of one or two tones and their multi-label table; every eighth holds none of them."""
+    (folder / "audio").mkdir(parents=True)
+    generator, names, rows = np.random.default_rng(0), list(TONES), []
+    for number in range(tracks):
+        chosen = [names[number % 3]] + [names[(number + 1) % 3]] * (number % 2)
+        part = {0: "test", 1: "validation"}.get(number // 3 % 4, "train")
+        chosen = [] if number % 8 == 0 else chosen
+        time = np.arange(5 * 8000) / 8000
+        sound = sum(0.2 * np.sin(2 * np.pi * TONES[name] * time) for name in chosen) + generator.normal(0, 0.02, 40_000)
+        path = folder / "audio" / f"{number:03d}.wav"
+        soundfile.write(path, sound, 8000)
+        rows.append((f"{number:03d}", str(path), ";".join(sorted(chosen)) or "-", part))
+    table = pd.DataFrame(rows, columns=["track_id", "file_path", "labels", "split"])
+    if absent:
+        table["absent"] = ["-" if "high" in labels else "high" for labels in table["labels"]]
+    table.to_csv(folder / "metadata.csv", index=False)
+    build_cache(table, folder / "mels", SPEC, workers=1)
+    return folder / "metadata.csv"

@@ -18,7 +18,7 @@ from scripts.datasets.coala import FILES, FRONT_END, PATCH, RANGES, VOCABULARY
 from scripts.errors import ConfigError, TableError
 from scripts.labels import label_matrix
 from scripts.patches import load_patches, read_ranges, scale
-from scripts.predict import Predictor
+from scripts.predictor import Predictor
 from scripts.runs import Run
 from scripts.train import train
 

@@ -14,7 +14,7 @@ from scripts.errors import ConfigError
 from scripts.explain import explain, grad_cam
 from scripts.explain import main as explain_command
 from scripts.models import build_model
-from scripts.predict import Predictor
+from scripts.predictor import Predictor
 from scripts.runs import Run, make_model
 from scripts.spec import MelSpec
 from scripts.utils.explain_figures import heat_maps

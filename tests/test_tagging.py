@@ -2,16 +2,13 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import torch
 from sklearn.metrics import f1_score
 
-from scripts.caching import build_cache
 from scripts.checkpoints import load_checkpoint
 from scripts.compare import compare
 from scripts.config.experiment import Experiment
@@ -19,53 +16,16 @@ from scripts.crossval import cross_validate
 from scripts.errors import ConfigError, TableError
 from scripts.evaluate import evaluate
 from scripts.label_issues import label_issues
-from scripts.predict import Predictor
+from scripts.predictor import Predictor
 from scripts.runs import Run
 from scripts.train import train, train_seeds
-from tests.corpus import SPEC, make_experiment
-
-PITCHES = {"high": 1800.0, "low": 200.0, "mid": 700.0}
-QUICK = {
-    "task": "multi",
-    "model": "lean_tagger",
-    "model_settings": {"channels": [8, 16, 16]},
-    "loss": "bce",
-    "metric": "loss",
-    "learning_rate": 1e-2,
-    "batch_size": 8,
-    "device": "cpu",
-    "threads": 1,
-    "spec": SPEC,
-}
-
-
-def make_chords(folder: Path, tracks: int = 48, absent: bool = False) -> Path:
-    """Tracks of one or two tones and their multi-label table; every eighth holds none of them."""
-    (folder / "audio").mkdir(parents=True)
-    generator, names, rows = np.random.default_rng(0), list(PITCHES), []
-    for number in range(tracks):
-        chosen = [names[number % 3]] + [names[(number + 1) % 3]] * (number % 2)
-        part = {0: "test", 1: "validation"}.get(number // 3 % 4, "train")
-        chosen = [] if number % 8 == 0 else chosen
-        time = np.arange(5 * 8000) / 8000
-        sound = sum(0.2 * np.sin(2 * np.pi * PITCHES[name] * time) for name in chosen) + generator.normal(
-            0, 0.02, 40_000
-        )
-        path = folder / "audio" / f"{number:03d}.wav"
-        soundfile.write(path, sound, 8000)
-        rows.append((f"{number:03d}", str(path), ";".join(sorted(chosen)) or "-", part))
-    table = pd.DataFrame(rows, columns=["track_id", "file_path", "labels", "split"])
-    if absent:
-        table["absent"] = ["-" if "high" in labels else "high" for labels in table["labels"]]
-    table.to_csv(folder / "metadata.csv", index=False)
-    build_cache(table, folder / "mels", SPEC, workers=1)
-    return folder / "metadata.csv"
+from tests.corpus import CHORDS, TONES, make_chords, make_experiment
 
 
 @pytest.fixture(scope="module")
 def chords(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     table = make_chords(tmp_path_factory.mktemp("chords"))
-    return Experiment(name="chords", table=str(table), cache=str(table.parent / "mels"), epochs=10, **QUICK)
+    return Experiment(name="chords", table=str(table), cache=str(table.parent / "mels"), epochs=10, **CHORDS)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +43,7 @@ def test_learns_which_tones_there_are(report):
 def test_files_agree_with_the_report(report, chords):
     run, summary = report
     table = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": str})
-    names = list(PITCHES)
+    names = list(TONES)
     truth, found = ([[name in text.split(";") for name in names] for text in table[c]] for c in ("labels", "predicted"))
     assert summary["f1_macro"] == pytest.approx(f1_score(truth, found, average="macro"))
     clips = pd.read_csv(run.report / "clips.csv", dtype={"track_id": str})
@@ -109,7 +69,7 @@ def test_predicts_the_labels_of_a_file(report, chords):
     prediction = Predictor(run)(row["file_path"])
     assert sorted(prediction.found) == row["labels"].split(";")
     saved = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": str}).set_index("track_id")
-    expected = saved.loc[row["track_id"], [f"p_{name}" for name in PITCHES]].to_numpy(float)
+    expected = saved.loc[row["track_id"], [f"p_{name}" for name in TONES]].to_numpy(float)
     np.testing.assert_allclose(prediction.probabilities, expected, atol=2e-2)
 
 
@@ -140,7 +100,7 @@ def test_unknown_labels_change_nothing(tmp_path):
     rows["labels"] = ["high" if "high" in labels else "-" for labels in rows["labels"]]
     rows.to_csv(table, index=False)
     values = {"table": str(table), "cache": str(table.parent / "mels"), "labels": ["high", "low"], "epochs": 2}
-    summary = train(Experiment(name="masked", **QUICK, **values), root=tmp_path)
+    summary = train(Experiment(name="masked", **CHORDS, **values), root=tmp_path)
     assert summary["labels_scored"] == 1 and summary["labels_without_positives"] == 1
     assert summary["per_label"]["low"]["known"] == 0
     assert summary["f1_macro"] == pytest.approx(summary["per_label"]["high"]["f1"], abs=1e-4)

@@ -13,8 +13,9 @@ from scripts.datasets.coala import FRONT_END
 from scripts.datasets.irmas import LABELS as IRMAS_LABELS
 from scripts.spec import MelSpec
 
-# three seconds of a note; a shorter one is repeated
-NOTES = MelSpec(sample_rate=22_050, track_seconds=3, clip_seconds=3, ending="repeat", least_seconds=0.2)
+# up to three clips of a note; a note shorter than one is repeated
+NOTES = MelSpec(n_fft=4096, hop=1024, track_seconds=6, clip_seconds=2, ending="repeat", least_seconds=0.2)
+NSYNTH = MelSpec(sample_rate=16_000, track_seconds=4, clip_seconds=4, ending="repeat", least_seconds=0.2)
 MIXTURES = MelSpec(sample_rate=22_050, track_seconds=2, clip_seconds=2, ending="repeat", least_seconds=0.2)
 EXCERPTS = MelSpec(
     sample_rate=22_050, track_seconds=20, clip_seconds=3, clip_overlap=0.5, ending="repeat", least_seconds=1
@@ -46,7 +47,15 @@ def place(folder: str, table: str = "metadata_ensemble.csv") -> dict[str, str]:
 
 def notes(name: str, folder: str, **settings: Any) -> Experiment:
     """Sounds with one label each, by the lean network."""
-    values = {"spec": NOTES, "model": "lean_tagger", "batch_size": 16, "epochs": 20, "metric": "last", **ONE_CYCLE}
+    values = {
+        "spec": NOTES,
+        "model": "lean_tagger",
+        "batch_size": 16,
+        "epochs": 20,
+        "metric": "last",
+        "augment": {"mixup": {"alpha": 0.2}, "time_shift": {}},
+        **ONE_CYCLE,
+    }
     return Experiment(name=name, **place(folder), **values | settings)
 
 
@@ -115,7 +124,7 @@ PRESETS = [
         "not run yet",
     ),
     Preset(
-        notes("nsynth_notes", "nsynth", epochs=5),
+        notes("nsynth_notes", "nsynth", spec=NSYNTH, epochs=5),
         "NSynth's 11 families of instruments; no instrument of train in validation or test",
         "-",
         NEEDS_DATA,
