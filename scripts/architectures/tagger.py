@@ -7,6 +7,7 @@ from torch import nn
 from scripts.architectures.short_chunk import GlobalPool
 from scripts.errors import ConfigError
 from scripts.models import Network, register
+from scripts.pooling import PoolReluDropout
 
 COALA_STAGES = ((64, 2), (128, 2), (256, 2), (256, 3))  # channels, and by how much mels and frames are pooled
 
@@ -40,7 +41,8 @@ class CoalaTagger(Network):
             raise ConfigError(f"input of {mels} mels x {frames} frames; coala_tagger needs at least 24 of each")
         layers, inputs = [nn.BatchNorm2d(in_channels)], in_channels
         for outputs, pool in COALA_STAGES:
-            layers.append(stage(inputs, outputs, nn.MaxPool2d(pool), bias=True))
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+            layers.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.MaxPool2d(pool), nn.ReLU()))
             mels, frames, inputs = mels // pool, frames // pool, outputs
         hidden = [nn.Dropout(dropout), nn.Linear(inputs * mels * frames, width), nn.ReLU()]
         self.backbone = nn.Sequential(*layers, nn.Flatten(), *hidden)
@@ -49,14 +51,15 @@ class CoalaTagger(Network):
 
 @register("lean_tagger")
 class LeanTagger(Network):
-    """Batch normalisation, 5 x (convolution 3 x 3, batch normalisation, max-pooling 2, ReLU), a global pooling.
+    """Batch normalisation, 5 x (convolution 3 x 3, max-pooling 2, ReLU, batch normalisation), a global pooling.
 
-    With 1,000 classes it has 649,818 parameters; an instrument note of 64 mels x 87 frames takes 27 million MACs.
+    Normalising after pooling takes a quarter of the time. With 1,000 classes it has 650,314 parameters; an instrument
+    note of 64 mels x 87 frames takes 27 million MACs.
 
     Parameters
     ----------
     classes : number of logits.
-    frames, mels : size of the input; any length is accepted later.
+    frames, mels : size of the input, at least 32 each with five stages; any length from there on is accepted later.
     in_channels : of the input.
     channels : of the stages; the embedding has the last one's.
     pool : over mels and frames, "average", "max" or "average_max", which is the sum of both.
@@ -74,13 +77,12 @@ class LeanTagger(Network):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        least = 2 ** len(channels)
+        if min(mels, frames) < least:
+            raise ConfigError(f"input of {mels} mels x {frames} frames; {len(channels)} stages need {least} of each")
         ends = zip((in_channels, *channels[:-1]), channels, strict=True)
-        stages = (stage(*pair, nn.MaxPool2d(2, ceil_mode=True)) for pair in ends)
+        stages = (
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), PoolReluDropout(0), nn.BatchNorm2d(pair[1])) for pair in ends
+        )
         self.backbone = nn.Sequential(nn.BatchNorm2d(in_channels), *stages, GlobalPool(pool))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], classes))
-
-
-def stage(inputs: int, outputs: int, pool: nn.Module, bias: bool = False) -> nn.Sequential:
-    """Convolution 3 x 3, batch normalisation, pooling, ReLU; pooling first gives the same on fewer numbers."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), pool, nn.ReLU())
