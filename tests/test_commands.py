@@ -1,6 +1,7 @@
 """The commands as people type them: both forms, help, and bad input in one line with exit code 2."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -38,17 +39,23 @@ def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[f"scripts/utils/{name}.py"] for name in PREPARING]
-    + [["-m", f"scripts.utils.{name}"] for name in PREPARING]
-    + [["-m", name] for name in ON_TOP],
-    ids=" ".join,
-)
-def test_both_forms_have_a_help(command):
-    result = call(*command, "--help")
+@pytest.mark.parametrize("name", PREPARING)
+def test_runs_as_a_file(name):
+    result = call(f"scripts/utils/{name}.py", "--help")
     assert result.returncode == 0
     assert "usage:" in result.stdout and len(result.stdout) > 300
+
+
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("name", [f"scripts.utils.{name}" for name in PREPARING] + ON_TOP)
+def test_runs_as_a_module(name, monkeypatch, capsys):
+    """In this process, which has imported torch already."""
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(name, run_name="__main__")
+    assert not stopped.value.code
+    out = capsys.readouterr().out
+    assert "usage:" in out and len(out) > 300
 
 
 def table_flags(folder: Path) -> list[str]:
