@@ -1,17 +1,22 @@
 # make run    set up, then execute notebook.ipynb on the demo corpus (or on FMA: see its first cell)
+# make app    set up, then open a page to drop songs on (after `make run`, or with any trained run)
 # make test   set up, then run the tests
 # Without make: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/jupyter lab
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+READY_APPS := .venv/ready-apps
 READY_DEV := .venv/ready-dev
 
-.PHONY: run test lint bench clean
+.PHONY: run app test lint bench clean
 
 run: $(READY)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebook.ipynb
 	@echo "Executed notebook.ipynb; open it with: $(BIN)/jupyter lab notebook.ipynb"
+
+app: $(READY_APPS)
+	$(BIN)/python -m scripts.apps.try_it
 
 test: $(READY_DEV)
 	$(BIN)/python -m pytest
@@ -34,6 +39,10 @@ $(READY): requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(READY_DEV): requirements-dev.txt $(READY)
+$(READY_APPS): requirements-apps.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-apps.txt
+	@touch $@
+
+$(READY_DEV): requirements-dev.txt requirements-apps.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

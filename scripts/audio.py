@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ SILENCE = 1e-3  # amplitude, -60 dB of full scale
 SILENT_SHARE = 0.95  # of the samples
 FAINT = 5e-4  # amplitude of the noise under a short track
 RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
+BLOCK = 2**24  # samples of all channels that are decoded at a time: 30 s of nearly anything
+MOST_CHANNELS, RATES = 64, (1_000, 768_000)
+# files of sound alone: a playlist could name other files and addresses
+FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,tta,wav,wv"
+FFMPEG = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 LEAVE_OUT = "leave it out or replace it"
 
 
@@ -49,10 +55,12 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
     if path.stat().st_size == 0:
         raise AudioError(path, "unreadable", "the file is empty (0 bytes)", LEAVE_OUT)
     wanted = None if seconds is None else seconds + RESAMPLER_TAIL
-    samples, rate = read_native(path, wanted)
-    if not len(samples):
+    try:
+        waveform = read_waveform(path, sample_rate, wanted)
+    except MemoryError:
+        raise AudioError(path, "long", "more audio than the memory holds", "cut it into shorter files") from None
+    if not len(waveform):
         raise AudioError(path, "unreadable", "it holds no audio", LEAVE_OUT)
-    waveform = resample(mix_down(samples), rate, sample_rate)
     if seconds is not None:
         waveform = waveform[: round(seconds * sample_rate)]
     if not np.isfinite(waveform @ waveform) and not np.isfinite(waveform).all():
@@ -60,50 +68,78 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
     return waveform
 
 
-def read_native(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
-    """Samples as float32 [samples, channels] with their rate in Hz, unchanged."""
+def read_waveform(path: Path, sample_rate: int, seconds: float | None) -> np.ndarray:
+    """As `decode`, which checks more; perhaps a little more than `seconds`, perhaps nothing."""
     if not os.access(path, os.R_OK):
         raise AudioError(
             path, "unreadable", "no permission to read it", "give yourself the right to it, or leave it out"
         )
     try:
-        with quiet_decoder, soundfile.SoundFile(path) as file:
-            frames = -1 if seconds is None else int(seconds * file.samplerate)
-            return file.read(frames, dtype="float32", always_2d=True), file.samplerate
+        with quiet_decoder:
+            file = soundfile.SoundFile(os.fsencode(path))
+        with file:
+            check_format(path, file.channels, file.samplerate)
+            return join(read_blocks(file, seconds), file.samplerate, sample_rate)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        return read_with_ffmpeg(path, seconds, str(error))
+        return read_with_ffmpeg(path, sample_rate, seconds, getattr(error, "error_string", str(error)))
 
 
-def read_with_ffmpeg(path: Path, seconds: float | None, first_error: str) -> tuple[np.ndarray, int]:
-    """As `read_native`, through PyAV; `first_error` is what libsndfile said."""
+def check_format(path: Path, channels: int, rate: int) -> None:
+    """Refuse what a damaged or malicious header announces and no recording has."""
+    if not 1 <= channels <= MOST_CHANNELS or not RATES[0] <= rate <= RATES[1]:
+        reason = (
+            f"its header announces {channels} channels at {rate} Hz, not 1-{MOST_CHANNELS} at {RATES[0]}-{RATES[1]}"
+        )
+        raise AudioError(path, "unreadable", reason, LEAVE_OUT)
+
+
+def read_blocks(file: soundfile.SoundFile, seconds: float | None) -> Iterator[np.ndarray]:
+    """Samples as float32 [samples, channels], unchanged; in one block unless there are many, whatever is announced."""
+    left = sys.maxsize if seconds is None else int(seconds * file.samplerate)
+    asked = BLOCK // file.channels
+    while left > 0:
+        with quiet_decoder:
+            block = file.read(min(asked, left), dtype="float32", always_2d=True)
+        if len(block):
+            yield block
+        left = left - asked if len(block) == asked else 0
+
+
+def read_with_ffmpeg(path: Path, sample_rate: int, seconds: float | None, first_error: str) -> np.ndarray:
+    """As `read_waveform`, through PyAV; `first_error` is what libsndfile said."""
     if importlib.util.find_spec("av") is None:
         reason = f"not audio that libsndfile can read ({first_error.rstrip('.')})"
         raise AudioError(path, "unreadable", reason, "`pip install av` for m4a, aac, wma and video, or leave it out")
     import av
 
     try:
-        with av.open(str(path)) as container:
-            return read_stream(container, seconds)
+        with av.open(str(path.absolute()), options=FFMPEG) as container:
+            stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise ValueError("no decoder for it")
+            check_format(path, stream.channels, stream.rate or 0)
+            return join(read_stream(container, stream, seconds), stream.rate, sample_rate)
     except (av.error.FFmpegError, IndexError, ValueError, OSError):
         reason = "not audio that libsndfile or FFmpeg can read"
         raise AudioError(path, "unreadable", reason, LEAVE_OUT) from None
 
 
-def read_stream(container, seconds: float | None) -> tuple[np.ndarray, int]:
-    """The first audio stream of an open PyAV container."""
+def read_stream(container, stream, seconds: float | None) -> Iterator[np.ndarray]:
+    """As `read_blocks`, from an audio stream of an open PyAV container."""
     import av
 
-    stream = container.streams.audio[0]
     planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    blocks, frames = [], 0
+    left = sys.maxsize if seconds is None else int(seconds * stream.rate)
+    blocks, held = [], 0
     for frame in itertools.chain(sound_frames(container, stream), [None]):
         for block in planar.resample(frame):
             blocks.append(block.to_ndarray().T)
-            frames += len(blocks[-1])
-        if seconds is not None and frames >= seconds * stream.rate:
+            held += len(blocks[-1])
+        if held and (held >= min(left, BLOCK // stream.channels) or frame is None):
+            yield np.concatenate(blocks)[:left]
+            left, blocks, held = left - held, [], 0
+        if left <= 0:
             break
-    samples = np.concatenate(blocks) if blocks else np.empty((0, 1), np.float32)
-    return samples[: None if seconds is None else int(seconds * stream.rate)], stream.rate
 
 
 def sound_frames(container, stream) -> Iterator:
@@ -143,6 +179,24 @@ class QuietStderr:
 
 
 quiet_decoder = QuietStderr()
+
+
+def join(blocks: Iterator[np.ndarray], rate: int, sample_rate: int) -> np.ndarray:
+    """Blocks [samples, channels] at `rate` Hz -> mono [samples] at `sample_rate` Hz, the same in however many blocks.
+
+    Of many only the result grows, in place.
+    """
+    first, second = next(blocks, np.empty((0, 1), np.float32)), next(blocks, None)
+    if second is None:
+        return resample(mix_down(first), rate, sample_rate)
+    waveform = np.empty(0, np.float32)
+    convert = soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ").resample_chunk
+    for block in itertools.chain([first, second], blocks, [first[:0]]):
+        part = mix_down(block)
+        part = part if rate == sample_rate else convert(part, last=not len(part))
+        waveform.resize(len(waveform) + len(part), refcheck=False)
+        waveform[len(waveform) - len(part) :] = part
+    return waveform
 
 
 def mix_down(samples: np.ndarray) -> np.ndarray:
@@ -204,13 +258,14 @@ def count_clips(decoded: int, samples: int, starts: Iterable[int]) -> int:
 
 def is_silent(waveform: np.ndarray) -> bool:
     """True if nearly all samples stay below -60 dB of full scale."""
-    return bool(np.count_nonzero(np.abs(waveform) < SILENCE) >= SILENT_SHARE * len(waveform))
+    parts = (waveform[start : start + BLOCK] for start in range(0, len(waveform), BLOCK))
+    return sum(np.count_nonzero(np.abs(part) < SILENCE) for part in parts) >= SILENT_SHARE * len(waveform)
 
 
 def duration(path: str | Path) -> float:
     """Seconds of audio that the file's header announces; NaN where it cannot be read."""
     with quiet_decoder, contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
-        return round(soundfile.info(str(path)).duration, 3)
+        return round(soundfile.info(os.fsencode(path)).duration, 3)
     return float("nan")
 
 

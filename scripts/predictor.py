@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from scripts.audio import decode, fit_length, is_silent
+from scripts.audio import decode, fit_length, is_silent, slice_clips
 from scripts.config.experiment import Experiment
 from scripts.errors import AudioError, ConfigError
 from scripts.features import loudest_clip, make_transform
@@ -20,7 +20,7 @@ from scripts.patches import read_ranges, scale
 from scripts.runs import Run
 from scripts.tag_metrics import aggregate
 
-WINDOWS_AT_ONCE = 64
+WINDOWS_AT_ONCE, SECONDS_AT_ONCE = 64, 192  # in a batch, at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Windows:
 
     Attributes
     ----------
-    path : the file. seconds : of audio. starts : float [windows], s. waveforms : float32 [windows, samples].
+    path : the file. seconds : of audio. starts : float [windows], s.
+    waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
     """
 
     path: str
@@ -75,19 +76,19 @@ class Windows:
 class Predictor:
     """A run, loaded once, for any number of files; several threads may use it at a time."""
 
-    def __init__(self, run: Run, overlap: float = 0.0, longest: float | None = None) -> None:
+    def __init__(self, run: Run, overlap: float | None = None, longest: float | None = None) -> None:
         """Load the run's best weights.
 
         Parameters
         ----------
-        overlap : the share of a window that the next one repeats, 0 up to but not including 1.
+        overlap : the share of a window that the next one repeats, 0 up to but not including 1; default: as in the test.
         longest : seconds; a longer file is refused. Default: no limit.
 
         Raises
         ------
         ConfigError, CheckpointError : there is no such run, it cannot hear, or its checkpoint is damaged.
         """
-        if not 0 <= overlap < 1:
+        if overlap is not None and not 0 <= overlap < 1:
             raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1")
         self.experiment: Experiment = run.experiment()
         if self.experiment.unit == "row":
@@ -99,7 +100,8 @@ class Predictor:
         self.thresholds = run.thresholds()
         self.transform = make_transform(self.experiment.spec)
         self.ranges = read_ranges(self.experiment.cache) if self.experiment.unit == "patch" else None
-        self.overlap, self.longest, self.lock = overlap, longest, threading.Lock()
+        self.overlap = (self.experiment.spec.clip_overlap if self.on_clips else 0.0) if overlap is None else overlap
+        self.longest, self.lock = longest, threading.Lock()
 
     def __call__(self, path: str | Path) -> Prediction:
         """Predict one file; raises as `prepare`."""
@@ -127,10 +129,9 @@ class Predictor:
 
     def predict(self, files: Sequence[Windows]) -> list[Prediction]:
         """Predict several files at a time, their windows in common batches."""
-        waveforms = [window for file in files for window in file.waveforms]
-        batches = [waveforms[i : i + WINDOWS_AT_ONCE] for i in range(0, len(waveforms), WINDOWS_AT_ONCE)]
-        with self.lock:
-            logits = np.concatenate([self.logits(np.stack(batch)) for batch in batches])
+        waveforms, size = [window for file in files for window in file.waveforms], self.windows_at_once
+        batches = (np.stack(waveforms[start : start + size]) for start in range(0, len(waveforms), size))
+        logits = np.concatenate([self.logits(batch) for batch in batches])
         ends = np.cumsum([len(file.waveforms) for file in files])[:-1]
         return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
 
@@ -145,24 +146,42 @@ class Predictor:
             return softmax(logits), softmax(logits.mean(axis=0, dtype=np.float64))
         return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.aggregation)[0]
 
-    def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Starts in samples, and windows [windows, samples]; a last one with less than half of its audio is dropped.
+    @property
+    def on_clips(self) -> bool:
+        """A window is a clip; else the network sees tracks, or the loudest clip of each."""
+        return self.experiment.unit in ("clip", "crop") and self.experiment.spec.selection == "all"
 
-        A window is as long as a clip, or as a track where the network sees tracks or the loudest clip of each.
-        """
+    @property
+    def window_samples(self) -> int:
         spec = self.experiment.spec
-        clips = self.experiment.unit in ("clip", "crop") and spec.selection == "all"
-        length = spec.clip_samples if clips else spec.track_samples
-        step = max(1, round(length * (1 - self.overlap)))
-        starts = np.arange(0, max(1, len(waveform) - length // 2), step)
-        return starts, np.stack([fit_length(waveform[start : start + length], length, spec.ending) for start in starts])
+        return spec.clip_samples if self.on_clips else spec.track_samples
 
-    @torch.inference_mode()
+    @property
+    def windows_at_once(self) -> int:
+        """How many the network takes in one batch: 64 of 3 s, no more audio in longer ones."""
+        longest = SECONDS_AT_ONCE * self.experiment.spec.sample_rate // self.window_samples
+        return max(1, min(WINDOWS_AT_ONCE, longest))
+
+    def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Starts in samples, and a view of the windows [windows, samples].
+
+        Of a file no longer than a track, these are the clips that the cache keeps of it. Of a longer one, a last window
+        is dropped if at most half of it is audio.
+        """
+        spec, length = self.experiment.spec, self.window_samples
+        step, short = max(1, round(length * (1 - self.overlap))), len(waveform) <= spec.track_samples
+        stop = len(waveform) - length // 2
+        if short:
+            stop = min(len(waveform) - (length - 1) // 2, spec.track_samples - length + 1)
+        starts = np.arange(0, max(1, stop), step)
+        padded = fit_length(waveform, spec.track_samples if short else starts[-1] + length, spec.ending)
+        return starts, slice_clips(padded, length, step)[: len(starts)]
+
     def logits(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
-        values = torch.from_numpy(self.values(windows).astype(np.float16)).to(self.device)
-        with autocast(self.device, self.precision):
-            return self.model(normalise(values, self.experiment.normalise)).float().cpu().numpy()
+        values = torch.from_numpy(self.values(windows).astype(np.float16))
+        with self.lock, torch.inference_mode(), autocast(self.device, self.precision):
+            return self.model(normalise(values.to(self.device), self.experiment.normalise)).float().cpu().numpy()
 
     def values(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""

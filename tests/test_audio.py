@@ -1,7 +1,10 @@
 """Decoding against librosa, faulty files, and the arithmetic of clips."""
 
+import io
 import os
 import threading
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,17 +83,21 @@ def test_seconds_beyond_the_end_give_the_whole(tone: Tone) -> None:
     assert np.array_equal(decode(path, 44_100, seconds=30.0), decode(path, 44_100))
 
 
-def test_m4a_is_read_by_ffmpeg(tmp_path: Path) -> None:
+def encode_m4a(path: Path, seconds: float) -> Path:
+    """A tone through FFmpeg."""
     av = pytest.importorskip("av")
-    samples = tone_samples(2.0, 44_100)[:, 0]
-    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44_100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone_samples(seconds, 44_100).T.copy(), format="fltp", layout="mono")
         frame.sample_rate = 44_100
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    found = decode(tmp_path / "a.m4a", 44_100)
-    assert len(found) == pytest.approx(len(samples), abs=4096)
+    return path
+
+
+def test_m4a_is_read_by_ffmpeg(tmp_path: Path) -> None:
+    found = decode(encode_m4a(tmp_path / "a.m4a", 2.0), 44_100)
+    assert len(found) == pytest.approx(2 * 44_100, abs=4096)
     spectrum = np.abs(np.fft.rfft(found[:44_100]))
     assert spectrum.argmax() == 440
     assert len(decode(tmp_path / "a.m4a", 22_050, seconds=1.0)) == 22_050
@@ -157,6 +164,161 @@ def test_duration_is_the_headers(tone: Tone, tmp_path: Path) -> None:
 
 def test_suffixes_are_lower_case_and_dotted() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+
+
+# --- hostile files ------------------------------------------------------------------------------------------
+
+
+def patched(path: Path, offset: int, new: bytes) -> Path:
+    """The file with some bytes of its header replaced."""
+    content = path.read_bytes()
+    path.write_bytes(content[:offset] + new + content[offset + len(new) :])
+    return path
+
+
+def announcing_flac(path: Path, rate: int, channels: int, samples: int) -> Path:
+    """Another rate, number of channels and length in STREAMINFO: 20, 3 and 36 bits, with 5 of sample size between."""
+    bits = int.from_bytes(path.read_bytes()[18:26], "big")
+    size = bits >> 36 & 31
+    return patched(path, 18, (rate << 44 | channels - 1 << 41 | size << 36 | samples).to_bytes(8, "big"))
+
+
+@pytest.mark.parametrize("samples", [2**36 - 1, 2**33, 10**8])
+def test_flac_that_announces_years_gives_what_is_there(tone: Tone, samples: int) -> None:
+    path = tone("a.flac")
+    true = decode(path, 44_100)
+    found = decode(announcing_flac(path, 44_100, 1, samples), 44_100)
+    np.testing.assert_array_equal(found, true)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff"])
+def test_sizes_of_gigabytes_give_what_is_there(tone: Tone, suffix: str) -> None:
+    path = tone(f"a.{suffix}")
+    true = decode(path, 44_100)
+    marks = {"wav": (b"data", 4), "aiff": (b"COMM", 10)}  # what comes before the announced size
+    offset = path.read_bytes().index(marks[suffix][0]) + marks[suffix][1]
+    found = decode(patched(path, offset, b"\x7f\xff\xff\xf0"), 44_100)
+    np.testing.assert_array_equal(found[: len(true)], true)
+    assert len(found) <= len(true) + 10
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1024, 44_100), (65, 44_100), (1, 1), (1, 999), (2, 2**31 - 1)])
+def test_channels_and_rates_of_no_recording_are_refused(tone: Tone, channels: int, rate: int) -> None:
+    path = tone("a.wav")
+    values = (
+        channels.to_bytes(2, "little")
+        + rate.to_bytes(4, "little")
+        + (2 * rate * channels % 2**32).to_bytes(4, "little")
+    )
+    patched(path, 22, values + (2 * channels).to_bytes(2, "little"))
+    with pytest.raises(AudioError, match=f"announces {channels} channels at {rate} Hz|not audio") as caught:
+        decode(path, 44_100)
+    assert caught.value.status == "unreadable" and "\n" not in str(caught.value)
+
+
+def zipped() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(10**7))
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "wav", "m4a"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        zipped(),
+        b"#EXTM3U\n#EXTINF:1,\nother.wav\n",
+        b"ffconcat version 1.0\nfile other.wav\n",
+        b"RIFF\xff\xff\xff\xffWAVE",
+        b"\0" * 5000,
+    ],
+    ids=["zip", "playlist", "concat", "riff", "zeros"],
+)
+def test_other_files_by_the_name_of_audio(tone: Tone, tmp_path: Path, suffix: str, content: bytes) -> None:
+    """A playlist must not lead to another file."""
+    tone("other.wav")
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        decode(tmp_path / f"a.{suffix}", 44_100)
+    assert caught.value.status == "unreadable" and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
+def test_file_cut_off_anywhere_gives_audio_or_an_audio_error(tone: Tone, suffix: str) -> None:
+    path = tone(f"a.{suffix}", seconds=0.3)
+    content = path.read_bytes()
+    for size in {1, 4, 11, 12, 30, 44, 60, 200, *range(1, len(content), len(content) // 25)}:
+        path.write_bytes(content[:size])
+        try:
+            assert 0 < len(decode(path, 44_100)) <= 0.4 * 44_100
+        except AudioError as error:
+            assert error.status == "unreadable" and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "m4a"])
+def test_damaged_bytes_give_audio_or_an_audio_error(tone: Tone, tmp_path: Path, suffix: str) -> None:
+    path = encode_m4a(tmp_path / "a.m4a", 0.3) if suffix == "m4a" else tone(f"a.{suffix}", seconds=0.3)
+    content, random = np.frombuffer(path.read_bytes(), np.uint8), np.random.default_rng(0)
+    for _ in range(40):
+        broken = content.copy()
+        broken[random.integers(0, [60, len(content)][random.integers(2)], 8)] = random.integers(0, 256, 8)
+        path.write_bytes(broken.tobytes())
+        try:
+            assert np.isfinite(decode(path, 44_100, seconds=5.0)).all()
+        except AudioError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "m4a"])
+@pytest.mark.parametrize(("channels", "sample_rate"), [(1, 44_100), (2, 44_100), (2, 16_000)])
+@pytest.mark.parametrize("seconds", [None, 0.75])
+@pytest.mark.parametrize("block", [1 << 10, 33_074, 2 * 44_100])
+def test_long_files_are_read_in_blocks_to_the_same_samples(
+    tone: Tone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    channels: int,
+    sample_rate: int,
+    seconds,
+    block: int,
+) -> None:
+    path = encode_m4a(tmp_path / "a.m4a", 1.0) if suffix == "m4a" else tone(f"a.{suffix}", 1.0, channels=channels)
+    whole = decode(path, sample_rate, seconds)
+    monkeypatch.setattr("scripts.audio.BLOCK", block)
+    rounding = 2e-7 if suffix == "mp3" else 0  # libsndfile's own
+    np.testing.assert_allclose(decode(path, sample_rate, seconds), whole, rtol=0, atol=rounding)
+
+
+def test_long_file_is_held_once(tone: Tone, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tone("a.wav", seconds=20, channels=2)
+    monkeypatch.setattr("scripts.audio.BLOCK", 2**14)
+    tracemalloc.start()
+    found = decode(path, 44_100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * found.nbytes
+
+
+def test_too_much_for_the_memory(tone: Tone, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tone("a.wav")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("scripts.audio.join", full)
+    with pytest.raises(AudioError, match="more audio than the memory holds") as caught:
+        decode(path, 44_100)
+    assert caught.value.status == "long"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "m4a"])
+def test_name_need_not_be_utf8(tone: Tone, tmp_path: Path, suffix: str) -> None:
+    path = encode_m4a(tmp_path / "a.m4a", 1.0) if suffix == "m4a" else tone("a.wav", seconds=1.0)
+    odd = path.rename(tmp_path / os.fsdecode(f"é.{suffix}".encode("latin-1")))
+    assert len(decode(odd, 44_100)) == pytest.approx(44_100, abs=4096)
+    assert suffix == "m4a" or duration(odd) == 1
 
 
 # --- stderr -------------------------------------------------------------------------------------------------

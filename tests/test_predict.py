@@ -1,19 +1,28 @@
 """Prediction on files: the same numbers as the test, any length, reasons for what cannot be used."""
 
+import csv
 import dataclasses
 import json
+import os
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
+from scripts.audio import ENDINGS, count_clips, fit_length, slice_clips
 from scripts.errors import AudioError, ConfigError
+from scripts.playlist import sort_rows, write_playlist
 from scripts.predict import main as predict_command
+from scripts.predict_folder import Judge, Row, audio_files, choose
 from scripts.predictor import Predictor
 from scripts.runs import Run
-from tests.corpus import GENRES, write_track
+from tests.corpus import GENRES, SPEC, write_track
 
 
 def test_a_test_track_gets_the_probabilities_of_the_report(genre_run):
@@ -92,3 +101,304 @@ def test_a_run_on_a_table_of_features_hears_nothing(genre_run, tmp_path):
     other.save_config(rows, GENRES, "0")
     with pytest.raises(ConfigError, match="reads a table of features"):
         Predictor(other)
+
+
+# --- windows ------------------------------------------------------------------------------------------------
+
+
+def cutter(run: Run, overlap: float = 0.0, **settings) -> Predictor:
+    """A predictor whose spectrograms have other settings; it can cut, not predict."""
+    predictor = Predictor(run, overlap)
+    predictor.experiment = dataclasses.replace(predictor.experiment, spec=dataclasses.replace(SPEC, **settings))
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def cutters(genre_run) -> list[Predictor]:
+    settings = [{"ending": ending} for ending in ENDINGS] + [{"clip_seconds": 0.93}, {"track_seconds": 5.4}]
+    whole = [cutter(genre_run, **one) for one in settings]
+    return [*whole, *(cutter(genre_run, 0.5, **one, clip_overlap=0.5) for one in settings)]
+
+
+@given(data=st.data())
+def test_windows_of_a_short_file_are_the_clips_of_the_cache(cutters, data) -> None:
+    predictor = data.draw(st.sampled_from(cutters))
+    spec = predictor.experiment.spec
+    half_clips = st.integers(1, 2 * spec.track_samples // spec.clip_samples).map(lambda n: n * spec.clip_samples // 2)
+    samples = data.draw(st.integers(1, spec.track_samples) | half_clips)
+    waveform = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+    clips = slice_clips(fit_length(waveform, spec.track_samples, spec.ending), spec.clip_samples, spec.clip_step)
+    expected = clips[: max(1, count_clips(samples, spec.clip_samples, spec.clip_starts))]
+    starts, windows = predictor.cut(waveform)
+    assert starts.tolist() == list(spec.clip_starts[: len(expected)])
+    np.testing.assert_array_equal(windows, expected)
+
+
+def test_windows_overlap_as_in_the_test(genre_run):
+    assert Predictor(genre_run).overlap == 0
+    config = genre_run.load_config()
+    config["experiment"]["spec"]["clip_overlap"] = 0.25
+    other = dataclasses.replace(genre_run, root=genre_run.root.parent / "overlapping")
+    other.report.mkdir(parents=True, exist_ok=True)
+    other.config_path.write_text(json.dumps(config | {"run": other.name}))
+    other.checkpoints.mkdir(parents=True, exist_ok=True)
+    (other.checkpoints / "best.pt").write_bytes((genre_run.checkpoints / "best.pt").read_bytes())
+    assert Predictor(other).overlap == 0.25 and Predictor(other, 0.5).overlap == 0.5
+
+
+def test_overlapping_windows_of_a_long_file_share_its_memory(genre_run, tmp_path):
+    write_track(tmp_path / "long.wav", 200, 5, seconds=240)
+    predictor = Predictor(genre_run, overlap=0.95)
+    predictor.prepare(tmp_path / "long.wav")
+    tracemalloc.start()
+    file = predictor.prepare(tmp_path / "long.wav")
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    waveform = 240 * 8000 * 4
+    assert file.waveforms.nbytes > 19 * waveform
+    assert held < 1.2 * waveform and peak < 3.2 * waveform
+
+
+def test_longest_file(genre_run, tmp_path):
+    write_track(tmp_path / "song.wav", 200, 5, seconds=3)
+    assert Predictor(genre_run, longest=3.0)(tmp_path / "song.wav").seconds == 3
+    with pytest.raises(AudioError, match="longer than 2.9 s") as caught:
+        Predictor(genre_run, longest=2.9)(tmp_path / "song.wav")
+    assert caught.value.status == "long"
+
+
+# --- several files, several threads -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def songs(tmp_path) -> list[Path]:
+    """Nine tracks of 1 to 9 s, High, Low, Mid, High, ..."""
+    paths = [tmp_path / "songs" / f"{number}.wav" for number in range(9)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        write_track(path, [1800, 200, 700][number % 3], number, seconds=number + 1)
+    return paths
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 64])
+def test_files_in_common_batches_get_what_each_gets_alone(genre_run, songs, monkeypatch, at_once):
+    predictor = Predictor(genre_run)
+    alone = [predictor(path) for path in songs]
+    monkeypatch.setattr("scripts.predictor.WINDOWS_AT_ONCE", at_once)
+    together = predictor.predict([predictor.prepare(path) for path in songs])
+    for one, other in zip(alone, together, strict=True):
+        assert (one.path, one.seconds, one.names) == (other.path, other.seconds, other.names)
+        np.testing.assert_array_equal(one.starts, other.starts)
+        np.testing.assert_allclose(one.windows, other.windows, atol=2e-3)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-3)
+
+
+def test_threads_get_their_own_answers(genre_run, songs):
+    predictor = Predictor(genre_run)
+    alone = [predictor(path).probabilities for path in songs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda path: predictor(path).probabilities, songs * 4))
+    np.testing.assert_array_equal(found, alone * 4)
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def run_predict(run: Run, *args: object) -> None:
+    predict_command([*map(str, args), "--run", run.name, "--runs", str(run.root)])
+
+
+def read_rows(path: Path) -> dict[str, dict[str, str]]:
+    """File name -> row; each file stands once."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["file"] for row in rows}) == len(rows)
+    return {Path(row["file"]).name: row for row in rows}
+
+
+def test_folder_becomes_a_table(genre_run, songs, tmp_path, capsys):
+    folder, out = songs[0].parent, tmp_path / "predictions.csv"
+    (folder / "deeper").mkdir()
+    songs[0].rename(folder / "deeper" / 'so, "what".WAV')
+    (folder / "notes.txt").write_text("no music")
+    (folder / ".hidden.mp3").write_bytes(b"")
+    (folder / "page.mp3").write_text("<html></html>")
+    run_predict(genre_run, folder, "--out", out)
+    rows, predictor = read_rows(out), Predictor(genre_run)
+    assert sorted(rows) == sorted(["page.mp3", 'so, "what".WAV', *(path.name for path in songs[1:])])
+    assert rows["page.mp3"]["status"] == "unreadable" and "not audio" in rows["page.mp3"]["reason"]
+    assert rows["page.mp3"]["p_Low"] == rows["page.mp3"]["found"] == ""
+    for name, row in rows.items():
+        if row["status"] == "ok":
+            expected = predictor(row["file"])
+            assert [float(row[f"p_{genre}"]) for genre in GENRES] == pytest.approx(expected.probabilities, abs=2e-3)
+            assert row["found"] == expected.top(1)[0][0]
+            assert int(row["size"]) == (folder / name if "so" not in name else folder / "deeper" / name).stat().st_size
+    assert "1 of 10 files could not be predicted (1 unreadable)" in capsys.readouterr().out
+
+
+def test_table_goes_on_where_it_was_killed(genre_run, songs, tmp_path, monkeypatch):
+    out, whole, predicted = tmp_path / "predictions.csv", tmp_path / "whole.csv", []
+    run_predict(genre_run, songs[0].parent, "--out", whole)
+    true = Judge.__call__
+
+    def stopping(judge: Judge, path: str) -> Row:
+        if len(predicted) == 4:
+            raise KeyboardInterrupt
+        predicted.append(path)
+        return true(judge, path)
+
+    monkeypatch.setattr(Judge, "__call__", stopping)
+    with pytest.raises(SystemExit):
+        run_predict(genre_run, songs[0].parent, "--out", out)
+    assert len(read_rows(out)) == 4
+    out.write_bytes(out.read_bytes()[:-9])  # the fourth row was not written to its end
+    monkeypatch.setattr(Judge, "__call__", lambda judge, path: predicted.append(path) or true(judge, path))
+    predicted.clear()
+    run_predict(genre_run, songs[0].parent, "--out", out)
+    assert predicted == [str(path) for path in songs[3:]]
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_only_what_has_changed_is_predicted_again(genre_run, tag_run, songs, tmp_path, monkeypatch):
+    out, predicted, true = tmp_path / "predictions.csv", [], Judge.__call__
+    monkeypatch.setattr(Judge, "__call__", lambda judge, path: predicted.append(Path(path).name) or true(judge, path))
+    run_predict(genre_run, *songs[:4], tmp_path / "gone.wav", "--out", out)
+    write_track(songs[1], 1800, 1, seconds=2)
+    os.utime(songs[2], (1, 1))
+    write_track(tmp_path / "gone.wav", 200, 1)
+    predicted.clear()
+    run_predict(genre_run, *songs[:3], tmp_path / "gone.wav", "--out", out)
+    assert predicted == ["1.wav", "2.wav", "gone.wav"]
+    rows = read_rows(out)
+    assert len(rows) == 5 and rows["1.wav"]["found"] == "High" and rows["gone.wav"]["found"] == "Low"
+    predicted.clear()
+    run_predict(genre_run, songs[0], "--out", out, "--overlap", "0.5")  # which changes the answers
+    assert predicted == ["0.wav"]
+    before = out.read_bytes()
+    with pytest.raises(SystemExit):
+        run_predict(tag_run, *songs[:3], "--out", out)
+    assert out.read_bytes() == before
+
+
+def test_table_that_is_none_is_refused(genre_run, songs, tmp_path, capsys):
+    out = tmp_path / "predictions.csv"
+    out.write_text("track_id,genre\n1,Low\n")
+    with pytest.raises(SystemExit) as stopped:
+        run_predict(genre_run, songs[0], "--out", out)
+    assert stopped.value.code == 2 and "give another --out" in capsys.readouterr().err
+    assert out.read_text() == "track_id,genre\n1,Low\n"
+
+
+def test_name_that_is_not_utf8_stands_in_the_table(genre_run, songs, tmp_path, capsys):
+    odd = songs[0].parent / os.fsdecode(b"caf\xe9.wav")
+    songs[0].rename(odd)
+    for _ in range(2):
+        run_predict(genre_run, songs[0].parent, "--out", tmp_path / "odd.csv")
+    assert os.fsencode(odd) in (tmp_path / "odd.csv").read_bytes()
+    assert "0 files predicted, 9 were there" in capsys.readouterr().out
+    run_predict(genre_run, odd)
+    assert "caf" in capsys.readouterr().out
+
+
+def test_folder_without_audio(tmp_path):
+    with pytest.raises(ConfigError, match="holds no audio file"):
+        audio_files([str(tmp_path)])
+
+
+def test_each_file_once_and_no_links_to_folders(songs):
+    folder = songs[0].parent
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    paths = [str(path) for path in songs]
+    assert audio_files([paths[3], str(folder), paths[3]]) == [paths[3], *paths[:3], *paths[4:]]
+
+
+# --- what is found, and playlists ---------------------------------------------------------------------------
+
+LIKELY = {"a": 0.2, "b": 0.7, "c": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "least", "found"),
+    [
+        (None, None, ["b"]),
+        (None, 0.7, ["b"]),
+        (None, 0.71, []),
+        ({"a": 0.1, "b": 0.8, "c": 0.6}, None, ["c", "a"]),
+        ({"a": 0.1, "b": 0.8, "c": 0.6}, 0.5, ["b", "c"]),
+        ({"a": 0.9, "b": 0.9, "c": 0.9}, None, []),
+    ],
+)
+def test_what_is_found(thresholds, least, found):
+    assert choose(LIKELY, thresholds, least) == found
+
+
+def test_labels_reach_their_thresholds(tag_run, tmp_path, capsys):
+    table = pd.read_csv(tag_run.report / "predictions.csv", dtype=str)
+    paths = [tag_run.root.parent / "audio" / f"{track}.wav" for track in table["track_id"]]
+    run_predict(tag_run, *paths, "--out", tmp_path / "tags.csv")
+    found = [";".join(sorted(row["found"].split("; "))) or "-" for row in read_rows(tmp_path / "tags.csv").values()]
+    assert found == table["predicted"].tolist()
+    run_predict(tag_run, *paths, "--out", tmp_path / "tags.csv", "--least", "0")
+    assert all(len(row["found"].split("; ")) == 3 for row in read_rows(tmp_path / "tags.csv").values())
+    assert "0 files predicted" in capsys.readouterr().out
+
+
+def test_playlist_of_one_genre(genre_run, songs, tmp_path):
+    playlist = tmp_path / "lists" / "low.m3u8"
+    run_predict(genre_run, songs[0].parent, "--playlist", playlist, "--only", "Low")
+    lines = playlist.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#EXTM3U" and len(lines) == 7
+    entries = dict(zip(lines[2::2], lines[1::2], strict=True))
+    assert entries == {f"../songs/{n}.wav": f"#EXTINF:{n + 1},{n}" for n in (1, 4, 7)}
+    predictor = Predictor(genre_run)
+    chances = [predictor(playlist.parent / path).probabilities[1] for path in lines[2::2]]
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_playlist_of_all(tmp_path):
+    def row(file: str, **chances: float) -> Row:
+        found = choose(chances, None, 0.5)
+        return Row(str(tmp_path / file), 1, 1, "m", seconds=59.6, probabilities=chances, found=found)
+
+    rows = [
+        row("1.mp3", Rock=0.6, Jazz=0.4),
+        row("2.mp3", Rock=0.3, Jazz=0.7),
+        row("#3.mp3", Rock=0.9, Jazz=0.1),
+        row("line\nbreak.mp3", Rock=0.9, Jazz=0.1),
+        row(os.fsdecode(b"\xe9.mp3"), Rock=0.9, Jazz=0.1),
+        row("unsure.mp3", Rock=0.4, Jazz=0.4),
+    ]
+    assert write_playlist(tmp_path / "all.m3u8", sort_rows(rows)) == 3
+    assert (tmp_path / "all.m3u8").read_text().splitlines() == [
+        "#EXTM3U", "#EXTINF:60,2", "2.mp3", "#EXTINF:60,#3", "./#3.mp3", "#EXTINF:60,1", "1.mp3",
+    ]  # fmt: skip
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--least", "1.5"], "--least is 1.5; give a probability from 0 to 1"),
+        (["--longest", "nan"], "--longest is nan"),
+        (["--only", "Low"], "give --playlist FILE.m3u8 too"),
+        (["--yes"], "belong to --write-tags"),
+        (["--write-tags"], "give --yes or --dry-run"),
+        (["--playlist", "x.m3u8", "--only", "Lwo"], "did you mean 'Low'?"),
+    ],
+)
+def test_flags_that_cannot_be(genre_run, tmp_path, capsys, monkeypatch, flags, message):
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
+    with pytest.raises(SystemExit) as stopped:
+        run_predict(genre_run, tmp_path / "none.mp3", *flags)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_nothing_trained_yet(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        predict_command([str(tmp_path / "a.mp3"), "--runs", str(tmp_path)])
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1
+    assert "make run" in err and "python -m scripts.train --experiment fma_cnn_3s" in err
