@@ -73,6 +73,13 @@ class Windows:
     waveforms: np.ndarray
 
 
+def whole(file: Windows, sample_rate: int) -> np.ndarray:
+    """The waveform [samples] that overlapping windows were cut from; zeros where the last does not reach its end."""
+    steps = np.diff(np.round(file.starts * sample_rate).astype(int))
+    pieces = [window[:step] for window, step in zip(file.waveforms, steps, strict=False)]
+    return fit_length(np.concatenate([*pieces, file.waveforms[-1]]), round(file.seconds * sample_rate))
+
+
 class Predictor:
     """A run, loaded once, for any number of files; several threads may use it at a time."""
 

@@ -1,0 +1,1 @@
+"""Where the tagger finds sounds; each source keeps the contract in `contract`."""
