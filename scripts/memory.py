@@ -1,4 +1,4 @@
-"""Memory that is not given back to the system between steps."""
+"""Memory that is kept between steps, or given back to the system."""
 
 import ctypes
 import platform
@@ -18,3 +18,9 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(option, KEEP_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Give the system back what arrays have left; glibc keeps much of it otherwise. Does nothing on other systems."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,6 @@
 """Mixtures of several tracks as audio files, with their multi-label table.
 
-    python -m scripts.polyphony --part train=2000:1-3 validation=300:2-3 test=500:2-3 --output data/polyphony
+    python -m scripts.polyphony --part train=2000:1 validation=300:2-3 test=500:2-3 --output data/polyphony
 
 writes <output>/audio/<part>_<number>.flac and, when all of them are there, <output>/metadata.csv. A mixture takes all
 of its tracks from its own part of the split, so no file is on both sides. What a mixture holds follows from the seed

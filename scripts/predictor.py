@@ -186,9 +186,13 @@ class Predictor:
 
     def logits(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
-        values = torch.from_numpy(self.values(windows).astype(np.float16))
+        return self.forward(self.values(windows).astype(np.float16))
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes]."""
+        batch = torch.from_numpy(values).to(self.device)
         with self.lock, torch.inference_mode(), autocast(self.device, self.precision):
-            return self.model(normalise(values.to(self.device), self.experiment.normalise)).float().cpu().numpy()
+            return self.model(normalise(batch, self.experiment.normalise)).float().cpu().numpy()
 
     def values(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""

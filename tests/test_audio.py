@@ -126,12 +126,13 @@ def test_file_without_audio(tmp_path: Path, content: bytes, reason: str) -> None
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -1e7])
 def test_samples_that_are_not_finite(tmp_path: Path, value: float) -> None:
     samples = tone_samples(1.0, 44_100)
     samples[1000] = value
     soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
-    with pytest.raises(AudioError, match="NaN or infinite"):
+    with pytest.raises(AudioError, match="NaN, infinite or absurdly great"):
         decode(tmp_path / "a.wav", 44_100)
 
 

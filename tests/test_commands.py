@@ -20,7 +20,8 @@ ON_TOP = [
     for name in (
         "train", "evaluate", "predict", "datasets", "compare", "audit", "classical", "descriptors", "crossval", "sweep",
         "models", "config.experiments", "polyphony", "pretrain", "blend", "label_svm", "label_issues", "explain",
-        "embeddings",
+        "embeddings", "registry", "export", "apps.tagger", "apps.monitor", "apps.try_it", "apps.api",
+        "apps.corrections",
     )
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]

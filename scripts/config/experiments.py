@@ -36,9 +36,10 @@ def for_fma(experiment: Experiment) -> bool:
 
 
 def on_demo_notes(experiment: Experiment) -> Experiment:
-    """The polyphony experiment on mixtures of the synthetic notes."""
+    """The polyphony experiment on mixtures of the synthetic notes, with a small network."""
     place = {"table": "data/demo/polyphony/metadata.csv", "cache": "data/demo/polyphony/mels"}
-    return dataclasses.replace(experiment, name="demo_polyphony", **place, epochs=DEMO_EPOCHS)
+    network = {"model": "lean_tagger", "model_settings": {}}
+    return dataclasses.replace(experiment, name="demo_polyphony", **place, **network, epochs=DEMO_EPOCHS)
 
 
 EXPERIMENTS = {preset.experiment.name: preset.experiment for preset in PRESETS}

@@ -35,6 +35,7 @@ FINE_TUNING = ONE_CYCLE | {"learning_rate": 1e-4, "weight_decay": 0.01, "frozen_
 MULTI: dict[str, Any] = {"task": "multi", "loss": "bce", "metric": "macro_f1"}
 MASKS = {"frequency_mask": {"width": 16, "count": 2}, "time_mask": {"width": 24, "count": 2}}
 WIDE = {"channels": [32, 64, 128, 256, 256]}
+HEADS = {"of": "lean_tagger", "settings": {"channels": [32, 64, 128, 256, 512]}, "widths": [64]}
 WAV2VEC2_CNN = {"of": "wav2vec2", "settings": {"pretrained": True, "part": "features"}}
 NEEDS_DATA = "not run here: needs the data"
 NEEDS_WEIGHTS = "not run here: needs the data and the pretrained weights"
@@ -63,10 +64,11 @@ def polyphony(name: str, **settings: Any) -> Experiment:
     """Mixtures that scripts.polyphony made of single notes, more of them mixed on the fly."""
     values = {
         "spec": MIXTURES,
-        "model": "lean_tagger",
-        "model_settings": WIDE,
+        "model": "fluffy",
+        "model_settings": HEADS,
         "batch_size": 32,
-        "epochs": 40,
+        "epochs": 60,
+        "thresholds": "global",
         "mix": {"least": 1, "most": 3},
         **MULTI,
         **ONE_CYCLE,
@@ -119,7 +121,7 @@ PRESETS = [
     ),
     Preset(
         polyphony("philharmonia_polyphony"),
-        "two or three of these notes at once; trained on mixtures of one to three, and more mixed on the fly",
+        "two or three of these notes at once, a head for each label; mixtures to train on are made on the fly",
         "-",
         "not run yet",
     ),

@@ -1,0 +1,85 @@
+"""Work of many requests at a time: put together where that is faster, in order, and no more than memory allows."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+
+
+class Batcher:
+    """Calls of one function on single items, in common batches."""
+
+    def __init__(
+        self, function: Callable[[np.ndarray], np.ndarray], pool: Executor, most: int = 64, wait: float = 0.004
+    ) -> None:
+        """Nothing happens before `run` does.
+
+        Parameters
+        ----------
+        function : [items, ...] -> [items, ...], the result of each item at its place.
+        pool : where it is called, one batch after another.
+        most : items of a batch.
+        wait : seconds that the first item of a batch waits for others.
+        """
+        self.function, self.pool, self.most, self.wait = function, pool, most, wait
+        self.queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
+
+    async def __call__(self, items: np.ndarray) -> np.ndarray:
+        """[items, ...] -> [items, ...]; raises what the function raises."""
+        futures = [asyncio.get_running_loop().create_future() for _ in items]
+        for pair in zip(items, futures, strict=True):
+            self.queue.put_nowait(pair)
+        return np.stack(await asyncio.gather(*futures))
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            items, futures = zip(*await self.collect(), strict=True)
+            try:
+                results = await asyncio.get_running_loop().run_in_executor(self.pool, self.call, items)
+            except Exception as error:
+                settle(futures, [error] * len(futures))
+            else:
+                settle(futures, results)
+
+    async def collect(self) -> list[tuple[np.ndarray, asyncio.Future]]:
+        """The next batch: full, or what has come `wait` seconds after its first item."""
+        batch = [await self.queue.get()]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.wait):
+                while len(batch) < self.most:
+                    batch.append(await self.queue.get())
+        return batch
+
+    def call(self, items: tuple[np.ndarray, ...]) -> np.ndarray:
+        return self.function(np.stack(items))
+
+
+def settle(futures: Iterable[asyncio.Future], results: Iterable[Any]) -> None:
+    """Tell those that still wait."""
+    for future, result in zip(futures, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+async def map_ahead(function: Callable[[Any], Awaitable[Any]], jobs: Iterable[Any], ahead: int) -> AsyncIterator[Any]:
+    """Yield `await function(job)` of every job, in their order, with up to `ahead` of them under way."""
+    running: deque[asyncio.Task] = deque()
+    try:
+        for job in jobs:
+            running.append(asyncio.ensure_future(function(job)))
+            if len(running) == ahead:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
