@@ -117,13 +117,13 @@ PRESETS = [
         notes("philharmonia_notes", "philharmonia"),
         "15 instruments of the Philharmonia Orchestra, single notes and phrases",
         "-",
-        "not run yet",
+        "track accuracy 0.985, 5-fold by file",
     ),
     Preset(
         polyphony("philharmonia_polyphony"),
         "two or three of these notes at once, a head for each label; mixtures to train on are made on the fly",
         "-",
-        "not run yet",
+        "macro F1 0.818 and 0.806 with seeds 0 and 1 on 500 mixtures of two or three test notes",
     ),
     Preset(
         notes("nsynth_notes", "nsynth", spec=NSYNTH, epochs=5),
