@@ -35,7 +35,7 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-$(READY): requirements.txt | .venv/bin/python
+$(READY): requirements.txt requirements-base.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

@@ -1,0 +1,142 @@
+"""Dockerfile and compose.yaml name what there is: files, modules, flags, ports, variables. No daemon is needed."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.apps.api import TOKEN
+from scripts.apps.sources.freesound import VARIABLE
+
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).resolve().parents[1]
+APPS = {"api": "api", "try-it": "try_it", "monitor": "monitor", "tagger": "tagger"}
+NOT_INSTALLED = (
+    "torchaudio",
+    "librosa",
+    "IPython",
+    "jupyter",
+    "pooch",
+    "onnx",
+    "onnxruntime",
+    "optuna",
+    "transformers",
+)
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's, each with its arguments."""
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    return [tuple(line.split(maxsplit=1)) for line in lines if line and not line.startswith("#")]
+
+
+def arguments(name: str) -> list[str]:
+    return [rest for found, rest in instructions() if found == name]
+
+
+def compose() -> dict:
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> list[tuple[list[str], str]]:
+    """Every `python -m ...` in the three files, with the help of its module."""
+    page = re.findall(r"python (-m scripts\.[^#\n`]*)", (ROOT / "docs" / "docker.md").read_text())
+    services = [service["command"].removeprefix("python ") for service in compose()["services"].values()]
+    cmd = " ".join(re.findall(r'"([^"]+)"', arguments("CMD")[0])[1:])
+    found = []
+    for command in [*page, *services, cmd]:
+        flag, module, *rest = shlex.split(command)
+        assert flag == "-m"
+        with pytest.raises(SystemExit) as stopped:
+            importlib.import_module(module).main([*rest[: module.endswith("registry")], "--help"])
+        assert stopped.value.code == 0
+        found.append((rest, capsys.readouterr().out))
+    return found
+
+
+def test_every_module_and_flag_exists(capsys):
+    found = commands(capsys)
+    assert len(found) >= 11
+    for rest, usage in found:
+        for flag in (word for word in rest if word.startswith("--")):
+            assert re.search(rf"(?<![\w-]){flag}(?![\w-])", usage), f"{flag} of {rest}"
+
+
+def test_what_is_copied_is_there_and_not_ignored():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert ignored[0] == "*"
+    for line in arguments("COPY"):
+        *sources, target = line.split()
+        assert target.startswith("/app/")
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            assert f"!{source}" in ignored
+    [install] = [line for line in arguments("RUN") if "pip install" in line]
+    assert install.split()[-1] == "/app/requirements-apps.txt"
+    assert {f"/app/{name}" for name in included("requirements-apps.txt")} <= {
+        f"/app/{source}" for line in arguments("COPY") for source in line.split()[:-1]
+    }
+
+
+def included(name: str) -> set[str]:
+    """A file of requirements and those that it includes."""
+    text = (ROOT / name).read_text()
+    return {name}.union(*(included(other) for other in re.findall(r"^-r (\S+)", text, re.M)))
+
+
+def test_the_image_has_what_the_apps_need_pinned_and_no_more():
+    text = "\n".join((ROOT / name).read_text() for name in included("requirements-apps.txt"))
+    wanted = [line for line in text.splitlines() if line and not line.startswith(("#", "-r"))]
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in wanted)
+    names = {line.split("==")[0] for line in wanted}
+    assert names.isdisjoint(NOT_INSTALLED)
+    assert {"torch", "gradio", "fastapi", "uvicorn", "python-multipart", "mutagen", "feedparser"} <= names
+
+
+def test_the_apps_load_without_what_the_image_does_not_have():
+    modules = [f"scripts.apps.{path.stem}" for path in (ROOT / "scripts" / "apps").glob("*.py")]
+    code = (
+        f"import sys, importlib; sys.modules.update(dict.fromkeys({NOT_INSTALLED!r}))\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "from scripts.models import known_models; from scripts.predictor import Predictor; known_models()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nobody_is_root():
+    names = [name for name, _ in instructions()]
+    assert arguments("USER") == ["app"]
+    assert names.index("USER") < names.index("CMD")
+    assert not any(name in ("RUN", "COPY", "ADD") for name in names[names.index("USER") :])
+    assert all(service["cap_drop"] == ["ALL"] for service in compose()["services"].values())
+
+
+def test_the_services_are_the_apps_and_share_one_volume():
+    services = compose()["services"]
+    assert {name: service["command"].split()[2] for name, service in services.items()} == {
+        name: f"scripts.apps.{module}" for name, module in APPS.items()
+    }
+    [folder] = arguments("VOLUME")
+    assert arguments("WORKDIR") == [folder]
+    [volume] = compose()["volumes"]
+    assert all(service["volumes"] == [f"{volume}:{folder}"] for service in services.values())
+
+
+def test_ports_and_variables_are_those_of_the_apps():
+    services = compose()["services"]
+    exposed = arguments("EXPOSE")[0].split()
+    for name in ("api", "try-it", "monitor"):
+        [published] = services[name]["ports"]
+        words = services[name]["command"].split()
+        port = words[words.index("--port") + 1]
+        assert published == f"127.0.0.1:{port}:{port}"
+        assert words[words.index("--host") + 1] == "0.0.0.0"
+        assert port in exposed
+    assert services["api"]["environment"] == {TOKEN: f"${{{TOKEN}-}}"}
+    assert services["tagger"]["environment"] == {VARIABLE: f"${{{VARIABLE}-}}"}
