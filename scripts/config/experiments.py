@@ -17,7 +17,7 @@ from scripts.config.tag_presets import PRESETS as TAGS
 
 PRESETS = [*GENRES, *TAGS]
 
-DEMO_EPOCHS = 12
+DEMO_EPOCHS = 10
 
 
 def on_demo(experiment: Experiment) -> Experiment:
