@@ -59,6 +59,17 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def pick(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known; else a ConfigError that suggests the nearest known one."""
     known = list(known)

@@ -1,6 +1,5 @@
 """Genres and labels in the metadata of audio files; the audio itself stays as it is."""
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
@@ -8,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from scripts.errors import AudioError, ConfigError
+from scripts.errors import AudioError
+from scripts.packages import require
 from scripts.storage import write_aside
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def write_genres(change: Change) -> None:
 
 def open_tags(path: Path, suffix: str) -> "FileType":
     """The file's metadata; raises as `plan_change`."""
-    check_mutagen()
+    require("mutagen", what="metadata of audio files")
     from mutagen import File, MutagenError
     from mutagen.flac import FLAC
     from mutagen.mp3 import MP3
@@ -70,12 +70,6 @@ def open_tags(path: Path, suffix: str) -> "FileType":
     return (
         audio if audio is not None else refuse(path, f"not one of {', '.join(SUFFIXES)}, whose metadata can be written")
     )
-
-
-def check_mutagen() -> None:
-    """Raises a ConfigError without it."""
-    if importlib.util.find_spec("mutagen") is None:
-        raise ConfigError("metadata of audio files needs the package mutagen; `pip install mutagen`")
 
 
 def refuse(path: Path, reason: str) -> NoReturn:

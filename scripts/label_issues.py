@@ -14,7 +14,6 @@ predictions only of tracks that no override touches: its list is to look at.
 """
 
 import argparse
-import importlib.util
 import warnings
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import pandas as pd
 from scripts.cli import command
 from scripts.errors import ConfigError
 from scripts.labels import join
+from scripts.packages import require
 from scripts.runs import ROOT, Run
 from scripts.saved import FILES, Saved, read_saved
 from scripts.storage import write_csv
@@ -111,8 +111,7 @@ def confident_learning(saved: Saved) -> np.ndarray:
     ------
     ConfigError : cleanlab is missing.
     """
-    if importlib.util.find_spec("cleanlab") is None:
-        raise ConfigError("confident learning needs cleanlab; install it (pip install cleanlab) or give --quality")
+    require("cleanlab", what="--cleanlab")
     given = given_labels(saved)
     if saved.task == "single":
         return (given == 1) & find_issues(saved.truth, saved.probabilities)[:, None]

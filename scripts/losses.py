@@ -1,6 +1,5 @@
 """Losses for several labels per track, which leave unknown labels out, and losses that shape the embeddings too."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from scripts.errors import ConfigError, TableError
 from scripts.labels import NONE, number_of, split_names
+from scripts.packages import require
 from scripts.tables import read_csv
 
 Weights = torch.Tensor | Sequence[float] | None
@@ -278,8 +278,7 @@ class Triplet(EmbeddingLoss):
 
 def metric_losses() -> ModuleType:
     """The losses of pytorch-metric-learning."""
-    if importlib.util.find_spec("pytorch_metric_learning") is None:
-        raise ConfigError("losses on embeddings need a library; install it: pip install pytorch-metric-learning")
+    require("pytorch-metric-learning", what="a loss on embeddings")
     from pytorch_metric_learning import losses
 
     return losses

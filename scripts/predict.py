@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from scripts.cli import command, pick, positive_int
 from scripts.errors import AudioError, ConfigError
-from scripts.file_tags import Change, check_mutagen, plan_change, write_genres
+from scripts.file_tags import Change, plan_change, write_genres
+from scripts.packages import require
 from scripts.playlist import sort_rows, write_playlist
 from scripts.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
 from scripts.predictor import Predictor
@@ -151,7 +152,7 @@ def check(args: argparse.Namespace) -> None:
     if (args.dry_run or args.yes) and not args.write_tags:
         raise ConfigError("--dry-run and --yes belong to --write-tags; give it too, or leave them out")
     if args.write_tags:
-        check_mutagen()
+        require("mutagen", what="--write-tags")
         if not (args.dry_run or args.yes or sys.stdin.isatty()):
             raise ConfigError("--write-tags asks before it changes files, and nobody is there; give --yes or --dry-run")
 

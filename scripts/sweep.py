@@ -9,7 +9,6 @@ it prints the best settings as the flags of scripts.train. Needs `pip install op
 """
 
 import argparse
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from scripts.config.experiment import Experiment, parse
 from scripts.data import Data
 from scripts.errors import ConfigError, TrainingError
 from scripts.metrics import METRICS
+from scripts.packages import require
 from scripts.runs import ROOT, Run
 from scripts.train import add_experiment_flags, chosen_experiment, fit
 
@@ -81,8 +81,7 @@ def sweep(
     """
     if experiment.metric == "last":
         raise ConfigError("a sweep chooses by validation, but metric=last looks at none; --set metric=track_accuracy")
-    if importlib.util.find_spec("optuna") is None:
-        raise ConfigError("sweeps need Optuna; install it: pip install optuna")
+    require("optuna", what="a sweep")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -253,7 +253,7 @@ def test_examples_are_the_runs_test_tracks(tones):
 def test_where_they_are_gone_some_are_composed(tones, tmp_path, monkeypatch):
     monkeypatch.setattr(example_sounds, "COUNT", 1)
     monkeypatch.setattr(example_sounds, "SECONDS", 1.0)
-    monkeypatch.setattr(example_sounds, "test_tracks", lambda run: {})
+    monkeypatch.setattr(example_sounds, "tracks_of_test_part", lambda run: {})
     [(name, path)] = example_sounds.examples(Run("tones", tones / "runs"), tmp_path).items()
     assert name == "made here: Hip-Hop" and decode(path, 8000).any()
 

@@ -20,10 +20,10 @@ ARTIST = 10_000  # of none of the demo corpus's tracks
 
 def examples(run: Run, folder: Path) -> dict[str, Path]:
     """What each is called, and its file; pieces that have to be made are written into `folder`."""
-    return test_tracks(run) or composed(folder)
+    return tracks_of_test_part(run) or composed(folder)
 
 
-def test_tracks(run: Run) -> dict[str, Path]:
+def tracks_of_test_part(run: Run) -> dict[str, Path]:
     """One test track of each of the first genres, or mixes of labels, whose files are there."""
     experiment = run.experiment()
     try:

@@ -8,10 +8,10 @@ python -m scripts.apps.monitor --store data/sounds --port 7861
 import argparse
 from pathlib import Path
 
-from scripts.apps.markup import check_port
+from scripts.apps.ports import check_port, port_number
 from scripts.apps.store import ROOT, Store
-from scripts.cli import command, positive_int
-from scripts.errors import ConfigError
+from scripts.cli import command
+from scripts.packages import require
 
 
 @command
@@ -20,13 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--store", type=Path, default=ROOT, metavar="FOLDER", help=f"default: {ROOT}")
     parser.add_argument("--free-tags", action="store_true", help="people may add tags that no model knows")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; 0.0.0.0: for the whole network")
-    parser.add_argument("--port", type=positive_int, default=7861, help="default: 7861")
+    parser.add_argument("--port", type=port_number, default=7861, help="default: 7861")
     args = parser.parse_args(argv)
     check_port(args.host, args.port)
-    try:
-        from scripts.apps.monitor_page import serve
-    except ImportError as error:
-        raise ConfigError(f"the monitor needs the package {error.name}; install it: pip install {error.name}") from None
+    require("gradio", what="the monitor")
+    from scripts.apps.monitor_page import serve
+
     serve(Store(args.store), args.free_tags, args.host, args.port)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scripts.apps.corrections import export
 from scripts.apps.drift import LEAST, agreement, drift, periods
+from scripts.apps.gradio_settings import LAUNCH
 from scripts.apps.markup import text
 from scripts.apps.monitor_html import CSS, describe, history
 from scripts.apps.store import LONGEST, Store, StoredSound
@@ -22,7 +23,6 @@ MOST_BARS = 20  # labels in the chart of drift
 OF_TAGS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
 OF_DRIFT = {"no": GREY, "yes": COLOURS[1]}
 CHART = {"height": 300, "min_width": 300, "x_label_angle": -90}
-THEME = gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"])
 TITLE, NAME = "Monitor", "Your name"
 INTRODUCTION = (
     "The newest sounds and what the model hears in them. Listen, take off the tags that are wrong, add those that are "
@@ -55,13 +55,8 @@ def serve(store: Store, free: bool, host: str, port: int) -> None:
         server_port=port,
         allowed_paths=[str((store.folder / name).resolve()) for name in ("audio", "images", "exports")],
         max_file_size=1,  # nobody has to upload anything
-        theme=THEME,
         css=CSS,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
+        **LAUNCH,
     )
     print(f"monitor of {store.folder}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
     page.block_thread()

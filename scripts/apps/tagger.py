@@ -28,7 +28,7 @@ from scripts.apps.sources.rss import Feed
 from scripts.apps.sources.web import Web
 from scripts.apps.store import Sound, Store
 from scripts.apps.worklist import alone, plan
-from scripts.cli import command, describe_os_error, positive_int
+from scripts.cli import command, describe_os_error, positive_int, positive_number
 from scripts.errors import AudioError, ConfigError, ProjectError
 from scripts.predictor import Predictor, Windows, whole
 from scripts.registry import add_registry_flags, find_run
@@ -190,17 +190,6 @@ def once(args: argparse.Namespace, stop: Stop) -> None:
     print(result)
 
 
-def seconds(text: str) -> float:
-    """argparse type: a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -210,7 +199,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--count", type=positive_int, default=10, help="so many of the newest are looked at; default: 10")
     add("--model", metavar="REF", help="a run, or name, name@stage or name@3 of the registry; default: what is there")
     add("--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: data/sounds")
-    add("--longest", type=seconds, default=300.0, help="seconds; longer sounds are left out; default: 300")
+    add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
     add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--every", type=period, metavar="TIME", help="a round at once, then every 90s, 30m, 12h, 3d ...")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from scripts.apps.examples import examples
 from scripts.apps.listener import Listener
-from scripts.apps.markup import check_port
-from scripts.cli import command, positive_int
-from scripts.errors import ConfigError
+from scripts.apps.ports import check_port, port_number
+from scripts.cli import command
+from scripts.packages import require
 from scripts.registry import add_registry_flags, find_run
 
 CONTRIBUTIONS = Path("data/contributed")
@@ -27,7 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", metavar="REF", help="a run, or a registered model such as genres@production")
     add("--host", default="127.0.0.1", help="default: 127.0.0.1; 0.0.0.0: for the whole network")
-    add("--port", type=positive_int, default=7860, help="default: 7860")
+    add("--port", type=port_number, default=7860, help="default: 7860")
     add_registry_flags(parser)
     return parser.parse_args(argv)
 
@@ -35,15 +35,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    require("gradio", what="the page")
     check_port(args.host, args.port)
     run = find_run(args.model, args.runs, args.registry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes
     with tempfile.TemporaryDirectory(prefix="try_it_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        try:
-            from scripts.apps.try_it_page import serve
-        except ImportError as error:
-            raise ConfigError(f"the page needs the package {error.name}; `pip install {error.name}`") from None
+        from scripts.apps.try_it_page import serve
+
         serve(Listener(run), examples(run, Path(folder)), CONTRIBUTIONS, args.host, args.port)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
+from scripts.apps.gradio_settings import LAUNCH
 from scripts.apps.listener import LONGEST, Heard, Listener
 from scripts.apps.try_it_html import CSS, answer, facts, render
 from scripts.apps.uploads import CONSENT, Uploads, keep
@@ -27,7 +28,6 @@ ANSWER, MICROPHONE = (
     (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
     for name in ("try_it.js", "try_it_microphone.js")
 )
-THEME = gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"])
 
 
 class Desk:
@@ -71,13 +71,8 @@ def serve(listener: Listener, examples: dict[str, Path], contributions: Path, ho
         server_port=port,
         max_file_size=LARGEST * 2**20,
         app_kwargs={"middleware": [Middleware(desk.uploads.watch)]},
-        theme=THEME,
         css=CSS,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
+        **LAUNCH,
     )
     print(f"try {listener.run.name}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
     page.block_thread()

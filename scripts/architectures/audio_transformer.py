@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config, require
+from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config
 from scripts.errors import ConfigError
 from scripts.models import Network, register
+from scripts.packages import require
 
 PUBLISHED = "MIT/ast-finetuned-audioset-10-10-0.4593"
 ARCHITECTURE = (
@@ -82,7 +83,7 @@ class AudioTransformer(Network):
         super().__init__()
         check_waveforms(frames, mels, in_channels)
         rows = None if audioset_rows is None else check_rows(audioset_rows, classes)
-        require("transformers")
+        require("transformers", what="this network")
         from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 
         full = make_config(ASTConfig, config, num_labels=AUDIOSET_CLASSES)

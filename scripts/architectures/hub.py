@@ -1,7 +1,6 @@
 """Networks of the transformers library on waveforms: with random weights, the Hugging Face hub's, or a folder's."""
 
 import contextlib
-import importlib.util
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -22,12 +21,6 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 LAYOUT = "give a folder in the hub's layout: config.json and model.safetensors"
 PATIENCE = 10  # seconds to wait for the hub's first answer
-
-
-def require(package: str) -> None:
-    """A ConfigError that says how to install the package, where it is missing."""
-    if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"this network needs the package {package}; install it: pip install {package}")
 
 
 def check_waveforms(samples: int, rows: int, channels: int) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from scripts.architectures.heads import AttentionPooling
-from scripts.architectures.hub import require
 from scripts.errors import ConfigError
 from scripts.models import Network, build_model, register
+from scripts.packages import require
 
 
 @register("lora")
@@ -52,7 +52,7 @@ class Lora(Network):
         super().__init__()
         if of == "lora":
             raise ConfigError("adapters of adapters (of=lora); give another network, as of=ast")
-        require("peft")
+        require("peft", what="this network")
         from peft import LoraConfig, inject_adapter_in_model
 
         network = build_model(of, classes, frames, mels, in_channels=in_channels, **(settings or {}))

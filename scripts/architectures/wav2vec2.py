@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from scripts.architectures.heads import AttentionPooling, DeepHead
-from scripts.architectures.hub import check_waveforms, load_network, make_config, require
+from scripts.architectures.hub import check_waveforms, load_network, make_config
 from scripts.cli import pick
 from scripts.models import Network, register
+from scripts.packages import require
 
 PUBLISHED = "facebook/wav2vec2-base"
 ARCHITECTURE = (
@@ -76,7 +77,7 @@ class Wav2Vec2(Network):
         check_waveforms(frames, mels, in_channels)
         self.part = pick("part", part, PARTS)
         pick("pooling", pooling, [*AVERAGES, "attention"])
-        require("transformers")
+        require("transformers", what="this network")
         from transformers import Wav2Vec2Config, Wav2Vec2Model
 
         full = make_config(Wav2Vec2Config, config, layerdrop=0.0, mask_time_prob=0.0)

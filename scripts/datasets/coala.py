@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from scripts.datasets.contract import Dataset, check_unique
-from scripts.errors import ConfigError, TableError
+from scripts.errors import TableError
 from scripts.labels import NONE, SEPARATOR, join
+from scripts.packages import require
 from scripts.spec import MelSpec
 from scripts.storage import write_csv, write_json
 from scripts.tables import MULTI_LABEL_COLUMNS
@@ -101,10 +102,9 @@ def open_part(path: Path) -> Iterator[Any]:
     TableError : no such file, not HDF5, without its group, or an array is not of the shape that the vocabulary beside
         it asks for.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ConfigError("COALA's files need the package h5py; `pip install h5py`") from None
+    require("h5py", what="COALA")
+    import h5py
+
     if not path.is_file():
         raise TableError(f"{path}: no such file; put COALA's HDF5 file there, or give another --root")
     try:

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib.util
 import json
 import logging
 import warnings
@@ -17,6 +16,7 @@ from scripts.errors import ConfigError
 from scripts.exporting.front_end import WITHOUT, Windows, make_front_end
 from scripts.models import BAD_VALUE
 from scripts.normalising import normalise
+from scripts.packages import require
 from scripts.pooling import PoolReluDropout
 from scripts.predictor import Predictor
 
@@ -146,7 +146,7 @@ def make_graph(
 ) -> "onnx.ModelProto":
     """Trace a module; `axes` are the example's that may have any length, `source` is the name of its input,
     `name` the network's."""
-    require(*PACKAGES)
+    require(*PACKAGES, what="this export")
     names: dict[str, Any] = {"input_names": [source], "output_names": outputs, "dynamic_shapes": ({**axes},)}
     try:
         with quiet(), torch.no_grad():
@@ -198,10 +198,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def require(*packages: str) -> None:
-    """Raise a ConfigError that names the first package that is not installed."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"this export needs the package {package}; install it: pip install {package}")

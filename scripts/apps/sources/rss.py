@@ -2,7 +2,6 @@
 
 import calendar
 import contextlib
-import importlib.util
 import io
 import mimetypes
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from scripts.apps.sources.contract import LONGEST_ADDRESS, Offer, SourceError, digest, plain
 from scripts.apps.sources.web import Web, shown
 from scripts.audio import SUFFIXES
-from scripts.errors import ConfigError
+from scripts.packages import require
 
 
 class Feed:
@@ -23,8 +22,7 @@ class Feed:
 
     def __init__(self, web: Web, url: str) -> None:
         """Nothing is asked yet; a ConfigError if the package feedparser is missing."""
-        if importlib.util.find_spec("feedparser") is None:
-            raise ConfigError("feeds need the package feedparser; install it: pip install feedparser")
+        require("feedparser", what="--source rss")
         self.web, self.url = web, url
 
     def newest(self, count: int) -> list[Offer]:
