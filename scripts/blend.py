@@ -22,8 +22,8 @@ from scipy.optimize import minimize
 
 from scripts import report, tag_report
 from scripts.cli import command, pick
-from scripts.compare import markdown
 from scripts.errors import ConfigError
+from scripts.markdown import markdown_table
 from scripts.metrics import bootstrap_interval, macro_f1, per_genre
 from scripts.runs import ROOT, Run
 from scripts.saved import FILES, Saved, read_saved, read_test
@@ -181,7 +181,7 @@ def blend(names: list[str], name: str, weights: str = "mean", root: Path = ROOT)
     leaks = f", which leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
     print(f"{name}, {weights} of {len(names)} runs, split {summary['split']}{leaks}")
     print(REPORTS[parts["test"].task].describe_summary(summary))
-    print(markdown([*rows, show(name, "", parts)]))
+    print(markdown_table([*rows, show(name, "", parts)]))
     return facts | summary
 
 

@@ -163,9 +163,18 @@ BASELINES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"all_zero": all
 def tag_intervals(
     truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals over tracks of macro F1, micro F1 and mAP, all from the same draws.
+    """95 % bootstrap intervals over tracks of macro F1, micro F1 and mAP, see `tag_draws`."""
+    draws = tag_draws(truth, probabilities, thresholds, seed)
+    return {f"{name}_interval_95": centred_interval(scores) for name, scores in draws.items()}
 
-    In each draw those labels count that have positives in it.
+
+def tag_draws(
+    truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Micro F1, macro F1 and mAP, each float [1 + draws]: of the tracks, then of bootstrap draws of as many of them.
+
+    The draws are the same for any system that is tested on as many tracks. In each draw those labels count that have
+    positives in it.
     """
     tracks = len(truth)
     draws = np.random.default_rng(seed).multinomial(tracks, np.full(tracks, 1 / tracks), DRAWS)
@@ -174,9 +183,9 @@ def tag_intervals(
     labels, drawn = zip(truth.T, probabilities.T, strict=True), np.ascontiguousarray(times.T)
     precisions = np.stack([drawn_average_precision(*label, drawn) for label in labels], axis=1)
     return {
-        "f1_micro_interval_95": centred_interval(precision_recall_f1(*counts.sum(axis=2, dtype=float))[2]),
-        "f1_macro_interval_95": centred_interval(mean_of_known(precision_recall_f1(*counts)[2])),
-        "average_precision_macro_interval_95": centred_interval(mean_of_known(precisions)),
+        "f1_micro": precision_recall_f1(*counts.sum(axis=2, dtype=float))[2],
+        "f1_macro": mean_of_known(precision_recall_f1(*counts)[2]),
+        "average_precision_macro": mean_of_known(precisions),
     }
 
 
@@ -203,14 +212,14 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     return pd.DataFrame(values).mean(axis=1).to_numpy()
 
 
-def centred_interval(scores: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of draws after they were moved so that their mean is the score, which comes first.
+def centred_interval(scores: np.ndarray, least: float = 0.0) -> tuple[float, float]:
+    """Percentile interval, within `least` to 1, of draws moved so that their mean is the score, which comes first.
 
     In a draw tracks repeat, which lifts the average precision of rare labels above that of the tracks themselves.
     """
     score, draws = scores[0], scores[1:][~np.isnan(scores[1:])]
     low, high = interval(draws - draws.mean() + score) if len(draws) else (np.nan, np.nan)
-    return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+    return float(np.clip(low, least, 1)), float(np.clip(high, least, 1))
 
 
 # --- from clips to tracks -----------------------------------------------------------------------------------

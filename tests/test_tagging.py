@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -172,10 +173,13 @@ def test_folds_of_a_tagger_and_their_label_issues(chords, tmp_path, capsys):
     assert len(quality) == len(pooled) and quality["quality"].is_monotonic_increasing
 
 
-def test_taggers_are_not_compared_track_by_track(report):
-    run, _ = report
-    with pytest.raises(ConfigError, match="several labels"):
-        compare([run.name, "other"], run.root)
+def test_a_tagger_is_compared_with_its_copy(report, tmp_path):
+    run, test = report
+    for name in ("one", "two"):
+        shutil.copytree(run.report, tmp_path / "reports" / name)
+    table = compare(["one", "two"], tmp_path)
+    assert table["f1_macro"].tolist() == [test["f1_macro"]] * 2
+    assert "+0.000 (+0.000 to +0.000)" in (tmp_path / "compare/compare.md").read_text()
 
 
 def test_starts_from_another_runs_weights(chords, report, tmp_path):

@@ -277,14 +277,17 @@ def test_reliability_shows_accuracy_against_confidence_and_counts() -> None:
 
 
 def runs_table(runs: int = 2) -> pd.DataFrame:
-    level = {"track_accuracy": 0.6, "track_low": 0.5, "track_high": 0.65}
-    level |= {"clip_accuracy": 0.4, "clip_low": 0.35, "clip_high": 0.5}
-    names = [f"a_run_with_a_long_name-{number}" for number in range(runs)]
-    return pd.DataFrame({"run": names}).assign(**level, chance=0.1, majority=0.15)
+    scores = {"track": 0.6, "track_low": 0.5, "track_high": 0.65, "clip": 0.4, "clip_low": 0.35, "clip_high": 0.5}
+    return pd.DataFrame({"run": [f"a_run_with_a_long_name-{number}" for number in range(runs)]}).assign(**scores)
+
+
+def draw_comparison(runs: int = 2) -> Figure:
+    scores = {"track": "track accuracy", "clip": "clip accuracy"}
+    return score_figures.comparison(runs_table(runs), scores, {"chance": 0.1, "majority": 0.15})
 
 
 def test_comparison_draws_intervals_and_baselines() -> None:
-    figure = score_figures.comparison(runs_table())
+    figure = draw_comparison()
     (axes,) = figure.axes
     track, clip = axes.containers
     ((start, end), _) = track.lines[2][0].get_segments()
@@ -308,7 +311,7 @@ FIGURES = {
         pd.DataFrame(1, ["Old-Time / Historic"] * 16, ["precision", "recall", "f1", "tracks"])
     ),
     "reliability": lambda: score_figures.reliability({"as trained: ECE 0.123": BINS, "temperature 1.50: 0.01": BINS}),
-    "comparison": lambda: score_figures.comparison(runs_table(7)),
+    "comparison": lambda: draw_comparison(7),
     "clips": lambda: visualisation.accuracy_by_clips({"first": np.linspace(0.6, 0.603, 10)}),
 }
 

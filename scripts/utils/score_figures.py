@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from scripts.utils.visualisation import ABOVE, ACCURACY, COLOURS, GREY, GRID, LEGEND, new_figure
@@ -33,31 +34,35 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def comparison(table: pd.DataFrame) -> Figure:
-    """Track and clip accuracy of runs with their 95 % intervals, the first run on top, beside the first's baselines.
+def comparison(table: pd.DataFrame, scores: dict[str, str], lines: dict[str, float], what: str = ACCURACY) -> Figure:
+    """Two scores of runs with their 95 % intervals, the first run on top, beside what systems get that do not listen.
 
     Parameters
     ----------
-    table : columns run, chance, majority, and <level>_accuracy, <level>_low, <level>_high for the levels track, clip.
+    table : a row per run; columns run, and of each score its value, <score>_low and <score>_high.
+    scores : legend entry of each.
+    lines : the scores of baselines by their legend entries.
+    what : the scores are measured in.
     """
     figure, [[axes]] = new_figure(1.5 + 0.42 * len(table))
-    rows = np.arange(len(table))
-    handles = [
-        draw_intervals(axes, table, "track", rows - 0.14, COLOURS[0], "o"),
-        draw_intervals(axes, table, "clip", rows + 0.14, COLOURS[1], "s"),
-        axes.axvline(table["chance"][0], color=GREY, linewidth=1, label="chance"),
-        axes.axvline(table["majority"][0], color=GREY, linewidth=1, linestyle="--", label="majority"),
-    ]
+    rows, offsets = np.arange(len(table)), np.linspace(-0.14, 0.14, len(scores))
+    looks = zip(scores.items(), offsets, COLOURS, "os", strict=False)
+    handles = [draw_intervals(axes, table, score, rows + offset, look) for score, offset, *look in looks]
+    for style, (name, value) in zip(("-", "--"), lines.items(), strict=False):
+        handles.append(axes.axvline(value, color=GREY, linewidth=1, linestyle=style, label=name))
     axes.set_yticks(rows, table["run"], parse_math=False)
-    axes.set(xlim=(0, 1.01), ylim=(len(table) - 0.5, -0.5), xlabel=f"{ACCURACY}, with 95 % interval over tracks")
+    axes.set(xlim=(0, 1.01), ylim=(len(table) - 0.5, -0.5), xlabel=f"{what}, with 95 % interval over tracks")
     axes.grid(axis="x", color=GRID)
     figure.legend(handles=handles, loc=ABOVE, ncols=4, **LEGEND)
     return figure
 
 
-def draw_intervals(axes: Axes, table: pd.DataFrame, level: str, rows: np.ndarray, colour: str, marker: str):
-    """A mark and a bar from low to high for each run; returns what the legend shows."""
-    values = table[f"{level}_accuracy"]
-    reach = np.abs([values - table[f"{level}_low"], table[f"{level}_high"] - values])
-    look = {"color": colour, "linewidth": 1.4, "markersize": 5, "clip_on": False}
-    return axes.errorbar(values, rows, xerr=reach, fmt=marker, label=f"{level} accuracy", **look)
+def draw_intervals(
+    axes: Axes, table: pd.DataFrame, score: tuple[str, str], rows: np.ndarray, look: tuple[str, str]
+) -> ErrorbarContainer:
+    """A mark and a bar from low to high for each run; `score` is its column and name, `look` its colour and mark."""
+    (column, name), (colour, marker) = score, look
+    values = table[column]
+    reach = np.abs([values - table[f"{column}_low"], table[f"{column}_high"] - values])
+    style = {"color": colour, "linewidth": 1.4, "markersize": 5, "clip_on": False}
+    return axes.errorbar(values, rows, xerr=reach, fmt=marker, label=name, **style)
