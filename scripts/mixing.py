@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.augment import row_frequencies
+from scripts.augment import SUITED, Draws, pitch, row_frequencies
 from scripts.cli import pick
 from scripts.errors import ConfigError
 from scripts.features import FLOOR_POWER
@@ -21,7 +21,7 @@ from scripts.spec import MelSpec
 
 WAYS = ("sum", "concatenate")
 PARTNERS = ("any", "other", "same_genre")
-DEFAULTS: dict[str, Any] = {"least": 1, "most": 3, "how": "sum", "partners": "other", "spread": 3.0}
+DEFAULTS: dict[str, Any] = {"least": 1, "most": 3, "how": "sum", "partners": "other", "spread": 3.0, "pitch": 0.0}
 KINDS = ("mel", "linear", "stack")  # their values are powers in dB
 OCTAVES = math.log2(10) / 10  # of power in a dB: exp2 takes a tenth of the time of 10 ** x
 TRIES = 200  # for a partner; if one item in 20 fits, 35 searches in a million fail
@@ -38,6 +38,7 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
         partners : "any" other item; "other", one without a label of those already in, the default; "same_genre", one
             that also is of the item's own genre.
         spread : partners have the item's mean power but for a gain of up to so many dB up or down; default 3.
+        pitch : each source by itself is moved by up to so many semitones up or down; default 0.
 
     Raises
     ------
@@ -48,13 +49,15 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
     result = DEFAULTS | settings
     pick("way of mixing", result["how"], WAYS)
     pick("partners", result["partners"], PARTNERS)
-    least, most, spread = result["least"], result["most"], result["spread"]
+    least, most = result["least"], result["most"]
     if not (isinstance(least, int) and isinstance(most, int) and 1 <= least <= most >= 2):
         raise ConfigError(
             f"mixtures of {least!r} to {most!r} sources; least must be at least 1, most at least 2 and least"
         )
-    if isinstance(spread, bool) or not isinstance(spread, int | float) or not 0 <= spread < math.inf:
-        raise ConfigError(f"mixing with spread={spread!r}; it must be a number of dB, at least 0")
+    for name, unit in (("spread", "dB"), ("pitch", "semitones")):
+        value = result[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ConfigError(f"mixing with {name}={value!r}; it must be a number of {unit}, at least 0")
     return result
 
 
@@ -86,6 +89,8 @@ class Mixing:
         self.settings = complete(self.settings)
         if self.spec.kind not in KINDS:
             raise ConfigError(f"mixing adds powers, and kind={self.spec.kind} has none; set it to {', '.join(KINDS)}")
+        if self.settings["pitch"] and "pitch" not in SUITED[self.spec.kind]:
+            raise ConfigError(f"mixing with pitch does not suit spectrograms of kind {self.spec.kind}; set mix.pitch=0")
         if self.settings["partners"] == "same_genre" and self.genres is None:
             raise ConfigError("partners=same_genre needs the genre of each item; set partners=other")
         widths = torch.gradient(row_frequencies(self.spec, torch.device("cpu")))[0]
@@ -101,6 +106,7 @@ class Mixing:
         self.gain = torch.from_numpy(generator.uniform(-spread, spread, (items, most - 1)).astype(np.float32))
         self.start = torch.from_numpy(generator.random((items, most), np.float32))
         self.drawn = self.draw(generator)
+        self.shift = torch.from_numpy(generator.random((items, most, 1), np.float32))
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         """int64 [items, most - 1], the partners of all items."""
@@ -139,12 +145,21 @@ class Mixing:
         x and y of the same shapes: decibels within `spec.top_db` of each maximum, as in the cache, and all labels.
         """
         there = torch.from_numpy(np.pad(self.drawn[chosen] >= 0, ((0, 0), (1, 0)), constant_values=True)).to(x.device)
-        power = decibel_to_power(roll(torch.cat([x[:, None], others], 1), self.start[chosen].to(x.device)))
+        sources = self.move_pitch(torch.cat([x[:, None], others], 1), chosen)
+        power = decibel_to_power(roll(sources, self.start[chosen].to(x.device)))
         scale = self.scale(power, self.gain[chosen].to(x.device))
         share = scale[:, :, None] * sounding(there, x.shape[-1], self.settings["how"])
         mixed = 10 * torch.log10((power * share[:, :, None, None, :]).sum(1).clamp(min=FLOOR_POWER))
         floor = mixed.amax((2, 3), keepdim=True) - self.spec.top_db
         return torch.maximum(mixed, floor), union(torch.cat([y[:, None], y_others], 1), there)
+
+    def move_pitch(self, sources: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """[batch, sources, channels, rows, frames] in dB, each source higher or lower by itself."""
+        if not self.settings["pitch"]:
+            return sources
+        draws = Draws(self.shift[chosen].flatten(0, 1).to(sources.device), torch.empty(0))
+        moved = pitch(sources.flatten(0, 1), draws, self.spec, self.settings["pitch"])
+        return moved.view_as(sources)
 
     def scale(self, power: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         """[batch, sources], what brings each source to the first one's mean power, and then to `gain` dB above it."""

@@ -156,6 +156,23 @@ def test_equally_loud_sources_add_their_powers(sources, gain):
     torch.testing.assert_close(mixed, flat(-40.0 + gain), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("moves", [(6, -6), (-6, 6), (0, 6)])
+def test_pitch_moves_each_source_by_itself(moves):
+    """Two tones four octaves apart, each in its half of the rows, end where tones of these pitches have their peaks."""
+    mixing = make(np.eye(2, dtype=np.float32), least=2, most=2, spread=0.0, pitch=6.0)
+    mixing.start.zero_()
+    mixing.shift[0, :, 0] = torch.tensor([(move + 6) / 12 for move in moves])
+    tones = [mel_of(0.1 * np.sin(2 * np.pi * hertz * TIME)) for hertz in (300, 4800)]
+    mixed, _ = mixing.combine(
+        tones[0][None, None], tones[1][None, None, None], torch.eye(2)[:1], torch.eye(2)[None, 1:], np.array([0])
+    )
+    for half, hertz, move in zip((slice(0, 24), slice(24, 64)), (300, 4800), moves, strict=True):
+        expected = mel_of(0.1 * np.sin(2 * np.pi * hertz * 2 ** (move / 12) * TIME))[half].mean(1).argmax()
+        assert abs(int(mixed[0, 0, half].mean(1).argmax() - expected)) <= 1
+    assert torch.equal(make(pitch=3.0, seed=5).shift, make(pitch=3.0, seed=5).shift)
+    assert make(np.tile(ONE_EACH, (500, 1))).shift.unique().numel() > 5000
+
+
 def test_gain_stays_within_the_spread_and_fills_it():
     items = 400
     mixing = make(np.tile(ONE_EACH, (items // 4, 1)), least=2, most=2, spread=6.0)
@@ -233,6 +250,7 @@ def test_combined_labels_are_those_of_the_partners_that_are_there():
         ({"least": 1, "most": 1}, "most at least 2"),
         ({"spread": -1}, "at least 0"),
         ({"spread": "loud"}, "must be a number"),
+        ({"pitch": -1}, "pitch=-1; it must be a number of semitones"),
         ({"partners": "same_genre"}, "needs the genre"),
         ({"least": 5, "most": 5}, "no 5 of the 4 training items.*set most=4"),
     ],
@@ -250,3 +268,9 @@ def test_one_class_only_is_an_error():
 def test_cepstra_cannot_be_added():
     with pytest.raises(ConfigError, match="kind=mfcc"):
         Mixing({}, ONE_EACH, MelSpec(kind="mfcc"), 0)
+
+
+def test_stacked_spectrograms_cannot_be_moved_in_pitch():
+    Mixing({"pitch": 0}, ONE_EACH, MelSpec(kind="stack"), 0)
+    with pytest.raises(ConfigError, match="kind stack; set mix.pitch=0"):
+        Mixing({"pitch": 1}, ONE_EACH, MelSpec(kind="stack"), 0)

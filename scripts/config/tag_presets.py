@@ -14,7 +14,8 @@ from scripts.datasets.irmas import LABELS as IRMAS_LABELS
 from scripts.spec import MelSpec
 
 # up to three clips of a note; a note shorter than one is repeated
-NOTES = MelSpec(n_fft=4096, hop=1024, track_seconds=6, clip_seconds=2, ending="repeat", least_seconds=0.2)
+NOTES = MelSpec(n_fft=4096, hop=2048, track_seconds=6, clip_seconds=2, ending="repeat", least_seconds=0.2)
+SOUNDS = MelSpec(**NOTES.as_dict() | {"hop": 1024})
 NSYNTH = MelSpec(sample_rate=16_000, track_seconds=4, clip_seconds=4, ending="repeat", least_seconds=0.2)
 MIXTURES = MelSpec(sample_rate=22_050, track_seconds=2, clip_seconds=2, ending="repeat", least_seconds=0.2)
 EXCERPTS = MelSpec(
@@ -114,7 +115,7 @@ def coala(name: str, **settings: Any) -> Experiment:
 
 PRESETS = [
     Preset(
-        notes("philharmonia_notes", "philharmonia"),
+        notes("philharmonia_notes", "philharmonia", epochs=36),
         "15 instruments of the Philharmonia Orchestra, single notes and phrases",
         "-",
         "track accuracy 0.984 (0.976-0.991), 5-fold by file",
@@ -134,7 +135,7 @@ PRESETS = [
     Preset(notes("medley_solos", "medley_solos_db"), "Medley-solos-DB, 8 instruments, official split", "-", NEEDS_DATA),
     Preset(notes("tinysol_notes", "tinysol"), "TinySOL, 14 instruments, official folds", "-", NEEDS_DATA),
     Preset(
-        notes("esc50_sounds", "esc50", epochs=60, augment={"mixup": {"alpha": 0.3}, **MASKS}),
+        notes("esc50_sounds", "esc50", spec=SOUNDS, epochs=60, augment={"mixup": {"alpha": 0.3}, **MASKS}),
         "ESC-50, 50 kinds of everyday sounds, official folds; also background noise and tracks without instruments",
         "-",
         NEEDS_DATA,
