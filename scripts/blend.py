@@ -33,7 +33,6 @@ from scripts.thresholds import best_thresholds
 
 WEIGHTS = ("mean", "validation")
 REPORTS = {"single": report, "multi": tag_report}
-RULE = "label"  # of thresholds
 TITLES = {"f1_macro": "macro F1", "f1_micro": "micro F1", "average_precision_macro": "mAP"}
 
 
@@ -173,15 +172,15 @@ def blend(names: list[str], name: str, weights: str = "mean", root: Path = ROOT)
     shares = choose_weights(members, weights)
     parts = {part: mix(members, part, shares) for part in FILES if all(part in member.parts for member in members)}
     made = {"weights": weights, "members": dict(zip(names, shares.round(6).tolist(), strict=True))}
-    facts, summary = {"run": name, "part": "test"} | made, summarise(parts) | members[0].test
+    facts, summary = {"run": name, "part": "test"} | made, summarise(parts, members[0].test) | members[0].test
     config = {"run": name, "blend": made, "classes": parts["test"].names, "split": summary["split"]}
     write_json(run.config_path, config)
     write_report(run, facts, summary, parts)
-    rows = [show(member.name, f"{share:.3f}", member.parts) for member, share in zip(members, shares, strict=True)]
+    rows = [show(member, f"{share:.3f}") for member, share in zip(members, shares, strict=True)]
     leaks = f", which leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
     print(f"{name}, {weights} of {len(names)} runs, split {summary['split']}{leaks}")
     print(REPORTS[parts["test"].task].describe_summary(summary))
-    print(markdown_table([*rows, show(name, "", parts)]))
+    print(markdown_table([*rows, show(Member(name, summary, parts), "")]))
     return facts | summary
 
 
@@ -192,11 +191,15 @@ def check_name(run: Run, members: list[str]) -> None:
         raise ConfigError(f"--name {run.name} is the name of a run; give another")
 
 
-def summarise(parts: dict[str, Saved]) -> dict[str, Any]:
-    """The scores of a test, but for what the training part is needed for."""
+def summarise(parts: dict[str, Saved], first: dict[str, Any]) -> dict[str, Any]:
+    """The scores of a test, but for what the training part is needed for.
+
+    Thresholds of labels are chosen by the rule of the first member, of whose test.json `first` is a part.
+    """
     test, validation = parts["test"], parts.get("validation")
     arguments = test.scores, test.items, test.items, test.names, pd.DataFrame({"status": []})
-    return REPORTS[test.task].summarise(*arguments, validation.scores if validation else None)
+    rule = {"rule": first["threshold_rule"]} if test.task == "multi" else {}
+    return REPORTS[test.task].summarise(*arguments, validation.scores if validation else None, **rule)
 
 
 def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, Saved]) -> None:
@@ -213,24 +216,25 @@ def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, Saved]) 
         path.unlink(missing_ok=True)
 
 
-def show(name: str, weight: str, parts: dict[str, Saved]) -> dict[str, str]:
+def show(member: Member, weight: str) -> dict[str, str]:
     """A row of the table of members and blend."""
-    scores = show_labels if parts["test"].task == "multi" else show_genres
-    return {"run": name, "weight": weight} | scores(parts) | {"loss": f"{parts['test'].scores.loss:.4f}"}
+    test = member.parts["test"]
+    scores = show_labels if test.task == "multi" else show_genres
+    return {"run": member.name, "weight": weight} | scores(member) | {"loss": f"{test.scores.loss:.4f}"}
 
 
-def show_genres(parts: dict[str, Saved]) -> dict[str, str]:
-    scores, names = parts["test"].scores, parts["test"].names
+def show_genres(member: Member) -> dict[str, str]:
+    scores, names = member.parts["test"].scores, member.parts["test"].names
     correct = scores.predictions == scores.labels
     low, high = bootstrap_interval(correct)
     f1 = macro_f1(per_genre(scores.labels, scores.predictions, names))
     return {"track accuracy": f"{correct.mean():.3f} ({low:.3f}-{high:.3f})", "macro F1": f"{f1:.3f}"}
 
 
-def show_labels(parts: dict[str, Saved]) -> dict[str, str]:
-    """Thresholds are chosen on the predictions for validation, for a member as for the blend."""
-    test, validation = parts["test"], parts["validation"]
-    thresholds = best_thresholds(validation.truth, validation.probabilities, RULE)
+def show_labels(member: Member) -> dict[str, str]:
+    """Thresholds are chosen on the predictions for validation by the member's own rule."""
+    test, validation = member.parts["test"], member.parts["validation"]
+    thresholds = best_thresholds(validation.truth, validation.probabilities, member.test["threshold_rule"])
     scores = tag_scores(test.truth, test.probabilities, thresholds)
     return {title: f"{scores[name]:.3f}" for name, title in TITLES.items()}
 

@@ -19,7 +19,8 @@ from scripts.utils.data_loading import Items
 
 FILES = {"test": "predictions.csv", "validation": "predictions_validation.csv"}
 KEPT = ("track_id", "genre", "labels", "absent")
-COPIED = {"single": ("majority", "left_out"), "multi": ("baselines", "left_out")}  # what other data is needed for
+# what predictions do not tell
+COPIED = {"single": ("majority", "left_out"), "multi": ("baselines", "left_out", "threshold_rule")}
 FLOOR = 1e-7  # of probabilities whose logarithm is taken; saved as 0.000000
 
 

@@ -55,7 +55,7 @@ def write_labels(root: Path, name: str, test: list, validation: list, **changes)
     baselines = {
         "all_zero": dict.fromkeys(("f1_macro", "f1_micro", "average_precision_macro", "hamming_accuracy"), 0.5)
     }
-    report = {"split": SPLIT, "leaks": [], "baselines": baselines, "left_out": {}}
+    report = {"split": SPLIT, "leaks": [], "baselines": baselines, "left_out": {}, "threshold_rule": "label"}
     (folder / "test.json").write_text(json.dumps(report | changes))
     return folder
 
@@ -235,6 +235,15 @@ def test_labels_by_hand(labels):
     assert list(table) == ["track_id", "clips", "labels", "absent", "p_cello", "p_flute", "predicted"]
     assert table["absent"].tolist() == ["-", "flute", "cello", "cello"]
     assert read(labels, "both", "predictions_validation.csv")["p_flute"].tolist() == [0.1, 0.9, 0.8, 0.4]
+
+
+def test_the_first_members_rule_chooses_the_thresholds(labels):
+    """One for both labels: halfway from what is there, 0.7 and more, to what is not, 0.4 and less."""
+    write_labels(labels, "one", CELLO, VALIDATION, threshold_rule="global")
+    call(labels, "one", "winds", "--name", "by_one")
+    test = json.loads((labels / "reports/by_one/test.json").read_text())
+    assert test["threshold_rule"] == "global"
+    assert test["thresholds"] == pytest.approx({"cello": 0.55, "flute": 0.55})
 
 
 def test_label_scores_leave_out_what_is_unknown(labels):
