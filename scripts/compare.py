@@ -19,10 +19,11 @@ from types import ModuleType
 import pandas as pd
 
 from scripts import compare_genres, compare_tags
-from scripts.cli import command, pick
+from scripts.cli import command
 from scripts.errors import ConfigError
 from scripts.markdown import markdown_table, with_interval
 from scripts.runs import ROOT, Run
+from scripts.saved import check_tested
 from scripts.storage import write_csv, write_text
 from scripts.utils.visualisation import save
 
@@ -46,10 +47,7 @@ def read_tested(run: Run) -> Tested:
     ------
     ConfigError : there is no report (the nearest run that has one is suggested), or it is damaged or out of date.
     """
-    known = sorted(path.parent.name for path in run.root.glob("reports/*/test.json"))
-    if not known:
-        raise ConfigError(f"no tested run in {run.root}/; train one first (python -m scripts.train --help)")
-    pick("tested run", run.name, known)
+    check_tested(run)
     again = f"write it again (python -m scripts.evaluate {run.name})"
     try:
         test = json.loads((run.report / "test.json").read_text(encoding="utf-8"))

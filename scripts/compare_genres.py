@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scripts.markdown import with_interval
 from scripts.metrics import bootstrap_interval, holm, mcnemar
 from scripts.runs import Run
+from scripts.saved import with_intervals
 from scripts.utils.score_figures import comparison
 
 SCORES = {"track_accuracy": "track accuracy", "clip_accuracy": "clip accuracy", "macro_f1": "macro F1", "ece": "ECE"}
@@ -44,12 +45,10 @@ class Tested:
     @property
     def row(self) -> dict[str, Any]:
         """The run's row of the comparison; raises a KeyError or TypeError where test.json is incomplete."""
-        test, row = self.test, {"run": self.name, "split": self.test["split"], "tracks": self.test["tracks"]}
-        for score in DRAWN:
-            row[score] = test[score]
-            row[f"{score}_low"], row[f"{score}_high"] = test[f"{score}_interval_95"]
-        row |= {"macro_f1": test["macro_f1"], "ece": test["calibration"]["ece"]}
-        return row | {"chance": test["chance"], "majority": test["majority"]}
+        test = self.test
+        others = {"macro_f1": test["macro_f1"], "ece": test["calibration"]["ece"]}
+        guesses = {"chance": test["chance"], "majority": test["majority"]}
+        return with_intervals(self.name, test, DRAWN) | others | guesses
 
 
 def read(run: Run, test: dict[str, Any]) -> Tested:

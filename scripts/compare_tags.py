@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scripts.markdown import with_interval
 from scripts.metrics import holm
 from scripts.runs import Run
-from scripts.saved import Saved, read_saved
+from scripts.saved import Saved, read_saved, with_intervals
 from scripts.tag_metrics import centred_interval, tag_draws
 from scripts.utils.score_figures import comparison
 
@@ -51,11 +51,8 @@ class Tested:
     @property
     def row(self) -> dict[str, Any]:
         """The run's row of the comparison; raises a KeyError or TypeError where test.json is incomplete."""
-        test, row = self.test, {"run": self.name, "split": self.test["split"], "tracks": self.test["tracks"]}
-        for score in SCORES:
-            row[score] = test[score]
-            row[f"{score}_low"], row[f"{score}_high"] = test[f"{score}_interval_95"]
-        return row | {BASELINE: test["baselines"][BASELINE]["f1_macro"]}
+        baseline = self.test["baselines"][BASELINE]["f1_macro"]
+        return with_intervals(self.name, self.test, SCORES) | {BASELINE: baseline}
 
 
 def read(run: Run, test: dict[str, Any]) -> Tested:

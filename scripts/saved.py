@@ -1,6 +1,7 @@
 """What runs have saved of their tests: test.json, and the probabilities of each track of test and validation."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -127,6 +128,28 @@ def average_repeats(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.assign(**means).drop_duplicates("track_id", ignore_index=True)
 
 
+def check_tested(run: Run) -> None:
+    """A ConfigError if the run has no test.json; the nearest run that has one is suggested."""
+    known = sorted(path.parent.name for path in run.root.glob("reports/*/test.json"))
+    if not known:
+        raise ConfigError(f"no tested run in {run.root}/; train one first (python -m scripts.train --help)")
+    pick("tested run", run.name, known)
+
+
+def with_intervals(name: str, test: dict[str, Any], scores: Iterable[str]) -> dict[str, Any]:
+    """A run's row of a table: run, split, tracks, and each score of its test.json with <score>_low and <score>_high.
+
+    Raises
+    ------
+    KeyError, TypeError : test.json is incomplete.
+    """
+    row = {"run": name, "split": test["split"], "tracks": test["tracks"]}
+    for score in scores:
+        low, high = test[f"{score}_interval_95"]
+        row |= {score: test[score], f"{score}_low": low, f"{score}_high": high}
+    return row
+
+
 def read_test(run: Run) -> dict[str, Any]:
     """What a run's test.json says of its split and of what listens to nothing.
 
@@ -134,10 +157,7 @@ def read_test(run: Run) -> dict[str, Any]:
     ------
     ConfigError : there is none (the nearest run that has one is suggested), or it is damaged or out of date.
     """
-    known = sorted(path.parent.name for path in run.root.glob("reports/*/test.json"))
-    if not known:
-        raise ConfigError(f"no tested run in {run.root}/; train one first (python -m scripts.train --help)")
-    pick("tested run", run.name, known)
+    check_tested(run)
     path = run.report / "test.json"
     try:
         test = json.loads(path.read_text(encoding="utf-8"))
