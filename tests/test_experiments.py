@@ -54,3 +54,11 @@ def test_demo_twins_differ_in_data_only():
         real, demo = get_experiment(f"fma_{name}"), get_experiment(f"demo_{name}")
         assert demo.table.startswith("data/demo/") and demo.cache == "data/demo/mels"
         assert (demo.model, demo.model_settings, demo.spec) == (real.model, real.model_settings, real.spec)
+
+
+def test_labels_are_a_list_of_names():
+    experiment = get_experiment("philharmonia_polyphony")
+    assert experiment.changed(['labels=["bell", "brass"]']).labels == ["bell", "brass"]
+    for text in ("bell", "[1, 2]", '{"bell": 1}', "true"):
+        with pytest.raises(ConfigError, match="labels=.*: not of the kind list"):
+            experiment.changed([f"labels={text}"])

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from scripts.augment import complete
 from scripts.averaging import KINDS as AVERAGES
@@ -216,8 +216,10 @@ def replaced(settings: Any, name: str, text: str) -> Any:
     kind, value = kinds[pick("setting", name, kinds)], parse(text)
     if kind is float or (kind == float | None and value is not None):
         value = float(value) if isinstance(value, int | float) else value
-    kind = dict if get_origin(kind) is dict else kind
-    if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
+    (item,) = get_args(kind) if get_origin(kind) is list else (object,)
+    kind = get_origin(kind) if get_origin(kind) in (dict, list) else kind
+    fits = isinstance(value, kind) and (kind is not list or all(isinstance(one, item) for one in value))
+    if (isinstance(value, bool) and kind is not bool) or not fits:
         raise ConfigError(f"{name}={text}: not of the kind {getattr(kind, '__name__', kind)}; give such a value")
     return dataclasses.replace(settings, **{name: value})
 
