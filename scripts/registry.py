@@ -24,17 +24,7 @@ from typing import Any
 from scripts.cli import command, pick
 from scripts.errors import ConfigError
 from scripts.model_card import describe_score, main_scores, write_card
-from scripts.registry_index import (
-    REMOVED,
-    STAGES,
-    Version,
-    changing,
-    insert,
-    move,
-    next_version,
-    read_versions,
-)
-from scripts.registry_store import LocalStore, RemoteStore, sha256
+from scripts.registry_store import STAGES, Store, Version, sha256
 from scripts.runs import ROOT, Run
 from scripts.storage import write_text
 
@@ -98,13 +88,11 @@ class Registry:
     def __init__(self, where: str | Path | None = None, runs: Path = ROOT) -> None:
         """Nothing is written yet; `where` is a folder or a URL, see `find_run`."""
         self.where = str(where or os.environ.get(VARIABLE) or runs / "registry")
-        remote = "://" in self.where
-        self.store = RemoteStore(self.where, runs / "registry_cache") if remote else LocalStore(Path(self.where))
+        self.store = Store(self.where, runs / "registry_cache")
 
     def versions(self) -> list[Version]:
         """All that are not removed, in the order they were added."""
-        with self.store.index(change=False) as path:
-            return read_versions(path)
+        return self.store.versions()
 
     def find(self, reference: str) -> Version:
         """The version that "name@stage" (the newest of it), "name@3" or "name" (in production, else newest) means.
@@ -118,7 +106,7 @@ class Registry:
         if not versions:
             raise ConfigError(f"no model {reference!r}, the registry {self.where} is empty; {ADD}")
         pick("model", name, dict.fromkeys(version.name for version in versions))
-        versions = [version for version in versions if version.name == name]
+        versions = sorted((version for version in versions if version.name == name), key=lambda one: one.version)
         known = {str(version.version): version for version in versions} | {one.stage: one for one in versions}
         if not at:
             return known.get("production", versions[-1])
@@ -126,7 +114,7 @@ class Registry:
 
     def open(self, version: Version) -> Run:
         """The version as a run; raises a ConfigError if a file of it is missing or has changed."""
-        return Run(version.run, self.store.get(version.place, version.files))
+        return Run(version.run, self.store.get(version))
 
     def add(self, run: Run, name: str = "", stage: str = "none", dataset: str = "") -> Version:
         """Register a tested run as the next version of a model; its settings, report and best weights are copied.
@@ -149,14 +137,13 @@ class Registry:
             )
         pick("stage", stage, STAGES)
         test = check_run(run)
-        with tempfile.TemporaryDirectory() as folder, self.store.index(change=True) as path, changing(path) as index:
+        with tempfile.TemporaryDirectory() as folder, self.store.claim(name) as number:
             copy = copy_run(run, Path(folder))
-            version = describe(copy, test, name, next_version(index, name))
-            write_text(Path(folder) / CARD, write_card(copy, test, version.reference, version.added_at, dataset))
-            self.store.put(Path(folder), version.place)
-            insert(index, dataclasses.replace(version, files=sums(Path(folder))))
-            move(index, version, stage)
-        return self.find(version.reference)
+            version = describe(copy, test, name, number)
+            write_text(copy.root / CARD, write_card(copy, test, version.reference, version.added_at, dataset))
+            version = dataclasses.replace(version, files=sums(copy.root))
+            self.store.put(copy.root, version)
+        return version if stage == "none" else self.store.move(version, stage)
 
     def promote(self, reference: str, stage: str) -> Version:
         """Give a version another stage; the one that was in production before becomes archived.
@@ -166,18 +153,13 @@ class Registry:
         ConfigError : an unknown version or stage.
         """
         pick("stage", stage, STAGES)
-        return self.move(self.find(reference), stage)
+        return self.store.move(self.find(reference), stage)
 
     def remove(self, reference: str) -> Version:
         """Delete a version's files; its number is not given again. Raises a ConfigError if there is none."""
-        version = self.move(self.find(reference), REMOVED)
-        self.store.delete(version.place)
+        version = self.find(reference)
+        self.store.remove(version)
         return version
-
-    def move(self, version: Version, stage: str) -> Version:
-        with self.store.index(change=True) as path, changing(path) as index:
-            move(index, version, stage)
-        return dataclasses.replace(version, stage=stage)
 
 
 def check_run(run: Run) -> dict[str, Any]:
@@ -210,7 +192,7 @@ def describe(run: Run, test: dict[str, Any], name: str, number: int) -> Version:
     """The row of a version, without its files."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     task, split = run.experiment().task, run.load_config()["split"]
-    return Version(name, number, "none", run.name, task, main_scores(test, task), split, now, {})
+    return Version(name, number, run.name, task, main_scores(test, task), split, now, {})
 
 
 def sums(folder: Path) -> dict[str, str]:

@@ -1,211 +1,229 @@
-"""Where a registry lies: its index, an SQLite file, and a folder for each version; here, or behind any fsspec URL."""
+"""Where a registry lies: a folder for each version, and small JSON files; here, or behind any fsspec URL."""
 
 import contextlib
 import hashlib
 import json
-import os
+import re
 import shutil
-import socket
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from scripts.errors import ConfigError
-from scripts.registry_index import PATIENCE
+from scripts.storage import write_aside
 
-INDEX, NEW, LOCK = "index.sqlite", "index.new", "index.lock"
-PAUSE = 0.2  # seconds between two looks at the lock
+Stage = Literal["none", "staging", "production", "archived"]
+STAGES: tuple[str, ...] = get_args(Stage)
+INNER_PATH = r"^\.?[^./][^/]*(/\.?[^./][^/]*)*$"  # neither absolute nor with ".."
 
 
-class LocalStore:
-    """A registry in a folder; SQLite keeps two changes apart."""
+@dataclass(frozen=True)
+class Version:
+    """One version of a model.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Attributes
+    ----------
+    name, version : of the model, and 1, 2, ...
+    run : what the run was called. task : "single" or "multi".
+    metrics : name -> {"value": float, "interval_95": [low, high]} of the run's test; some have no interval.
+    split : fingerprint of the split that it was trained and tested with.
+    added_at : date and time, ISO 8601, UTC.
+    files : path -> SHA-256 of each file.
+    stage : one of `STAGES`.
+    """
 
-    @contextlib.contextmanager
-    def index(self, change: bool) -> Iterator[Path]:
-        """The SQLite file, which need not exist; with `change` its folder does."""
-        if change:
-            self.root.mkdir(parents=True, exist_ok=True)
-        yield self.root / INDEX
+    name: str
+    version: int
+    run: str
+    task: str
+    metrics: dict[str, dict[str, Any]]
+    split: str
+    added_at: str
+    files: dict[Annotated[str, Field(pattern=INNER_PATH)], str]
+    stage: Stage = "none"
 
-    def put(self, folder: Path, place: str) -> None:
-        """Copy a version's files to its place; what an `add` that was killed has left there goes."""
-        shutil.rmtree(self.root / place, ignore_errors=True)
-        shutil.copytree(folder, self.root / place)
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
 
-    def get(self, place: str, sums: Mapping[str, str]) -> Path:
-        """The version's folder.
+    @property
+    def place(self) -> str:
+        """Of its files, below the registry."""
+        return f"models/{self.name}/{self.version}"
+
+
+VERSION, STAGE_OF = TypeAdapter(Version | None), TypeAdapter(dict[int, Stage] | None)
+
+
+class Store:
+    """Versions and their stages. There are no locks: every JSON file is replaced whole.
+
+    models/NAME/3/           files of version 3
+    models/NAME/3.json       the version but for its stage, written last; null until then, and once it is removed
+    models/NAME/stages.json  number -> stage; what is not there is "none"
+    """
+
+    def __init__(self, where: str, cache: Path) -> None:
+        """Nothing is read yet.
 
         Parameters
         ----------
-        place : of the version below the registry.
-        sums : the SHA-256 of each of its files, by path.
-
-        Raises
-        ------
-        ConfigError : a file is missing or has changed.
-        """
-        wrong = changed_files(self.root / place, sums)
-        if wrong:
-            raise ConfigError(f"{self.root / place}: {describe(wrong)}; add the run again, or take another version")
-        return self.root / place
-
-    def delete(self, place: str) -> None:
-        shutil.rmtree(self.root / place, ignore_errors=True)
-
-
-class RemoteStore:
-    """A registry behind an fsspec URL; a change holds a lock file while it fetches the index and puts it back."""
-
-    def __init__(self, url: str, cache: Path) -> None:
-        """Nothing is fetched yet.
-
-        Parameters
-        ----------
-        url : such as s3://bucket/models.
-        cache : folder for copies of versions.
+        where : a folder, or a URL such as s3://bucket/models.
+        cache : folder for copies of versions that lie behind a URL.
 
         Raises
         ------
         ConfigError : an unknown kind of URL, or one whose package is missing.
         """
         import fsspec
+        from fsspec.implementations.dirfs import DirFileSystem
 
+        self.where, self.remote = where, "://" in where
+        self.folder = cache / hashlib.sha256(where.encode()).hexdigest()[:12] if self.remote else Path(where)
         try:
-            self.files, self.root = fsspec.core.url_to_fs(url)
+            files = fsspec.core.url_to_fs(where) if self.remote else (fsspec.filesystem("file"), self.folder.absolute())
         except (ImportError, ValueError) as error:
-            raise ConfigError(f"registry {url!r}: {error}; give a folder, or a URL that fsspec can open") from None
-        self.url, self.cache = url, cache / hashlib.sha256(url.encode()).hexdigest()[:12]
+            raise ConfigError(f"registry {where!r}: {error}; give a folder, or a URL that fsspec can open") from None
+        self.files = DirFileSystem(fs=files[0], path=files[1])
+
+    def versions(self) -> list[Version]:
+        """All that were added and not removed, by date; raises a ConfigError if a JSON file is damaged."""
+        found = []
+        for name in self.names("models"):
+            numbers = self.numbers(name)
+            stages = self.stages(name) if numbers else {}
+            for number in numbers:
+                if version := self.read(VERSION, f"models/{name}/{number}.json"):
+                    stage = stages.get(number, "none")
+                    found.append(replace(version, name=name, version=number, stage=stage))
+        if not found and "index.sqlite" in self.names():
+            remedy = "delete it, and add the runs again (python -m scripts.registry add RUN)"
+            raise ConfigError(f"{self.where}/index.sqlite: made by an earlier program and not read any more; {remedy}")
+        return sorted(found, key=lambda version: (version.added_at, version.name, version.version))
 
     @contextlib.contextmanager
-    def index(self, change: bool) -> Iterator[Path]:
-        """A copy of the SQLite file, which need not exist; after a `change` it is put back.
+    def claim(self, name: str) -> Iterator[int]:
+        """The next number of a model; an error gives it back, and deletes what was put there."""
+        number = max(self.numbers(name), default=0) + 1
+        while not self.create(f"models/{name}/{number}.json"):
+            number += 1
+        try:
+            yield number
+        except BaseException:
+            self.delete(f"models/{name}/{number}")
+            self.delete(f"models/{name}/{number}.json")
+            raise
+
+    def put(self, folder: Path, version: Version) -> None:
+        """Copy a version's files to its place; it is there with its JSON file, the last."""
+        with self.reached():
+            self.files.put(f"{folder}/", f"{version.place}/", recursive=True)
+        self.write(f"{version.place}.json", VERSION.dump_python(version, exclude={"stage"}))
+
+    def get(self, version: Version) -> Path:
+        """The version's folder, or a copy, for which what is not here or has changed is fetched.
 
         Raises
         ------
-        ConfigError : the URL cannot be reached, or another change goes on for longer than a minute.
+        ConfigError : a file is missing or has changed.
         """
-        with tempfile.TemporaryDirectory() as folder, self.locked() if change else contextlib.nullcontext():
-            path = Path(folder) / INDEX
+        target = self.folder / version.place
+        wrong = changed_files(target, version)
+        if wrong and self.remote:
             with self.reached():
-                self.files.invalidate_cache()
-                if self.files.exists(self.path(INDEX)):
-                    self.files.get_file(self.path(INDEX), str(path))
-            yield path
-            if change:
-                with self.reached():
-                    self.files.put_file(str(path), self.path(NEW))
-                    self.files.mv(self.path(NEW), self.path(INDEX))
-
-    def put(self, folder: Path, place: str) -> None:
-        """As `LocalStore.put`."""
-        self.delete(place)
-        with self.reached():
-            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                target = self.path(place, file.relative_to(folder).as_posix())
-                self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
-                self.files.put_file(str(file), target)
-
-    def get(self, place: str, sums: Mapping[str, str]) -> Path:
-        """As `LocalStore.get`; a copy of the version, fetched if it is not here or has changed."""
-        target = self.cache / place
-        if not changed_files(target, sums):
-            return target
-        shutil.rmtree(target, ignore_errors=True)
-        with whole_folder(target) as folder:
-            self.fetch(place, sums, folder)
-            wrong = changed_files(folder, sums)
-            if wrong:
-                raise ConfigError(f"{self.url}/{place}: {describe(wrong)}; add the run again, or take another version")
+                for name in wrong:
+                    with contextlib.suppress(FileNotFoundError), write_aside(target / name) as path:
+                        self.files.get_file(f"{version.place}/{name}", str(path))
+            wrong = changed_files(target, version)
+        if wrong:
+            reason = f"missing or changed since it was added: {', '.join(wrong)}"
+            raise ConfigError(f"{self.where}/{version.place}: {reason}; add the run again, or take another version")
         return target
 
-    def fetch(self, place: str, names: Mapping[str, str], folder: Path) -> None:
-        """Those files of a version that are there."""
+    def move(self, version: Version, stage: str) -> Version:
+        """Give a version a stage; what was in production gives way to it. Raises a ConfigError if it is removed."""
+        if not self.read(VERSION, f"{version.place}.json"):
+            raise ConfigError(f"{version.reference} has just been removed; choose another version")
+        stages = self.stages(version.name)
+        if stage == "production":
+            stages = {number: "archived" if old == stage else old for number, old in stages.items()}
+        self.write(f"models/{version.name}/stages.json", stages | {version.version: stage})
+        return replace(version, stage=stage)
+
+    def remove(self, version: Version) -> None:
+        """Delete a version; its JSON file stays, so that the number is not given again."""
+        self.write(f"{version.place}.json", None)
+        shutil.rmtree(self.folder / version.place, ignore_errors=True)
+        self.delete(version.place)
+
+    def stages(self, name: str) -> dict[int, str]:
+        return self.read(STAGE_OF, f"models/{name}/stages.json") or {}
+
+    def numbers(self, name: str) -> list[int]:
+        """All that were given, also to versions that are not there yet or any more."""
+        found = (re.fullmatch(r"([1-9][0-9]*)\.json", file) for file in self.names(f"models/{name}"))
+        return [int(match[1]) for match in found if match]
+
+    def names(self, place: str = "") -> list[str]:
+        """Of what lies in a folder, which need not be there."""
         with self.reached():
-            for name in names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):
-                    self.files.get_file(self.path(place, name), str(folder / name))
+            self.files.invalidate_cache(place)
+            try:
+                return [path.rstrip("/").rpartition("/")[2] for path in self.files.ls(place, detail=False)]
+            except FileNotFoundError:
+                return []
+
+    def read(self, kind: TypeAdapter, place: str) -> Any:
+        """What a JSON file holds; None for null, and if it is empty or missing."""
+        text = b""
+        with self.reached(), contextlib.suppress(FileNotFoundError):
+            text = self.files.cat_file(place)
+        try:
+            return kind.validate_json(text or b"null")
+        except ValidationError as error:
+            reason = ": ".join(map(str, [*error.errors()[0]["loc"], error.errors()[0]["msg"]]))
+            remedy = "restore it, or empty it to go on without"
+            raise ConfigError(f"{self.where}/{place}: damaged ({reason}); {remedy}") from None
+
+    def create(self, place: str) -> bool:
+        """Make a JSON file with null, which only one process can; False if another was first."""
+        with self.reached():
+            self.files.makedirs(place.rpartition("/")[0], exist_ok=True)
+            with contextlib.suppress(FileExistsError), self.files.open(place, "xb") as file:
+                file.write(b"null")  # an empty file would replace another one on S3
+                return True
+        return False
+
+    def write(self, place: str, data: Any) -> None:
+        """Replace a JSON file by one that was made aside, so that nobody sees a part of it."""
+        aside = f"{place}.{uuid.uuid4().hex}"
+        with self.reached():
+            self.files.pipe_file(aside, json.dumps(data, indent=2).encode())
+            self.files.mv(aside, place)
 
     def delete(self, place: str) -> None:
-        shutil.rmtree(self.cache / place, ignore_errors=True)
-        with self.reached():
-            if self.files.exists(self.path(place)):
-                self.files.rm(self.path(place), recursive=True)
-
-    def path(self, *parts: str) -> str:
-        return "/".join((self.root.rstrip("/"), *parts))
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock file, which names its holder; raises as `index`."""
-        with self.reached():
-            self.files.makedirs(self.root, exist_ok=True)
-            self.lock()
-        try:
-            yield
-        finally:
-            with self.reached():
-                self.files.rm_file(self.path(LOCK))
-
-    def lock(self) -> None:
-        holder = {
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "since": datetime.now(UTC).isoformat("T", "seconds"),
-        }
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self.files.open(self.path(LOCK), "xb") as file:
-                    file.write(json.dumps(holder).encode())
-                return
-            except FileExistsError:
-                if time.monotonic() > end:
-                    raise ConfigError(self.describe_lock()) from None
-                time.sleep(PAUSE)
-
-    def describe_lock(self) -> str:
-        held = self.files.cat_file(self.path(LOCK)).decode()
-        return f"{self.url}/{LOCK}: held by {held}; wait for it, or delete the file if that process has gone"
+        """Delete a file, or a folder with all in it; it need not be there."""
+        with self.reached(), contextlib.suppress(FileNotFoundError):
+            self.files.rm(place, recursive=True)
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
         """Turn what goes wrong on the way into a ConfigError; every fsspec backend has exceptions of its own."""
         try:
             yield
-        except ConfigError:
-            raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(
-                f"registry {self.url}: {reason}; check the address, the rights and the network"
-            ) from error
+            reason, remedy = f"{type(error).__name__}: {error}", "check the address, the rights and the network"
+            raise ConfigError(f"registry {self.where}: {reason}; {remedy}") from error
 
 
-@contextlib.contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `target` on success, unless another process was first, and else goes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as temporary:
-        folder = Path(temporary) / target.name
-        folder.mkdir()
-        yield folder
-        with contextlib.suppress(FileExistsError if target.is_dir() else ()):
-            folder.rename(target)
-
-
-def changed_files(folder: Path, sums: Mapping[str, str]) -> list[str]:
-    """Those files that are missing or whose SHA-256 is another."""
-    return [name for name, digest in sums.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
-
-
-def describe(wrong: list[str]) -> str:
-    return f"missing or changed since it was added: {', '.join(wrong)}"
+def changed_files(folder: Path, version: Version) -> list[str]:
+    """Those that are missing or whose SHA-256 is another."""
+    files = version.files.items()
+    return [name for name, digest in files if not (folder / name).is_file() or sha256(folder / name) != digest]
 
 
 def sha256(path: Path) -> str:

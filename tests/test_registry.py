@@ -1,6 +1,7 @@
 """The registry: stages, two processes, kills, damaged files, remote places, and what a reference means."""
 
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,15 +13,14 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from scripts import registry as registry_module
-from scripts import registry_store
 from scripts.errors import CheckpointError, ConfigError
 from scripts.model_card import find_dataset
 from scripts.predictor import Predictor
 from scripts.registry import VARIABLE, Registry, check_run, find_run, main
-from scripts.registry_index import Version
-from scripts.registry_store import RemoteStore
+from scripts.registry_store import Store
 from scripts.runs import Run
 from tests.corpus import GENRES, write_track
 
@@ -46,10 +46,6 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
 def listing(models: Registry) -> dict[str, str]:
     """Reference -> stage."""
     return {version.reference: version.stage for version in models.versions()}
-
-
-def place_of(models: Registry, version: Version) -> Path:
-    return models.store.root / version.place
 
 
 # --- versions and stages ------------------------------------------------------------------------------------
@@ -94,25 +90,22 @@ def test_number_of_a_removed_version_is_not_given_again(models: Registry, genre_
         models.open(versions[1])
     assert models.add(genre_run).reference == "small@3"
     with pytest.raises(ConfigError, match="just been removed"):
-        models.move(versions[1], "production")
+        models.store.move(versions[1], "production")
     assert listing(models) == {"small@1": "none", "small@3": "none"}
 
 
 def test_changed_file_is_found_out(models: Registry, genre_run: Run) -> None:
     version = models.add(genre_run)
-    models.open(version)
-    if isinstance(models.store, RemoteStore):
-        copy = models.store.cache / version.place / "card.md"
-        copy.write_text("changed")  # the copy here: fetched again
-        assert models.open(version).root == models.store.cache / version.place and copy.read_text() != "changed"
-        models.store.files.pipe_file(models.store.path(version.place, "card.md"), b"changed")
-        shutil.rmtree(models.store.cache)
-    else:
-        (place_of(models, version) / "card.md").write_text("changed")
-    with pytest.raises(ConfigError, match="changed since it was added: card.md"):
+    card = models.open(version).root / "card.md"
+    kept = card.read_text()
+    card.write_text("changed")
+    if models.store.remote:  # a copy, which is fetched again
+        assert models.open(version).root / "card.md" == card and card.read_text() == kept
+        models.store.files.pipe_file(f"{version.place}/card.md", b"changed")
+        models.open(version)  # the copy is still right
+        shutil.rmtree(models.store.folder)
+    with pytest.raises(ConfigError, match=f"{version.place}: .*changed since it was added: card.md; add the run again"):
         models.open(version)
-    if isinstance(models.store, RemoteStore):
-        assert not list((models.store.cache / version.place).parent.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a@1", "x" * 101])
@@ -145,7 +138,7 @@ def test_run_that_cannot_be_registered(genre_run: Run, tmp_path: Path) -> None:
     assert models.versions() == []
 
 
-# --- two at once, and kills ---------------------------------------------------------------------------------
+# --- two at once, kills, damage ------------------------------------------------------------------------------
 
 
 def in_processes(count: int, work: Callable[[int], None]) -> list[int]:
@@ -168,80 +161,127 @@ def checked(genre_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.mark.parametrize("models", ["folder", "file"], indirect=True)
-def test_processes_that_add_at_once_lose_nothing(models: Registry, checked: Run, monkeypatch) -> None:
-    monkeypatch.setattr(registry_store, "PAUSE", 0.01)
-
+def test_processes_that_add_at_once_get_their_own_numbers(models: Registry, checked: Run) -> None:
     def work(number: int) -> None:
         for _ in range(4):
             models.promote(models.add(checked, "genres").reference, "production")
 
     assert in_processes(4, work) == [0] * 4
-    stages = listing(models)
-    assert list(stages) == [f"genres@{number}" for number in range(1, 17)]
-    assert sorted(stages.values()) == ["archived"] * 15 + ["production"]
-    for version in models.versions():
+    versions = models.versions()
+    assert {version.reference for version in versions} == {f"genres@{number}" for number in range(1, 17)}
+    assert [version.stage for version in versions].count("production") == 1
+    for version in versions:
         models.open(version)
 
 
-@pytest.mark.parametrize("files", range(5))
-def test_killed_add_leaves_no_version(checked: Run, tmp_path: Path, monkeypatch, files: int) -> None:
-    """Killed after so many files were copied; the last time after all, before the index is written."""
-    models = Registry(tmp_path / "registry")
-    models.add(checked, "genres")
-    copied, copy = [], shutil.copy2
-
-    def killing(*args, **kwargs) -> str:
-        if len(copied) == files:
-            os.kill(os.getpid(), signal.SIGKILL)
-        copied.append(args)
-        return copy(*args, **kwargs)
-
-    def work(_: int) -> None:
-        monkeypatch.setattr(registry_module, "insert", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        models.store.put = lambda folder, place: shutil.copytree(
-            folder, models.store.root / place, copy_function=killing
-        )
-        models.add(checked, "genres")
-
-    assert in_processes(1, work) == [-signal.SIGKILL]
-    assert len(list((tmp_path / "registry" / "models" / "genres" / "2").rglob("*.*"))) == files
-    assert listing(models) == {"genres@1": "none"}
-    version = models.add(checked, "genres", "production")
-    assert version.reference == "genres@2" and models.open(version).exists()
+def test_number_that_another_process_has_just_taken(models: Registry, checked: Run, monkeypatch) -> None:
+    models.add(checked, "genres", "production")
+    monkeypatch.setattr(Store, "numbers", lambda *_: [])  # as they were before the other one's `add`
+    second = models.add(checked, "genres")
+    monkeypatch.undo()
+    assert second.reference == "genres@2"
+    assert listing(models) == {"genres@1": "production", "genres@2": "none"}
 
 
-def test_lock_of_a_killed_process_is_named(genre_run: Run, tmp_path: Path, monkeypatch) -> None:
-    models = Registry((tmp_path / "bucket").as_uri(), tmp_path)
+def test_failed_add_gives_its_number_back(models: Registry, genre_run: Run, monkeypatch) -> None:
     models.add(genre_run)
-    monkeypatch.setattr(registry_store, "PATIENCE", 0)
-    with models.store.locked(), pytest.raises(ConfigError, match=rf'"process": {os.getpid()}.*delete the file if'):
-        models.add(genre_run)
-    assert listing(models) == {"small@1": "none"}
-    models.add(genre_run)
-    assert len(models.versions()) == 2
-
-
-def test_failed_change_of_a_remote_registry_frees_the_lock(genre_run: Run, tmp_path: Path, monkeypatch) -> None:
-    models = Registry((tmp_path / "bucket").as_uri(), tmp_path)
-    models.add(genre_run)
+    before = models.store.files.find("")
     with monkeypatch.context() as patch:
-        patch.setattr(registry_module, "insert", lambda *_: 1 / 0)
+        patch.setattr(Store, "write", lambda *_: 1 / 0)  # all files are there by then
         with pytest.raises(ZeroDivisionError):
             models.add(genre_run)
-    assert listing(models) == {"small@1": "none"} and models.add(genre_run).reference == "small@2"
+    assert models.store.files.find("") == before and models.add(genre_run).reference == "small@2"
 
 
-def test_damaged_index_is_named(tmp_path: Path, genre_run: Run) -> None:
+def kill(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kills_in(work: Callable[[], object], patched: type, method: str, calls: int) -> None:
+    """Do the work in a process that is killed instead of this call of the method."""
+
+    def killed(_: int) -> None:
+        original, left = getattr(patched, method), itertools.count(calls, -1)
+        setattr(patched, method, lambda *args, **kwargs: original(*args, **kwargs) if next(left) else kill())
+        work()
+
+    assert in_processes(1, killed) == [-signal.SIGKILL]
+
+
+# what an `add` calls: files are copied, the version's JSON file is made aside, then renamed
+@pytest.mark.parametrize("step", [*(("cp_file", call) for call in (0, 2, 5)), ("pipe_file", 0), ("mv", 0)])
+@pytest.mark.parametrize("models", ["folder", "file"], indirect=True)
+def test_killed_add_leaves_no_version(models: Registry, checked: Run, step: tuple[str, int]) -> None:
+    models.add(checked, "genres", "production")
+    kills_in(lambda: models.add(checked, "genres", "production"), LocalFileSystem, *step)
+    assert listing(models) == {"genres@1": "production"}
+    version = models.add(checked, "genres", "production")
+    assert models.open(version).exists()
+    assert listing(models) == {"genres@1": "archived", version.reference: "production"}
+
+
+@pytest.mark.parametrize(("step", "after"), [("pipe_file", 1), ("mv", 1), ("mv", 2)])
+def test_killed_change_of_stage_leaves_one_in_production(checked: Run, tmp_path: Path, step: str, after: int) -> None:
+    """Killed before its file is made aside, before it is renamed, and in a second change."""
     models = Registry(tmp_path / "registry")
-    models.add(genre_run)
-    (tmp_path / "registry" / "index.sqlite").write_bytes(b"no database" * 1000)
-    for use in (
-        models.versions,
-        lambda: models.add(genre_run),
-        lambda: find_run(None, genre_run.root, tmp_path / "registry"),
-    ):
-        with pytest.raises(ConfigError, match="index.sqlite: cannot be used as the index"):
-            use()
+    models.add(checked, "genres", "production")
+
+    def work() -> None:
+        models.add(checked, "genres", "production")
+        models.promote("genres@1", "production")
+
+    kills_in(work, LocalFileSystem, step, after)
+    production = "genres@2" if after == 2 else "genres@1"
+    stages = listing(models)
+    assert [name for name, stage in stages.items() if stage == "production"] == [production] and len(stages) == 2
+    models.promote("genres@2", "production")
+    assert listing(models) == {"genres@1": "archived", "genres@2": "production"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("1.json", "{", "Invalid JSON"),
+        ("1.json", '["a list of mine"]', "Input should be an object"),
+        ("1.json", '{"name": "genres", "version": 1}', "run: Field required"),
+        ("stages.json", '{"1": "prodction"}', "1: Input should be 'none', 'staging'"),
+    ],
+)
+def test_damaged_json_is_named(models: Registry, checked: Run, file: str, text: str, reason: str) -> None:
+    for _ in range(2):
+        models.add(checked, "genres", "production")
+    path = f"models/genres/{file}"
+    models.store.files.pipe_file(path, text.encode())
+    with pytest.raises(ConfigError, match=f"{path}: damaged .{reason}.*; restore it, or empty it to go on without"):
+        models.versions()
+    models.store.files.pipe_file(path, b"")
+    without = {"genres@2": "production"} if file == "1.json" else {"genres@1": "none", "genres@2": "none"}
+    assert listing(models) == without
+
+
+@pytest.mark.parametrize("name", ["../card.md", "a/../../card.md", "/card.md", ""])
+def test_version_cannot_name_files_elsewhere(models: Registry, checked: Run, name: str) -> None:
+    place = f"{models.add(checked, 'genres').place}.json"
+    row = json.loads(models.store.files.cat_file(place))
+    models.store.files.pipe_file(place, json.dumps(row | {"files": {name: "0" * 64}}).encode())
+    with pytest.raises(ConfigError, match="genres/1.json: damaged .files: "):
+        models.versions()
+
+
+def test_other_files_do_no_harm(models: Registry, checked: Run) -> None:
+    for place in ("README.md", "models/.DS_Store", "models/genres/notes.json", "models/genres/01.json", "models/a b/c"):
+        models.store.files.makedirs(place.rpartition("/")[0], exist_ok=True)
+        models.store.files.pipe_file(place, b"mine")
+    assert models.add(checked, "genres").reference == "genres@1" and listing(models) == {"genres@1": "none"}
+
+
+def test_registry_of_the_sqlite_program_is_named(models: Registry, checked: Run) -> None:
+    models.store.files.makedirs("models/genres/1", exist_ok=True)
+    for place in ("index.sqlite", "models/genres/1/card.md"):
+        models.store.files.pipe_file(place, b"old")
+    with pytest.raises(ConfigError, match="index.sqlite: made by an earlier program.*add the runs again"):
+        models.versions()
+    assert models.open(models.add(checked, "genres")).exists() and listing(models) == {"genres@1": "none"}
 
 
 @pytest.mark.parametrize("url", ["nope://place", "s3://bucket/models"])
@@ -264,12 +304,21 @@ def test_broken_connection_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
     models = Registry("memory://bucket/models", tmp_path)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise NoCredentialsError("who are you?")
 
-    monkeypatch.setattr(type(models.store.files), "exists", refuse)
+    monkeypatch.setattr(type(models.store.files), "ls", refuse)
     with pytest.raises(ConfigError, match="NoCredentialsError: who are you.; check the address"):
         models.versions()
+
+
+@pytest.mark.parametrize("place", ["registry", "registry/models/genres"])
+def test_file_in_the_place_of_a_folder_is_one_line(checked: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{place}.*; check the address"):
+        Registry(tmp_path / "registry").add(checked, "genres")
+    assert (tmp_path / place).read_text() == "mine"
 
 
 # --- find_run -----------------------------------------------------------------------------------------------
