@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -16,7 +17,6 @@ from scripts.config.experiment import Experiment
 from scripts.errors import AudioError
 from scripts.hardware import autocast
 from scripts.labels import join
-from scripts.metrics import softmax
 from scripts.scores import Scores, TagScores
 from scripts.tables import NEEDED_TO_CACHE, read_table
 from scripts.trainer import Trainer
@@ -140,7 +140,7 @@ def surest_mistakes(scores: Scores | TagScores, most: int = MISTAKES) -> list[in
         worst = np.argsort(-errors.sum(axis=1), kind="stable")[:most]
         return [int(number) for number in worst if errors[number].any()]
     wrong = np.flatnonzero(scores.predictions != scores.labels)
-    sureness = softmax(scores.logits[wrong]).max(axis=1)
+    sureness = softmax(scores.logits[wrong], axis=1).max(axis=1)
     return wrong[np.argsort(-sureness, kind="stable")][:most].tolist()
 
 

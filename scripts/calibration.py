@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-
-from scripts.metrics import softmax
+from scipy.special import log_softmax, softmax
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
@@ -68,10 +66,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def calibrate(logits: np.ndarray, labels: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
     """Calibration of the mean logits of tracks [tracks, classes], and again after division by `temperature`."""
-    before = reliability(softmax(logits), labels)
+    before = reliability(softmax(logits, axis=1), labels)
     summary = {"bins": BINS, "ece": calibration_error(before), "reliability": before.round(6).to_dict("records")}
     if temperature is None:
         return summary
-    after = reliability(softmax(logits / temperature), labels)
+    after = reliability(softmax(logits / temperature, axis=1), labels)
     scaled = {"ece_scaled": calibration_error(after), "reliability_scaled": after.round(6).to_dict("records")}
     return summary | {"temperature": temperature} | scaled

@@ -135,7 +135,11 @@ def as_text(kind: ModuleType, table: pd.DataFrame, pairs: pd.DataFrame, group: b
         groups = group_seeds(table, list(kind.SCORES))
         rows = [show_group(row, kind.SCORES) for _, row in groups.iterrows()]
         parts += ["Mean ± standard deviation over seeds:", markdown_table(rows)]
-    rows = [show_pair(row, kind.show_pair(row), len(table) > 2) for _, row in pairs.iterrows()]
+    if len(pairs) > 1:
+        from statsmodels.stats.multitest import multipletests  # takes a second to import
+
+        pairs = pairs.assign(p_holm=multipletests(pairs["p"], method="holm")[1])
+    rows = [show_pair(row, kind.show_pair(row)) for _, row in pairs.iterrows()]
     return "\n\n".join([*parts, ABOUT_PAIRS.format(kind.ABOUT_PAIRS), markdown_table(rows)]) + "\n"
 
 
@@ -150,9 +154,9 @@ def show_group(row: pd.Series, scores: dict[str, str]) -> dict[str, str]:
     return {"group": row["group"], "runs": str(row["runs"]), **shown}
 
 
-def show_pair(row: pd.Series, differences: dict[str, str], corrected: bool) -> dict[str, str]:
+def show_pair(row: pd.Series, differences: dict[str, str]) -> dict[str, str]:
     shown = {"first": row["first"], "second": row["second"], **differences, "p": f"{row['p']:.2g}"}
-    return shown | ({"p (Holm)": f"{row['p_holm']:.2g}"} if corrected else {})
+    return shown | ({"p (Holm)": f"{row['p_holm']:.2g}"} if "p_holm" in row else {})
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

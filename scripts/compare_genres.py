@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scripts.markdown import with_interval
-from scripts.metrics import bootstrap_interval, holm, mcnemar
+from scripts.metrics import bootstrap_interval, mcnemar
 from scripts.runs import Run
 from scripts.saved import with_intervals
 from scripts.utils.score_figures import comparison
@@ -63,7 +63,7 @@ def compare_pairs(runs: list[Tested]) -> pd.DataFrame:
     Returns
     -------
     Columns first, second, difference (first minus second), difference_low, difference_high, only_first and
-    only_second (tracks that only one of them gets right), p, p_holm (corrected for the number of pairs).
+    only_second (tracks that only one of them gets right), p.
     """
     rows = []
     for first, second in itertools.combinations(runs, 2):
@@ -73,8 +73,7 @@ def compare_pairs(runs: list[Tested]) -> pd.DataFrame:
         row["difference_low"], row["difference_high"] = bootstrap_interval(difference)
         row |= {"only_first": (difference == 1).sum(), "only_second": (difference == -1).sum()}
         rows.append(row | {"p": mcnemar(right, other)})
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"]))
+    return pd.DataFrame(rows)
 
 
 def describe(table: pd.DataFrame) -> str:

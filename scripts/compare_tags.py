@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scripts.markdown import with_interval
-from scripts.metrics import holm
 from scripts.runs import Run
 from scripts.saved import Saved, read_saved, with_intervals
 from scripts.tag_metrics import centred_interval, tag_draws
@@ -67,8 +66,7 @@ def compare_pairs(runs: list[Tested]) -> pd.DataFrame:
 
     Returns
     -------
-    Columns first, second, and for both scores <score> (first minus second), <score>_low, <score>_high; p, and p_holm
-    (corrected for the number of pairs).
+    Columns first, second, and for both scores <score> (first minus second), <score>_low, <score>_high; p.
     """
     rows = []
     for first, second in itertools.combinations(runs, 2):
@@ -78,8 +76,7 @@ def compare_pairs(runs: list[Tested]) -> pd.DataFrame:
             row[score] = difference[0]
             row[f"{score}_low"], row[f"{score}_high"] = centred_interval(difference, least=-1)
         rows.append(row | {"p": bootstrap_p(first.draws["f1_macro"] - second.draws["f1_macro"])})
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"]))
+    return pd.DataFrame(rows)
 
 
 def bootstrap_p(difference: np.ndarray) -> float:

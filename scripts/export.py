@@ -6,7 +6,7 @@
 
     onnx/waveform.onnx     audio of any length -> probabilities of the whole and of each window; makes the spectrogram
     onnx/spectrogram.onnx  a spectrogram as the cache holds it -> probabilities
-    onnx/*_int8.onnx       the same with weights of 8 bits; what that costs on the run's test part is printed
+    onnx/*_int8.onnx       the same with weights of 8 bits; how far their probabilities are off on noise is printed
     model.safetensors, config.json, README.md    weights, settings with labels and thresholds, model card
 
 Each graph is compared with PyTorch before it is written. docs/export.md shows how to use the files.
@@ -33,7 +33,7 @@ def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = T
 
     Parameters
     ----------
-    with_mel : also the graph from waveforms. int8 : also each graph with weights of 8 bits; prints what they lose.
+    with_mel : also the graph from waveforms. int8 : also each graph with weights of 8 bits; prints how far off it is.
 
     Raises
     ------
@@ -43,10 +43,11 @@ def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = T
     if with_mel:
         made["waveform"] = graphs.waveform_graph(predictor)
     if int8:
-        from scripts.exporting.int8 import describe_loss, quantise
-
-        made |= {f"{name}_int8": quantise(graph) for name, graph in made.items()}
-        print(f"int8: {describe_loss(run, predictor, made['spectrogram'], made['spectrogram_int8'])}")
+        for name, graph in list(made.items()):
+            small, example = graphs.quantise(graph), graphs.make_noise(predictor, name)
+            worst = graphs.largest_difference(small, example, graphs.answer(graph, example))
+            print(f"{name}_int8: probabilities up to {worst:.2g} from those of float32, on noise")
+            made[f"{name}_int8"] = small
     facts = hub.gather_facts(run, predictor)
     return [write_graph(graph, facts, folder / "onnx" / f"{name}.onnx") for name, graph in made.items()]
 

@@ -1,6 +1,5 @@
 """Scores with their direction and their uncertainty."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +46,6 @@ METRICS = {
 # --- scores -------------------------------------------------------------------------------------------------
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """[..., classes] -> probabilities."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def per_genre(labels: np.ndarray, predictions: np.ndarray, names: list[str]) -> pd.DataFrame:
     """Precision, recall, F1 and number of tracks of each genre; 0 where nothing was predicted."""
     rows = precision_recall_fscore_support(labels, predictions, labels=range(len(names)), zero_division=0)
@@ -67,12 +60,6 @@ def macro_f1(table: pd.DataFrame) -> float:
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Counts [true class, predicted class]."""
     return confusion_matrix(labels, predictions, labels=range(classes))
-
-
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """The share of tracks whose label is among the k classes with the highest scores [tracks, classes]."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())
 
 
 def track_means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
@@ -171,13 +158,3 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     only_first, differing = int((first & ~second).sum()), int((first != second).sum())
     return float(binomtest(only_first, differing).pvalue) if differing else 1.0
-
-
-def holm(values: Sequence[float]) -> np.ndarray:
-    """p values of several tests, corrected so that any false alarm among all has at most its p (Holm, 1979)."""
-    values = np.asarray(values, float)
-    order = np.argsort(values)
-    steps = values[order] * np.arange(len(values), 0, -1)
-    corrected = np.empty_like(values)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return corrected

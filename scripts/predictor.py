@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from scripts.audio import decode, fit_length, is_silent, slice_clips
 from scripts.config.experiment import Experiment
 from scripts.errors import AudioError, ConfigError
 from scripts.features import loudest_clip, make_transform
 from scripts.hardware import autocast, choose_device, choose_precision
-from scripts.metrics import softmax
 from scripts.normalising import normalise
 from scripts.patches import read_ranges, scale
 from scripts.runs import Run
@@ -150,7 +149,7 @@ class Predictor:
     def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of each window and of the whole file, from logits [windows, classes]."""
         if self.experiment.task == "single":
-            return softmax(logits), softmax(logits.mean(axis=0, dtype=np.float64))
+            return softmax(logits, axis=1), softmax(logits.mean(axis=0, dtype=np.float64))
         return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.aggregation)[0]
 
     @property

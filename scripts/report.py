@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.metrics import log_loss
+from scipy.special import softmax
+from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from scripts.calibration import calibrate, fit_temperature
+from scripts.errors import TrainingError
 from scripts.hardware import describe
 from scripts.metrics import (
     accuracy_intervals,
@@ -16,8 +18,6 @@ from scripts.metrics import (
     correct_by_clips,
     macro_f1,
     per_genre,
-    softmax,
-    top_k_accuracy,
     track_means,
 )
 from scripts.scores import Scores
@@ -47,7 +47,13 @@ def summarise(
     left_out : the tracks of this part that the cache could not use, with `status`.
     validation : the outcome on the validation part, for the temperature; without it there is none.
     top_k : how many guesses a track gets; at most one fewer than there are classes.
+
+    Raises
+    ------
+    TrainingError : a logit is not finite.
     """
+    if not np.isfinite(scores.logits).all():
+        raise TrainingError("logits are not finite; train again with a lower learning rate or grad_clip=1")
     majority = np.bincount(train.tracks["class"], minlength=len(names)).argmax()
     genres = per_genre(scores.labels, scores.predictions, names)
     temperature = fit_temperature(validation.logits, validation.labels) if validation else None
@@ -73,7 +79,7 @@ def scores_of(logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray) -> Sco
     """The outcome of clip logits [clips, classes] whose tracks are [clips] and their labels [tracks]."""
     means = track_means(logits, tracks)
     return Scores(
-        loss=float(log_loss(labels, softmax(means), labels=range(logits.shape[1]))),
+        loss=float(log_loss(labels, softmax(means, axis=1), labels=range(logits.shape[1]))),
         clip_accuracy=float(np.mean(logits.argmax(1) == labels[tracks])),
         track_accuracy=float(np.mean(means.argmax(1) == labels)),
         clip_logits=logits,
@@ -84,7 +90,11 @@ def scores_of(logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray) -> Sco
 
 
 def top_k_summary(scores: Scores, k: int) -> dict[str, Any]:
-    return {"k": k, "track_accuracy": top_k_accuracy(scores.logits, scores.labels, k)}
+    """The share of tracks whose label is among the k with the highest logits."""
+    if k == 1:  # scikit-learn's wants one column of two classes
+        return {"k": k, "track_accuracy": scores.track_accuracy}
+    labels = range(scores.logits.shape[1])
+    return {"k": k, "track_accuracy": top_k_accuracy_score(scores.labels, scores.logits, k=k, labels=labels)}
 
 
 def averaging(scores: Scores, most: int) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def averaging(scores: Scores, most: int) -> dict[str, Any]:
     correct = scores.predictions == scores.labels
     counts = np.bincount(scores.clip_tracks, weights=hits), np.bincount(scores.clip_tracks)
     curve = correct_by_clips(scores.clip_logits, scores.clip_tracks, scores.labels, most)
-    probabilities = track_means(softmax(scores.clip_logits), scores.clip_tracks)
+    probabilities = track_means(softmax(scores.clip_logits, axis=1), scores.clip_tracks)
     return {
         **accuracy_intervals(correct, *counts, curve),
         "gain_over_clips": scores.track_accuracy - scores.clip_accuracy,
@@ -107,7 +117,7 @@ def averaging(scores: Scores, most: int) -> dict[str, Any]:
 
 def predictions_table(scores: Scores, items: Items, names: list[str]) -> pd.DataFrame:
     """One row per track: its id, clips, genre, predicted genre and the probability of each genre."""
-    probabilities = softmax(scores.logits)
+    probabilities = softmax(scores.logits, axis=1)
     table = items.tracks[["track_id", "items", "genre"]].rename(columns={"items": "clips"})
     table["predicted"] = [names[number] for number in scores.predictions]
     return table.join(pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]).round(6))

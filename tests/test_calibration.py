@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from scripts.calibration import (
@@ -14,7 +15,6 @@ from scripts.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from scripts.metrics import softmax
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -45,7 +45,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
 @given(seed=seeds, classes=st.integers(2, 6), tracks=st.integers(1, 80), scale=st.floats(0, 50))
 def test_calibration_error_is_a_share_and_counts_every_track(seed, classes, tracks, scale):
     generator = np.random.default_rng(seed)
-    probabilities = softmax(scale * generator.normal(size=(tracks, classes)))
+    probabilities = softmax(scale * generator.normal(size=(tracks, classes)), axis=1)
     table = reliability(probabilities, generator.integers(0, classes, tracks))
     assert table["tracks"].sum() == tracks
     assert 0 <= calibration_error(table) <= 1
@@ -64,14 +64,15 @@ def test_one_confidence_gives_its_distance_to_the_accuracy(seed, right, wrong):
 
 def test_calibrated_labels_have_a_small_error():
     generator = np.random.default_rng(0)
-    probabilities = softmax(generator.normal(size=(20_000, 5)))
+    probabilities = softmax(generator.normal(size=(20_000, 5)), axis=1)
     assert calibration_error(reliability(probabilities, draw_labels(probabilities, generator))) < 0.02
 
 
 def test_likelihood_is_scikit_learns():
     generator = np.random.default_rng(0)
     logits, labels = 3 * generator.normal(size=(50, 4)), generator.integers(0, 4, 50)
-    assert negative_log_likelihood(logits, labels) == pytest.approx(log_loss(labels, softmax(logits), labels=range(4)))
+    expected = log_loss(labels, softmax(logits, axis=1), labels=range(4))
+    assert negative_log_likelihood(logits, labels) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("share", [0.55, 0.75, 0.95])
@@ -86,7 +87,7 @@ def test_temperature_in_closed_form(share):
 def test_temperature_is_found_again(true):
     generator = np.random.default_rng(1)
     logits = true * 1.5 * generator.normal(size=(20_000, 4))
-    labels = draw_labels(softmax(logits / true), generator)
+    labels = draw_labels(softmax(logits / true, axis=1), generator)
     assert fit_temperature(logits, labels) == pytest.approx(true, rel=0.05)
 
 
@@ -104,7 +105,7 @@ def test_temperature_has_the_lowest_likelihood_loss(seed, scale):
 def test_too_sure_a_network_is_corrected_on_other_tracks():
     generator = np.random.default_rng(2)
     logits = generator.normal(size=(8000, 5))
-    labels = draw_labels(softmax(logits), generator)
+    labels = draw_labels(softmax(logits, axis=1), generator)
     temperature = fit_temperature(4 * logits[:4000], labels[:4000])
     summary = calibrate(4 * logits[4000:], labels[4000:], temperature)
     assert summary["ece"] > 0.2

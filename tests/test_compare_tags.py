@@ -81,7 +81,6 @@ def test_a_run_and_its_double_do_not_differ(root):
     same, other = compare_pairs(load(root, "good-seed0", "double", "bad")).iloc[:2].to_dict("records")
     assert (same["f1_macro"], same["f1_macro_low"], same["f1_macro_high"], same["p"]) == (0, 0, 0, 1)
     assert other["f1_macro_low"] > 0 and other["p"] < 0.01
-    assert other["p_holm"] == pytest.approx(3 * other["p"])
 
 
 @pytest.mark.parametrize(("found", "p"), [(0.0, 1.0), (0.3, 0.6), (0.31, 0.2), (-0.4, 0.2)])

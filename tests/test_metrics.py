@@ -1,37 +1,33 @@
 """Scores against scikit-learn and scipy, and hand-worked cases."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
-from sklearn.metrics import f1_score, top_k_accuracy_score
+from scipy import stats
+from sklearn.metrics import f1_score
 
 from scripts import metrics
+from scripts.errors import TrainingError
 from scripts.metrics import (
     METRICS,
     accuracy_intervals,
     bootstrap_interval,
     confusion,
     correct_by_clips,
-    holm,
     macro_f1,
     mcnemar,
     per_genre,
-    softmax,
-    top_k_accuracy,
     track_means,
 )
+from scripts.report import scores_of, summarise, top_k_summary
 
 seeds = st.integers(0, 2**32 - 1)
 
 
 # --- scores -------------------------------------------------------------------------------------------------
-
-
-def test_softmax_is_scipys():
-    logits = np.random.default_rng(0).normal(size=(3, 4, 5)) * 300
-    np.testing.assert_allclose(softmax(logits), special.softmax(logits, axis=-1), atol=1e-12)
 
 
 def test_per_genre_agrees_with_scikit_learn():
@@ -55,14 +51,18 @@ def test_confusion_counts_true_in_rows():
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
-@given(seed=seeds, k=st.integers(1, 4))
-def test_top_k_is_scikit_learns(seed, k):
-    generator = np.random.default_rng(seed)
-    scores, labels = generator.normal(size=(30, 5)), generator.integers(0, 5, 30)
-    assert top_k_accuracy(scores, labels, k) == pytest.approx(
-        top_k_accuracy_score(labels, scores, k=k, labels=range(5))
-    )
-    assert top_k_accuracy(scores, labels, 5) == 1
+def test_top_k_by_hand():
+    logits, labels = np.array([[3.0, 2, 1, 0], [0, 1, 2, 3], [1, 3, 2, 0]]), np.array([1, 1, 3])
+    scores = scores_of(logits, np.arange(3), labels)
+    assert [top_k_summary(scores, k)["track_accuracy"] for k in (1, 2, 3)] == [0, 1 / 3, 2 / 3]
+    two = scores_of(logits[:, :2], np.arange(3), np.array([0, 1, 0]))
+    assert top_k_summary(two, 1) == {"k": 1, "track_accuracy": 2 / 3}
+
+
+def test_logits_that_are_not_finite_have_no_report():
+    scores = dataclasses.replace(scores_of(np.eye(3), np.arange(3), np.arange(3)), logits=np.full((3, 3), np.nan))
+    with pytest.raises(TrainingError, match="train again"):
+        summarise(scores, items=None, train=None, names=["a", "b", "c"], left_out=None)
 
 
 def test_track_means_in_any_order():
@@ -170,18 +170,3 @@ def test_mcnemar_sees_only_differing_tracks_and_no_order(counts):
     assert p == mcnemar(*outcomes(0, second, first, 0))
     tail = stats.binom.cdf(min(first, second), first + second, 0.5)
     assert p == pytest.approx(min(1, 2 * tail))
-
-
-def test_holm_by_hand():
-    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm([0.5, 0.9]), [1.0, 1.0])
-    assert holm([0.2]) == [0.2]
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_lies_between_the_raw_values_and_bonferronis(values):
-    corrected = holm(values)
-    assert (corrected >= np.array(values)).all()
-    assert (corrected <= np.minimum(1, np.array(values) * len(values)) + 1e-12).all()
-    assert corrected.min() == pytest.approx(min(1, min(values) * len(values)))
-    assert (np.diff(corrected[np.argsort(values, kind="stable")]) >= 0).all()

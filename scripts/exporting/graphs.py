@@ -1,11 +1,13 @@
-"""A run's network as an ONNX graph that gives probabilities, from spectrograms or from waveforms."""
+"""A run's network as an ONNX graph that gives probabilities, from spectrograms or from waveforms; with 8 bits, too."""
 
 import contextlib
 import copy
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,26 +108,33 @@ def spectrogram_graph(predictor: Predictor) -> "onnx.ModelProto":
     ------
     ConfigError : a package is missing, ONNX cannot express the network, or the graph answers something else.
     """
-    module, experiment = FromSpectrogram(predictor), predictor.experiment
-    channels = (experiment.spec.channels,) if experiment.spec.channels > 1 else ()
-    example = 10 * noise(EXAMPLES, *channels, *experiment.shape) - 40
-    outputs, last = ["probabilities"], example.ndim - 1
+    module, example = FromSpectrogram(predictor), make_noise(predictor, "spectrogram")
+    outputs, last, model = ["probabilities"], example.ndim - 1, predictor.experiment.model
     if takes_any_length(module, example):
         with contextlib.suppress(ConfigError):
-            return make_graph(module, example, {0: "batch", last: "frames"}, "spectrogram", outputs, experiment.model)
-    return make_graph(module, example, {0: "batch"}, "spectrogram", outputs, experiment.model)
+            return make_graph(module, example, {0: "batch", last: "frames"}, "spectrogram", outputs, model)
+    return make_graph(module, example, {0: "batch"}, "spectrogram", outputs, model)
 
 
 def waveform_graph(predictor: Predictor) -> "onnx.ModelProto":
     """The graph waveform -> probabilities and windows, for any batch and length; raises as `spectrogram_graph`."""
-    module = FromWaveform(predictor)
-    example = 0.1 * noise(EXAMPLES, round(WINDOWS * predictor.window_samples))
+    module, example = FromWaveform(predictor), make_noise(predictor, "waveform")
     axes, outputs = {0: "batch", 1: "samples"}, ["probabilities", "windows"]
     return make_graph(module, example, axes, "waveform", outputs, predictor.experiment.model)
 
 
-def noise(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+def make_noise(predictor: Predictor, source: str) -> torch.Tensor:
+    """What the graph from "spectrogram" or "waveform" is traced and checked with: some items of it.
+
+    Returns
+    -------
+    float32 [items, (channels,) rows, frames], dB around -40; or [items, samples], a few windows long, at -20 dB.
+    """
+    generator, experiment = torch.Generator().manual_seed(0), predictor.experiment
+    if source == "waveform":
+        return 0.1 * torch.randn(EXAMPLES, round(WINDOWS * predictor.window_samples), generator=generator)
+    channels = (experiment.spec.channels,) if experiment.spec.channels > 1 else ()
+    return 10 * torch.randn(EXAMPLES, *channels, *experiment.shape, generator=generator) - 40
 
 
 def takes_any_length(module: nn.Module, example: torch.Tensor) -> bool:
@@ -165,13 +174,22 @@ def check(graph: "onnx.ModelProto", module: nn.Module, example: torch.Tensor, na
     with torch.inference_mode():
         expected = module(example)
     expected = expected if isinstance(expected, tuple) else (expected,)
-    answers = open_session(graph).run(None, {graph.graph.input[0].name: example.numpy()})
-    worst = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(answers, expected, strict=True))
+    worst = largest_difference(graph, example, [probabilities.numpy() for probabilities in expected])
     if not worst <= TOLERANCE:
         raise ConfigError(
             f"model {name}: the graph's probabilities are off by {worst:.1g}, more than {TOLERANCE:g}; "
             "export its weights: --safetensors"
         )
+
+
+def largest_difference(graph: "onnx.ModelProto", example: torch.Tensor, expected: list[np.ndarray]) -> float:
+    """Between the probabilities that a graph gives an example and the expected ones."""
+    return max(float(np.abs(a - b).max()) for a, b in zip(answer(graph, example), expected, strict=True))
+
+
+def answer(graph: "onnx.ModelProto", example: torch.Tensor) -> list[np.ndarray]:
+    """A graph's outputs on ONNX Runtime."""
+    return open_session(graph).run(None, {graph.graph.input[0].name: example.numpy()})
 
 
 def open_session(graph: "onnx.ModelProto") -> Any:
@@ -186,6 +204,22 @@ def add_facts(graph: "onnx.ModelProto", facts: dict[str, Any]) -> None:
     import onnx
 
     onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()})
+
+
+def quantise(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+    """A copy with weights of 8 bits; the products that make the spectrogram stay float32."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    spared = [node.name for node in graph.graph.node if any(name.startswith("front_end.") for name in node.input)]
+    small = onnx.ModelProto()
+    small.CopyFrom(graph)
+    del small.graph.value_info[:]  # of some weights it has the shape from before the exporter transposed them
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder, "int8.onnx")
+        # unsigned, because not every ONNX Runtime has convolutions of signed weights
+        quantize_dynamic(small, path, weight_type=QuantType.QUInt8, nodes_to_exclude=spared)
+        return onnx.load(path)
 
 
 @contextlib.contextmanager
