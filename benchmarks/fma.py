@@ -1,4 +1,4 @@
-"""One row of the README's table for FMA-small: split, cache, train with several seeds, test, fill the row in.
+"""One row of the README's table for FMA-small: split, cache, train with several seeds, test, print the row.
 
     python -m benchmarks.fma fma_cnn_3s official --seeds 0 1 2
     python -m benchmarks.fma best_scratch random80 --seeds 0 1 2
@@ -16,45 +16,37 @@ import pandas as pd
 from scripts.caching import build_cache
 from scripts.cli import command
 from scripts.config.experiments import get_experiment
-from scripts.errors import TableError
 from scripts.metrics import bootstrap_interval
 from scripts.runs import Run
-from scripts.storage import write_text
 from scripts.train import train_seeds
 from scripts.utils.labeled_tracks import write_label_table
 from scripts.utils.metadata import write_metadata
 
-README = Path("README.md")
 SPLITS = ("official", "random80")
 
 
 def measure(name: str, split: str, seeds: list[int], data: Path = Path("data"), runs: Path = Path("runs")) -> str:
-    """Train and test the experiment on the split with each seed.
-
-    Returns
-    -------
-    The cells of the row: clip accuracy, track accuracy as mean ± deviation over seeds, interval over tracks.
-    """
+    """Train and test the experiment on the split with each seed; the row in Markdown."""
     labels, tracks, clips = (data / f"{stem}_{split}.csv" for stem in ("labels", "tracks", "clips"))
     experiment = get_experiment(name)
-    write_label_table(data / "fma_metadata", data / "fma_small", labels)
+    write_label_table("fma", data, labels)
     build_cache(write_metadata(labels, clips, tracks, split), experiment.cache, experiment.spec)
     table = tracks if experiment.unit == "track" else clips
     leaky = split == "random80"
     experiment = dataclasses.replace(experiment, table=str(table), allow_leak=leaky)
     reports = train_seeds(experiment, seeds, split, runs, resume=True)
-    return describe(reports, correct_by_track([Run(report["run"], runs) for report in reports]))
+    cells = describe(reports, correct_by_track([Run(report["run"], runs) for report in reports]))
+    return f"| `{name}` | FMA-small, {split} | {cells} |"
 
 
 def correct_by_track(runs: list[Run]) -> np.ndarray:
     """The share of the runs that are right about each test track: float [tracks]."""
-
     tables = [pd.read_csv(run.report / "predictions.csv") for run in runs]
     return np.mean([table["genre"] == table["predicted"] for table in tables], axis=0)
 
 
 def describe(reports: list[dict], correct: np.ndarray) -> str:
-    """`clip accuracy | track accuracy (interval)`, each with its deviation over the seeds."""
+    """`clip accuracy | track accuracy (interval)`, means and deviations over the seeds, interval over the tracks."""
     cells = []
     for level in ("clip", "track"):
         values = np.array([report[f"{level}_accuracy"] for report in reports])
@@ -62,23 +54,6 @@ def describe(reports: list[dict], correct: np.ndarray) -> str:
         cells.append(f"{values.mean():.3f}{spread}")
     low, high = bootstrap_interval(correct)
     return f"{cells[0]} | {cells[1]} ({low:.3f}–{high:.3f})"
-
-
-def fill(text: str, name: str, split: str, cells: str) -> str:
-    """The README with the row of this experiment and split filled in.
-
-    Raises
-    ------
-    TableError : there is no such row.
-    """
-    start = f"| `{name}` | FMA-small, {split} |"
-    lines = text.split("\n")
-    rows = [number for number, line in enumerate(lines) if line.startswith(start)]
-    if len(rows) != 1:
-        raise TableError(f"{README}: {len(rows)} rows start with {start!r}; there must be one")
-    reported = lines[rows[0]].split("|")[-2].strip()
-    lines[rows[0]] = f"{start} {cells} | {reported} |"
-    return "\n".join(lines)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -92,9 +67,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    cells = measure(args.experiment, args.split, args.seeds)
-    write_text(README, fill(README.read_text(encoding="utf-8"), args.experiment, args.split, cells))
-    print(f"{args.experiment}, {args.split}: {cells}")
+    print(measure(args.experiment, args.split, args.seeds))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ LABELS = {
     "artist": "artists at random",
     "table": "the table's own split",
 }
-FRACTIONS = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 1 / 3: "a third", 0.4: "two fifths", 0.5: "half"}
 NOTE = "share correct; bars: 95 % interval over tracks,\nor one standard deviation over folds or draws"
 PAIRS_SHOWN = 20
 
@@ -55,22 +54,23 @@ def spread(score: dict) -> str:
 def describe(result: dict) -> list[str]:
     """The result in lines for the screen."""
     lines = [f"{label:42}{kind:16}{score['mean']:.3f}  {spread(score)}" for label, kind, score in score_rows(result)]
-    return [*lines, "", *(describe_own(result) if "splits" in result else [describe_leakage(result["leakage"])])]
+    return [*lines, "", *findings(result)]
 
 
 def describe_leakage(leakage: dict) -> str:
     share = leakage["share"]
     if share <= 0:
         return "nothing is lost on the fault-filtered split: the random splits of the same sizes score no higher"
-    near = FRACTIONS[min(FRACTIONS, key=lambda fraction: abs(fraction - share))]
     return (
         f"{leakage['difference']:.3f} of the random splits' track accuracy is lost on the fault-filtered split of the "
-        f"same sizes: about {near} of that score ({share:.0%}) is leakage"
+        f"same sizes: {share:.0%} of that score is leakage"
     )
 
 
-def describe_own(result: dict) -> list[str]:
-    """Who is known from train, the leaks, and the recordings in two parts."""
+def findings(result: dict) -> list[str]:
+    """What leakage is worth; of one's own data who is known from train, the leaks, and the recordings in two parts."""
+    if "splits" not in result:
+        return [describe_leakage(result["leakage"])]
     lines = [f"{LABELS[name]}: {describe_seen(split)}" for name, split in result["splits"].items()]
     lines += [f"leak: {leak}" for leak in result["leaks"]]
     pairs = result["duplicates"]
@@ -119,9 +119,10 @@ def write_report(folder: Path, result: dict) -> None:
     table = [
         f"| {label} | {kind} | {score['mean']:.3f} | {spread(score)} |" for label, kind, score in score_rows(result)
     ]
-    closing = describe_own(result) if "splits" in result else [describe_leakage(result["leakage"])]
     head = [f"# Leakage audit of {title}", f"Classifier: {result['classifier']}, seed {result['seed']}."]
     body = ["| split | score | mean | spread |\n|---|---|---|---|\n" + "\n".join(table), "![](accuracies.png)"]
     visualisation.save(figure(result), folder / "accuracies.png")
-    write_text(folder / "audit.md", "\n\n".join([*head, *body, "\n".join(f"- {line}" for line in closing)]) + "\n")
+    write_text(
+        folder / "audit.md", "\n\n".join([*head, *body, "\n".join(f"- {line}" for line in findings(result))]) + "\n"
+    )
     write_json(folder / "audit.json", result)

@@ -8,11 +8,11 @@ from scripts.splits import artist_groups, known_ids
 from scripts.tables import PARTS
 
 
-def shared_artists(table: pd.DataFrame, part: str = "test") -> float:
-    """The share of the tracks of a part whose artist also has tracks in train."""
+def shared_artists(table: pd.DataFrame) -> float:
+    """The share of the test tracks whose artist also has tracks in train."""
     rows = table.drop_duplicates("track_id")
     groups = artist_groups(rows)
-    mine = groups[rows["split"] == part]
+    mine = groups[rows["split"] == "test"]
     return float(mine.isin(groups[rows["split"] == "train"]).mean()) if len(mine) else 0.0
 
 

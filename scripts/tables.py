@@ -12,7 +12,6 @@ LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_
 MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
 COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
 LABELS = {"single": ["genre", "class"], "multi": ["labels"]}  # what a table of each task says of a track
-NEEDED_TO_SPLIT = ["track_id", "file_path", "genre", "class"]
 NEEDED_TO_CACHE = ["track_id", "file_path"]
 NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
 
@@ -26,13 +25,13 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise TableError(f"{path}: no such table; make it first ({how_to_make(path)})")
+        raise TableError(f"{path}: no such table; make it first (README, step by step)")
     try:
         table = pd.read_csv(path, dtype={"track_id": "str", "artist_id": "str", "album_id": "str"})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not a CSV table ({error}); make it again ({how_to_make(path)})") from None
+        raise TableError(f"{path}: not a CSV table ({error}); correct it or make it again") from None
     if not isinstance(table.index, pd.RangeIndex):
-        raise TableError(f"{path}: its rows have more fields than its header; make it again ({how_to_make(path)})")
+        raise TableError(f"{path}: its rows have more fields than its header; correct it or make it again")
     check_columns(path, table, columns)
     return table
 
@@ -52,10 +51,10 @@ def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> No
     if missing:
         raise TableError(
             f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}; "
-            f"make it again ({how_to_make(path)})"
+            "correct it or make it again"
         )
     if table.empty:
-        raise TableError(f"{path}: holds no rows; make it again ({how_to_make(path)})")
+        raise TableError(f"{path}: holds no rows; correct it or make it again")
     for name in {*columns} & {"track_id", "file_path", "genre", "class", "labels", "split"}:
         if table[name].isna().any():
             row = int(table[name].isna().to_numpy().argmax())
@@ -66,16 +65,6 @@ def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> No
         if wrong.any():
             value = table.loc[wrong, "split"].iloc[0]
             raise TableError(f"{path}: split {value!r} is not one of {', '.join(PARTS)}; correct it")
-
-
-def how_to_make(path: Path) -> str:
-    """The command that writes a table of this name."""
-    if "override" in path.name:
-        return "python -m scripts.label_issues --help"
-    if "descriptors" in path.name:
-        return "python -m scripts.descriptors --help"
-    command = "labeled_tracks" if "label" in path.name else "metadata"
-    return f"python scripts/utils/{command}.py --help"
 
 
 def class_names(table: pd.DataFrame) -> list[str]:

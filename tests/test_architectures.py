@@ -111,7 +111,7 @@ def test_a_training_step_changes_the_loss(name):
 
 
 @settings(max_examples=8)
-@given(mels=st.integers(1, 70), frames=st.integers(1, 70), batch=st.integers(1, 3), pool=st.sampled_from(POOLS))
+@given(mels=st.integers(1, 70), frames=st.integers(1, 70), batch=st.integers(1, 3), pool=st.sampled_from(sorted(POOLS)))
 def test_any_size_where_pooling_is_global(mels, frames, batch, pool):
     model = build_model("short_chunk", 3, 40, channels=(4, 8, 8, 8, 8), pool=pool).eval()
     assert model(torch.zeros(batch, 1, mels, frames)).shape == (batch, 3)
@@ -136,7 +136,7 @@ def test_odd_sizes_where_positions_may_be_flattened(mels, frames, pool):
         ({"name": "short_chunk", "channels": []}, "at least one stage"),
         ({"name": "short_chunk", "blocks": 0}, "at least 1 of each"),
         ({"name": "mlp", "widths": [8]}, "one dropout for each width"),
-        ({"name": "timm", "backbone": "resnt50"}, "unknown backbone 'resnt50'; did you mean 'resnet50'"),
+        ({"name": "timm", "backbone": "resnt50"}, "unknown backbone 'resnt50'; near it: resnet50"),
         ({"name": "timm", "backbone": "vit_tiny_patch16_224"}, "images of one size only"),
     ],
 )
@@ -297,10 +297,11 @@ def test_a_grey_image_gives_the_embedding_of_its_colour_copy(weights_file, colou
 def test_pretrained_without_a_network_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="weights of test_resnet could not be downloaded") as caught:
+    with pytest.raises(ConfigError, match="test_resnet' with pretrained=True: .* find the requested files") as caught:
         build_model("timm", 4, 40, 32, backbone="test_resnet", pretrained=True)
     assert "pretrained=false" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path, weights_file):
@@ -318,7 +319,7 @@ def test_weights_of_another_shape_are_refused(tmp_path, colour_network):
     state = colour_network.state_dict()
     state["layer1.0.conv1.weight"] = torch.zeros(1, 2, 3, 3)
     torch.save(state, tmp_path / "weights.pth")
-    with pytest.raises(ConfigError, match="do not fit test_resnet"):
+    with pytest.raises(ConfigError, match="size mismatch for layer1.0.conv1.weight"):
         build_model("timm", 4, 40, 32, backbone="test_resnet", pretrained=str(tmp_path / "weights.pth"))
 
 

@@ -97,7 +97,7 @@ def test_tables_that_do_not_fit(tmp_path):
     full.write_bytes(b"\xff\xfe\x00binary")
     assert_one_line(call("scripts/utils/mels.py", *flags), "not a CSV table")
     full.unlink()
-    assert_one_line(call("scripts/utils/mels.py", *flags), "no such table", "metadata.py")
+    assert_one_line(call("scripts/utils/mels.py", *flags), "no such table", "make it first")
 
 
 def test_flags_that_do_not_fit(tmp_path):

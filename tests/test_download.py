@@ -3,7 +3,6 @@
 import hashlib
 import http.server
 import io
-import stat
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from scripts.datasets import fma
 from scripts.errors import ConfigError, DownloadError
-from scripts.utils.download import CHUNK, check_member, download, fetch, main, unpack
+from scripts.utils.download import CHUNK, download, fetch, main, unpack
 
 AUDIO = np.random.default_rng(0).bytes(300_000)
 MEMBERS = {"fma_small/000/000002.mp3": AUDIO, "fma_small/000/000005.mp3": b"5", "fma_small/README.txt": b"read me"}
@@ -228,37 +227,15 @@ def test_refusal_of_the_server_is_named(server: Server, tmp_path: Path) -> None:
 # --- unpacking ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil.txt",
-        "fma_small/../../evil.txt",
-        "/evil.txt",
-        "//host/share/evil.txt",
-        "C:/evil.txt",
-        "C:evil.txt",
-        "..\\evil.txt",
-        "fma_small\\..\\..\\evil.txt",
-        "\\evil.txt",
-        "fma_small/..",
-    ],
-)
-def test_member_that_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../evil.txt", "fma_small/../../../evil.txt", "/evil.txt", "//host/share/evil.txt"])
+def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> None:
     path = tmp_path / "data" / "fma_small.zip"
     path.parent.mkdir()
-    path.write_bytes(zip_bytes({"fma_small/000/000002.mp3": b"2", name: b"evil"}))
-    before = files_below(tmp_path)
-    with pytest.raises(DownloadError, match="evil.txt|fma_small/\\.\\.") as caught:
-        unpack(path, tmp_path / "data" / "fma_small")
-    assert "leads out of the folder" in str(caught.value)
-    assert files_below(tmp_path) == before
-
-
-def test_link_is_refused(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("fma_small/link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with pytest.raises(DownloadError, match="'fma_small/link' is a link"):
-        check_member(tmp_path / "a.zip", link)
+    path.write_bytes(zip_bytes(MEMBERS | {name: b"evil"}))
+    unpack(path, tmp_path / "data" / "fma_small")
+    outside = {path for path in files_below(tmp_path) if not path.startswith("data/fma_small/")}
+    assert outside == {"data/fma_small.zip"}
+    assert not Path("/evil.txt").exists()
 
 
 @pytest.mark.parametrize(

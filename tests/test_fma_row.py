@@ -1,34 +1,31 @@
-"""The README's FMA rows: how they are found, filled and counted."""
+"""The README's FMA rows: the way from the unzipped archives to a row, and what its cells say."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.fma import README, SPLITS, describe, fill
-from scripts.errors import TableError
-
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import fma as benchmark
+from scripts.config.experiment import Experiment
+from scripts.datasets import fma
+from tests.corpus import SPEC
 
 
 def test_mean_and_deviation_over_seeds_and_interval_over_tracks():
     reports = [{"clip_accuracy": clip, "track_accuracy": track} for clip, track in ((0.4, 0.5), (0.5, 0.7))]
-    assert describe(reports, np.ones(50)) == "0.450 ± 0.071 | 0.600 ± 0.141 (1.000–1.000)"
-    assert describe(reports[:1], np.zeros(50)) == "0.400 | 0.500 (0.000–0.000)"
+    assert benchmark.describe(reports, np.ones(50)) == "0.450 ± 0.071 | 0.600 ± 0.141 (1.000–1.000)"
+    assert benchmark.describe(reports[:1], np.zeros(50)) == "0.400 | 0.500 (0.000–0.000)"
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("name", ["fma_cnn_3s", "best_scratch"])
-def test_fills_one_row_of_the_readme_and_nothing_else(name, split):
-    before = (ROOT / README).read_text(encoding="utf-8")
-    after = fill(before, name, split, "0.1 | 0.2 (0.1–0.3)")
-    changed = [(a, b) for a, b in zip(before.split("\n"), after.split("\n"), strict=True) if a != b]
-    ((old, new),) = changed
-    assert new.startswith(f"| `{name}` | FMA-small, {split} | 0.1 | 0.2 (0.1–0.3) |")
-    assert new.count("|") == old.count("|") and new.split("|")[-2] == old.split("|")[-2]
-    assert fill(after, name, split, "0.1 | 0.2 (0.1–0.3)") == after
-
-
-def test_a_row_that_is_not_there():
-    with pytest.raises(TableError, match="0 rows"):
-        fill("# nothing", "fma_cnn_3s", "official", "")
+def test_from_the_archives_to_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fma.make_tiny(tmp_path / "data")
+    settings = {"epochs": 1, "batch_size": 8, "device": "cpu", "threads": 1, "spec": SPEC}
+    experiment = Experiment("small", "to be made", str(tmp_path / "mels"), **settings)
+    monkeypatch.setattr(benchmark, "get_experiment", lambda name: experiment)
+    row = benchmark.measure("small", "official", [0, 1], tmp_path / "data", tmp_path / "runs")
+    reports = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("reports/*/test.json")]
+    assert len(reports) == 2
+    clip = np.mean([report["clip_accuracy"] for report in reports])
+    assert row.startswith(f"| `small` | FMA-small, official | {clip:.3f} ± ")
+    assert row.count("|") == 5

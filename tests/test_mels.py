@@ -21,7 +21,6 @@ from scripts.errors import CacheError, TableError
 from scripts.features import make_transform
 from scripts.spec import MelSpec
 from scripts.utils.mels import main as mels_command
-from scripts.utils.mels import write_files
 from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track
 
 
@@ -345,16 +344,6 @@ def test_no_file_at_all_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(TableError, match="none of the 3 audio files exists"):
         build_cache(table, tmp_path / "mels", SPEC)
     assert not (tmp_path / "mels").exists()
-
-
-def test_layout_files_writes_one_array_per_track_and_clip(tmp_path):
-    table = make_corpus(tmp_path, 3)
-    write_track(Path(table["file_path"][0]), 500, 0, seconds=2)
-    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    folder = write_files(cache)
-    assert {path.name for path in folder.glob("0*")} == {"0.npy", "0_1.npy", "0_2.npy"}
-    assert len(list(folder.iterdir())) == 3 + 6 * 2
-    np.testing.assert_array_equal(np.load(folder / "1_3.npy"), cache.clips[1, 2])
 
 
 def test_record_says_what_made_it(tmp_path):

@@ -66,8 +66,8 @@ class AudioTransformer(Network):
 
     Raises
     ------
-    ConfigError : input that is no waveform, wrong rows, or weights that cannot be downloaded.
-    CheckpointError : a folder of weights that is missing, damaged or another network's.
+    ConfigError : input that is no waveform, wrong rows, or weights that are no folder and cannot be downloaded.
+    CheckpointError : a folder of weights that is incomplete, damaged or another network's.
     """
 
     def __init__(

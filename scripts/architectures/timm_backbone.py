@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,8 +45,8 @@ class TimmBackbone(Network):
 
     Raises
     ------
-    ConfigError : an unknown backbone, one for images of fixed size, or weights that cannot be downloaded.
-    CheckpointError : a file of weights that is missing or another network's.
+    ConfigError : an unknown backbone, one for images of fixed size, or weights that do not fit or cannot be downloaded.
+    CheckpointError : a file of weights that is missing, damaged or lacks tensors.
     """
 
     def __init__(
@@ -72,60 +71,43 @@ for name, backbone in BACKBONES.items():
 def make_backbone(name: str, in_channels: int, pretrained: bool | str) -> nn.Module:
     """timm's network without its classifier: [batch, in_channels, mels, frames] -> [batch, width]."""
     import timm
+    from huggingface_hub.constants import HF_HUB_CACHE
 
-    check_name(name)
+    if not timm.is_model(name):
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), cutoff=0.4)) or "none"
+        raise ConfigError(f"unknown backbone {name!r}; near it: {near}; known: the names that timm.list_models() gives")
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": 0}
     if isinstance(pretrained, str):
-        check_weights(Path(pretrained), name)
+        check_weights(pretrained, name)
         options["pretrained_cfg_overlay"] = {"file": pretrained}
     try:
-        return timm.create_model(name, pretrained=bool(pretrained), **options)
+        backbone = timm.create_model(name, pretrained=bool(pretrained), **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise ConfigError(unavailable(name, pretrained, error)) from error
-
-
-def check_name(name: str) -> None:
-    import timm
-
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown backbone {name!r}; {hint}known: the names that timm.list_models() gives")
-    pretrained_cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if pretrained_cfg and pretrained_cfg.fixed_input_size:
+        raise ConfigError(
+            f"backbone {name!r} with pretrained={pretrained}: {' '.join(str(error).split())}; set pretrained=false, "
+            "connect to the internet, give a file of this network's weights by pretrained=PATH, or put them in the "
+            f"cache folder {HF_HUB_CACHE}"
+        ) from error
+    if backbone.pretrained_cfg.get("fixed_input_size"):
         raise ConfigError(f"backbone {name!r} takes images of one size only; choose a convolutional one, as resnet18")
+    return backbone
 
 
-def check_weights(path: Path, name: str) -> None:
+def check_weights(path: str, name: str) -> None:
     """A file of weights must have every tensor of the backbone; timm itself would pass over missing ones."""
     import timm
 
-    try:
-        weights = timm.models.load_state_dict(str(path), weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; give a file of weights of timm's {name}") from None
-    except Exception as error:  # whatever torch, pickle and safetensors raise on a damaged file
-        raise CheckpointError(f"{path}: not a file of weights ({error}); give one of timm's {name}") from error
     with torch.device("meta"):
-        needed = [key for key in timm.create_model(name, num_classes=0).state_dict() if "num_batches" not in key]
-    missing = [key for key in needed if key not in weights]
-    if missing:
+        needed = timm.create_model(name, num_classes=0).state_dict()
+    try:
+        weights = timm.models.load_state_dict(path)
+    except Exception as error:  # whatever torch, pickle and safetensors raise on a damaged file
+        reason = " ".join(str(error).split()) or "no such file"
+        raise CheckpointError(f"{path}: not a file of weights ({reason}); give one of timm's {name}") from None
+    if missing := [key for key in needed if key not in weights and "num_batches" not in key]:
         raise CheckpointError(
             f"{path}: {len(missing)} of the {len(needed)} tensors of {name} are missing, such as {missing[0]}; "
             f"give weights saved from timm's {name}"
         )
-
-
-def unavailable(name: str, pretrained: bool | str, error: Exception) -> str:
-    """Why there are no pretrained weights, and what to do."""
-    if isinstance(pretrained, str):
-        return f"{pretrained}: these weights do not fit {name} ({error}); give those of timm's {name}"
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return (
-        f"the pretrained weights of {name} could not be downloaded ({type(error).__name__}: {str(error)[:80]}); "
-        "set pretrained=false, connect to the internet, give a file by pretrained=PATH, "
-        f"or put them in the cache folder {HF_HUB_CACHE}"
-    )

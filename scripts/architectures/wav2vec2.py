@@ -56,8 +56,8 @@ class Wav2Vec2(Network):
 
     Raises
     ------
-    ConfigError : input that is no waveform, an unknown name, or weights that cannot be downloaded.
-    CheckpointError : a folder of weights that is missing, damaged or another network's.
+    ConfigError : input that is no waveform, an unknown name, or weights that are no folder and cannot be downloaded.
+    CheckpointError : a folder of weights that is incomplete, damaged or another network's.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class Dataset:
     options: Mapping[str, str] = field(default_factory=dict)
     has_audio: bool = True
 
-    def label_table(self, root: str | Path | None = None, **options: str) -> pd.DataFrame:
+    def label_table(self, root: str | Path | None = None, /, **options: str) -> pd.DataFrame:
         """One row per track, in the columns `COLUMNS[task]`; classes are numbered 0, 1, 2, ...
 
         Parameters

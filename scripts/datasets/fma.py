@@ -60,16 +60,17 @@ KNOWN_DUPLICATES = [("114236", "125820"), ("144938", "145707"), ("45102", "51785
 PARTS = {"training": "train", "validation": "validation", "test": "test"}
 
 
-def read_tracks(metadata: str | Path) -> pd.DataFrame:
-    """FMA's `tracks.csv` of a folder: index `track_id`, columns such as ("track", "genre_top").
+def read_tracks(path: Path) -> pd.DataFrame:
+    """FMA's `tracks.csv`: index `track_id`, columns such as ("track", "genre_top").
 
     Raises
     ------
     TableError : no such file, or not FMA's layout.
     """
-    path = Path(metadata) / "tracks.csv"
     if not path.is_file():
-        raise TableError(f"{path}: no such file; run `python scripts/utils/download.py metadata` or give --metadata")
+        raise TableError(
+            f"{path}: no such file; run `python scripts/utils/download.py metadata` or give another --root"
+        )
     try:
         tracks = pd.read_csv(path, index_col=0, header=[0, 1], low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IndexError, ValueError) as error:
@@ -77,44 +78,42 @@ def read_tracks(metadata: str | Path) -> pd.DataFrame:
     needed = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", "id"), ("album", "id")]
     missing = [" ".join(name) for name in needed if name not in tracks.columns]
     if missing:
-        raise TableError(f"{path}: lacks {', '.join(missing)}; give the folder of FMA's own tracks.csv as --metadata")
+        raise TableError(f"{path}: lacks {', '.join(missing)}; unzip fma_metadata.zip again")
     return tracks
 
 
-def label_table(metadata: str | Path, audio: str | Path, subset: str = "small") -> pd.DataFrame:
-    """One row per track of the subset that has a top genre, in the columns of `LABEL_COLUMNS`.
+def read_fma(root: Path, subset: str = "small") -> pd.DataFrame:
+    """The label table of a folder that holds `fma_metadata` and `fma_<subset>`, as they are unzipped.
 
-    Classes are numbered by first appearance in order of track id (FMA-small: Hip-Hop 0, Pop 1, Folk 2,
-    Experimental 3, Rock 4, International 5, Electronic 6, Instrumental 7). `file_path` is kept even where the
-    file is missing, so that the cache can count it; `duration_s` is then empty.
+    One row per track of the subset that has a top genre, in the columns of `LABEL_COLUMNS`. Classes are numbered by
+    first appearance in order of track id (FMA-small: Hip-Hop 0, Pop 1, Folk 2, Experimental 3, Rock 4, International 5,
+    Electronic 6, Instrumental 7). `file_path` is kept even where the file is missing, so that the cache can count it;
+    `duration_s` is then empty.
     """
     level = SUBSETS.index(pick("subset", subset, SUBSETS))
-    tracks = read_tracks(metadata)
+    tracks = read_tracks(root / "fma_metadata" / "tracks.csv")
     kept = tracks[("set", "subset")].isin(SUBSETS[: level + 1]) & tracks[("track", "genre_top")].notna()
     tracks = tracks[kept].sort_index()
     if tracks.empty:
-        raise TableError(f"{metadata}: no track of the subset {subset!r} has a top genre; choose another --subset")
+        raise TableError(
+            f"{root}: no track of the subset {subset!r} has a top genre; choose another --option subset=..."
+        )
     columns = {
         "track_id": tracks.index.astype(str),
-        "file_path": [audio_path(audio, track).as_posix() for track in tracks.index],
+        "file_path": [audio_path(root / f"fma_{subset}", track).as_posix() for track in tracks.index],
         "genre": tracks[("track", "genre_top")].astype(str).to_numpy(),
         "class": pd.factorize(tracks[("track", "genre_top")])[0],
         "artist_id": tracks[("artist", "id")].to_numpy(),
         "album_id": tracks[("album", "id")].to_numpy(),
         "split": tracks[("set", "split")].map(PARTS).to_numpy(),
     }
-    return finish_table(pd.DataFrame(columns), metadata)
+    return finish_table(pd.DataFrame(columns), root)
 
 
-def audio_path(audio: str | Path, track: int) -> Path:
+def audio_path(audio: Path, track: int) -> Path:
     """FMA's place for a track: folder of the first three of six digits."""
     name = f"{int(track):06d}"
-    return Path(audio) / name[:3] / f"{name}.mp3"
-
-
-def read_fma(root: Path, subset: str = "small") -> pd.DataFrame:
-    """The label table of a folder that holds `fma_metadata` and `fma_<subset>`, as they are unzipped."""
-    return label_table(root / "fma_metadata", root / f"fma_{subset}", subset)
+    return audio / name[:3] / f"{name}.mp3"
 
 
 def make_tiny(root: Path) -> None:

@@ -10,28 +10,21 @@ if not __package__:  # run as a file: let `import scripts` work
 import pandas as pd
 
 from scripts.cli import command
-from scripts.datasets import DATASETS, fma, get_dataset
+from scripts.datasets import DATASETS, get_dataset
 from scripts.errors import ConfigError, TableError
 from scripts.labels import label_names
 from scripts.storage import write_csv
 
-FMA_FLAGS = {"metadata": Path("data/fma_metadata"), "audio": Path("data/fma_small"), "subset": "small"}
 
+def write_label_table(name: str, root: str | Path | None, output: Path, /, **options: str) -> pd.DataFrame:
+    """Write the label table of a dataset and return it; prints what is in it.
 
-def write_label_table(metadata: Path, audio: Path, output: Path, subset: str = "small") -> pd.DataFrame:
-    """Write the label table of FMA's `tracks.csv` and return it.
-
-    Raises
-    ------
-    TableError : no `tracks.csv`, or none of its files is in the audio folder.
-    """
-    table = fma.label_table(metadata, audio, subset)
-    check_files(table, audio, f"run `python scripts/utils/download.py {subset}` or give another --audio")
-    return write_table(table, output)
-
-
-def write_dataset_table(name: str, root: Path | None, output: Path, options: dict[str, str]) -> pd.DataFrame:
-    """Write the label table of the dataset of this name and return it.
+    Parameters
+    ----------
+    name : of the dataset, one of `DATASETS`.
+    root : where it lies; None for its usual place.
+    output : the CSV.
+    options : of the dataset, such as subset="medium".
 
     Raises
     ------
@@ -40,29 +33,16 @@ def write_dataset_table(name: str, root: Path | None, output: Path, options: dic
     """
     dataset = get_dataset(name)
     table = dataset.label_table(root, **options)
-    if dataset.has_audio:
-        check_files(table, root or dataset.root, f"see `python -m scripts.datasets {name}`, or give another --root")
-    return write_table(table, output)
-
-
-def check_files(table: pd.DataFrame, folder: str | Path, remedy: str) -> None:
-    if not any(Path(path).is_file() for path in table["file_path"]):
-        first = table["file_path"].iloc[0]
-        raise TableError(f"{folder}: holds none of the {len(table)} audio files, such as {first}; {remedy}")
-
-
-def write_table(table: pd.DataFrame, output: Path) -> pd.DataFrame:
-    """Write the table and print what is in it."""
+    there = [Path(path).is_file() for path in table["file_path"]]
+    if dataset.has_audio and not any(there):
+        raise TableError(
+            f"{root or dataset.root}: holds none of the {len(table)} audio files, such as "
+            f"{table['file_path'].iloc[0]}; see `python -m scripts.datasets {name}`, or give another --root"
+        )
     write_csv(output, table)
-    missing = sum(not Path(path).is_file() for path in table["file_path"])
-    print(f"{output}: {len(table)} tracks of {describe_labels(table)}, {missing} without a file")
+    labels = f"{table['genre'].nunique()} genres" if "genre" in table else f"{len(label_names(table))} labels"
+    print(f"{output}: {len(table)} tracks of {labels}, {there.count(False)} without a file")
     return table
-
-
-def describe_labels(table: pd.DataFrame) -> str:
-    if "genre" in table:
-        return f"{table['genre'].nunique()} genres"
-    return f"{len(label_names(table))} labels"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -76,14 +56,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--option", action="extend", default=[], nargs="+", metavar="NAME=VALUE", dest="options",
         help="of the dataset, such as subset=medium; `python -m scripts.datasets NAME` lists them",
-    )  # fmt: skip
-    group = parser.add_argument_group("FMA, with its metadata and audio in any two folders, instead of --root")
-    add = group.add_argument
-    for name, text in {"metadata": "folder of tracks.csv", "audio": "folder of 000/000002.mp3 and so on"}.items():
-        add(f"--{name}", type=Path, default=argparse.SUPPRESS, help=f"{text}; default: {FMA_FLAGS[name]}")
-    add(
-        "--subset", choices=fma.SUBSETS, default=argparse.SUPPRESS,
-        help="each holds the ones before it; default: small",
     )  # fmt: skip
     return parser.parse_args(argv)
 
@@ -100,14 +72,7 @@ def parse_options(texts: list[str]) -> dict[str, str]:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    options = parse_options(args.options)
-    given = {name: getattr(args, name) for name in FMA_FLAGS if name in args}
-    if not given:
-        write_dataset_table(args.dataset, args.root, args.output, options)
-    elif args.dataset == "fma" and args.root is None and not options:
-        write_label_table(output=args.output, **FMA_FLAGS | given)
-    else:
-        raise ConfigError(f"--{min(given)} is for FMA alone, without --root and --option; leave it or them out")
+    write_label_table(args.dataset, args.root, args.output, **parse_options(args.options))
 
 
 if __name__ == "__main__":

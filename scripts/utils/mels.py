@@ -12,44 +12,15 @@ from pathlib import Path
 if not __package__:  # run as a file: let `import scripts` work
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from scripts.audio import ENDINGS
-from scripts.cache import USABLE, MelCache
+from scripts.cache import MelCache
 from scripts.caching import build_cache
 from scripts.cli import command, positive_int
 from scripts.errors import TableError
 from scripts.spec import KINDS, SELECTIONS, MelSpec
-from scripts.storage import write_aside
 from scripts.tables import NEEDED_TO_CACHE, read_table
-
-
-def write_files(cache: MelCache) -> Path:
-    """Also write one .npy a track and a clip: `files/<track_id>.npy` and `files/<track_id>_<1, 2, ...>.npy`.
-
-    Names are track ids with anything but letters, digits, '-', '_' and '.' replaced by '_'.
-    """
-    folder = cache.folder / "files"
-    usable = cache.rows[cache.rows["status"] == USABLE]
-    for track, row, clips in tqdm(
-        list(zip(usable.index, usable["row"], usable["clips"], strict=True)), "writing files"
-    ):
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in track)
-        save_once(folder / f"{name}.npy", cache.tracks[row])
-        for clip in range(clips):
-            save_once(folder / f"{name}_{clip + 1}.npy", cache.clips[row, clip])
-    return folder
-
-
-def save_once(path: Path, values: np.ndarray) -> None:
-    if not path.exists():
-        with write_aside(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, values)
-
-
-# --- the command --------------------------------------------------------------------------------------------
 
 
 def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:
@@ -85,7 +56,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--csv", type=Path, help=f"metadata with rows per clip, to check against; default: {PAIR}")
     add("--output-root", type=Path, default=Path("data/mels"), help="of this dataset's caches; default: %(default)s")
     add("--workers", type=positive_int, help="processes; default: one a core")
-    add("--layout", choices=["packed", "files"], default="packed", help="files: also a .npy per track and clip")
     add("--overwrite", action="store_true", help="start anew instead of keeping what is there")
     add("--limit", type=positive_int, help="only the first so many tracks")
     spec = parser.add_argument_group("spectrogram (another value gets another folder)")
@@ -144,8 +114,6 @@ def main(argv: list[str] | None = None) -> None:
     spec = MelSpec(**{field.name: getattr(args, field.name) for field in dataclasses.fields(MelSpec)})
     tracks = read_tracks(args.full_csv, args.csv)[: args.limit]
     cache = build_cache(tracks, args.output_root, spec, args.workers, args.overwrite)
-    if args.layout == "files":
-        write_files(cache)
     print(summary(cache))
 
 
