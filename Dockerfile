@@ -16,4 +16,4 @@ USER app
 WORKDIR /store
 VOLUME /store
 EXPOSE 8000 7860 7861
-CMD ["python", "-m", "scripts.apps.api", "--host", "0.0.0.0"]
+CMD ["python", "-m", "scripts", "api", "--host", "0.0.0.0"]

@@ -16,7 +16,7 @@ run: $(READY)
 	@echo "Executed notebook.ipynb; open it with: $(BIN)/jupyter lab notebook.ipynb"
 
 app: $(READY_APPS)
-	$(BIN)/python -m scripts.apps.try_it
+	$(BIN)/python -m scripts try_it
 
 test: $(READY_DEV)
 	$(BIN)/python -m pytest

@@ -8,8 +8,8 @@ import pandas as pd
 import soundfile
 
 from benchmarks.common import compare, in_fresh_process, make_tracks, parser, report, temporary_folder
-from scripts.caching import build_cache
-from scripts.parallel import available_cores, parallel_map
+from scripts.audio.build_cache import build_cache
+from scripts.common.parallel import available_cores, parallel_map
 
 
 def plain_rate(files: list[Path]) -> float:

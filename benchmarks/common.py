@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from scripts.parallel import available_cores
-from scripts.utils.data_loading import Items
+from scripts.common.parallel import available_cores
+from scripts.loading.loader import Items
 
 MELS, FRAMES, CLASSES = 128, 259, 8
 

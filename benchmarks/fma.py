@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.caching import build_cache
-from scripts.cli import command
+from scripts.audio.build_cache import build_cache
+from scripts.common.cli import command
 from scripts.config.experiments import get_experiment
-from scripts.metrics import bootstrap_interval
-from scripts.runs import Run
+from scripts.config.run import Run
+from scripts.metrics.single_label import bootstrap_interval
 from scripts.train import train_seeds
 from scripts.utils.labeled_tracks import write_label_table
 from scripts.utils.metadata import write_metadata

@@ -13,15 +13,15 @@ import pandas as pd
 import torch
 
 from benchmarks import plain
-from scripts.audio import SUFFIXES, decode, slice_clips
-from scripts.features import LogMel
-from scripts.memory import keep_freed_memory
+from scripts.audio.decoding import SUFFIXES, decode, slice_clips
+from scripts.audio.features import LogMel
+from scripts.audio.normalise import standardise
+from scripts.audio.spec import MelSpec
+from scripts.common.memory import keep_freed_memory
+from scripts.loading.loader import Items, Loader
 from scripts.models import build_model
-from scripts.normalising import standardise
-from scripts.spec import MelSpec
-from scripts.splits import k_folds
+from scripts.tables.splits import k_folds
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Items, Loader
 
 BATCH, LEARNING_RATE = 16, 1e-3
 

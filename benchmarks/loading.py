@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import plain
 from benchmarks.common import compare, in_fresh_process, make_files, make_items, parser, report, temporary_folder
-from scripts.utils.data_loading import Loader
+from scripts.loading.loader import Loader
 
 BATCH = 16
 

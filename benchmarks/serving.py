@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import CLASSES, compare, make_tracks, parser, report, temporary_folder
-from scripts.apps.api_server import Loaded
-from scripts.apps.api_service import Crew, Model
-from scripts.checkpoints import save_checkpoint
+from scripts.apps.api.server import Loaded
+from scripts.apps.api.service import Crew, Model
 from scripts.config.experiments import get_experiment
-from scripts.predictor import Predictor
-from scripts.runs import Run, make_model
+from scripts.config.run import Run, make_model
+from scripts.inference.predictor import Predictor
+from scripts.training.checkpoints import save_checkpoint
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 CLIENTS, MANY = 16, 64
@@ -81,7 +81,7 @@ def make_songs(folder: Path) -> dict[str, Path]:
 def serve(run: Run, body: bytes, *flags: str) -> Iterator[Server]:
     """The API with that run; a first request with the body has been answered."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "scripts.apps.api", "--model", run.name, "--runs", str(run.root), "--port", "0"]
+    command = [sys.executable, "-m", "scripts", "api", "--model", run.name, "--runs", str(run.root), "--port", "0"]
     command += ["--rate", "1e9", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         port = int(re.search(r":(\d+) ", process.stdout.readline()).group(1))

@@ -16,10 +16,10 @@ from benchmarks.common import (
     report,
     temporary_folder,
 )
-from scripts.memory import keep_freed_memory
+from scripts.common.memory import keep_freed_memory
+from scripts.loading.loader import Loader
 from scripts.models import build_model
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Loader
 
 BATCH, WARM_UP = 16, 5
 

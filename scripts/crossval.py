@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.cli import command, positive_int
+from scripts.common.cli import command, positive_int
+from scripts.common.storage import write_csv, write_json
 from scripts.config.experiment import Experiment
-from scripts.metrics import bootstrap_interval
-from scripts.report import averaging, describe_averaging, scores_of
-from scripts.runs import ROOT, Run
-from scripts.storage import write_csv, write_json
+from scripts.config.run import ROOT, Run
+from scripts.metrics.single_label import bootstrap_interval
+from scripts.reports.single_label import averaging, describe_averaging, scores_of
 from scripts.train import add_experiment_flags, chosen_experiment, describe_spread, train_or_keep
 
 

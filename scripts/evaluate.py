@@ -19,21 +19,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from scripts import report, tag_report
-from scripts.checkpoints import load_checkpoint, save_checkpoint
-from scripts.cli import command, positive_int
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import ConfigError
+from scripts.common.machine import choose_device
+from scripts.common.memory import keep_freed_memory
+from scripts.common.storage import write_csv
 from scripts.config.experiment import Experiment
-from scripts.data import Data
-from scripts.errors import ConfigError
-from scripts.hardware import choose_device
-from scripts.losses import MULTI_LABEL
-from scripts.memory import keep_freed_memory
-from scripts.run_log import RunLog
-from scripts.runs import ROOT, Run
-from scripts.scores import Scores, TagScores
-from scripts.storage import write_csv
-from scripts.tables import PARTS
+from scripts.config.run import ROOT, Run
+from scripts.loading.experiment_data import Data
+from scripts.metrics.test_scores import Scores, TagScores
+from scripts.reports import multi_label, single_label
+from scripts.tables.label_table import PARTS
 from scripts.trainer import Trainer
+from scripts.training.checkpoints import load_checkpoint, save_checkpoint
+from scripts.training.losses import MULTI_LABEL
+from scripts.training.run_log import RunLog
 from scripts.utils.visualisation import confusion_matrix
 
 BEST = "best.pt"
@@ -44,13 +44,13 @@ def evaluate(
     data: Data | None = None,
     part: str = "test",
     checkpoint: str = BEST,
-    top_k: int = report.TOP_K,
+    top_k: int = single_label.TOP_K,
     tensorboard: bool = False,
 ) -> dict:
     """Score a checkpoint of the run on a part of its split, print the scores and return them.
 
     The best epoch's scores on the test part are also written as the run's report; with `tensorboard` its settings,
-    embeddings and mistakes go into its log (see `scripts.board`).
+    embeddings and mistakes go into its log (see `scripts.reports.tensorboard`).
 
     Raises
     ------
@@ -76,7 +76,7 @@ def evaluate(
     if reported:
         write_tests(run, data, tests, facts, summary)
     leaks = f", which leaks: {'; '.join(data.leaks)}" if data.leaks else ""
-    kind = tag_report if experiment.task == "multi" else report
+    kind = multi_label if experiment.task == "multi" else single_label
     print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}\n{kind.describe_summary(summary)}")
     if tensorboard:
         show(run, experiment, data, trainer, tests[part], facts | summary)
@@ -110,20 +110,20 @@ def summarise_part(
     left_out = data.left_out[data.left_out["split"] == part]
     facts = data.items.part(part), data.items.part("train"), data.classes, left_out, tests.get("validation")
     if experiment.task == "multi":
-        return tag_report.summarise(tests[part], *facts, experiment.aggregation, experiment.thresholds)
-    return report.summarise(tests[part], *facts, top_k)
+        return multi_label.summarise(tests[part], *facts, experiment.aggregation, experiment.thresholds)
+    return single_label.summarise(tests[part], *facts, top_k)
 
 
 def write_tests(run: Run, data: Data, tests: dict[str, Scores | TagScores], facts: dict, summary: dict) -> None:
     """The report, the predictions of validation, the scores in the run's log, and the thresholds in its checkpoint."""
     scores, items, names = tests["test"], data.items.part("test"), data.classes
     if isinstance(scores, TagScores):
-        figures = tag_report.write_report(run.report, facts, summary, scores, items, names)
+        figures = multi_label.write_report(run.report, facts, summary, scores, items, names)
         store_thresholds(run.checkpoints / BEST, summary["thresholds"])
     else:
-        write_csv(run.report / "clips.csv", report.clips_table(scores, items, names))
-        table = report.predictions_table(scores, items, names)
-        report.write_report(run.report, facts, summary, table, names)
+        write_csv(run.report / "clips.csv", single_label.clips_table(scores, items, names))
+        table = single_label.predictions_table(scores, items, names)
+        single_label.write_report(run.report, facts, summary, table, names)
         figures = {"confusion_matrix": confusion_matrix(summary["confusion"], names)}
     if "validation" in tests:
         write_csv(run.report / "predictions_validation.csv", validation_table(data, tests["validation"], summary))
@@ -133,8 +133,8 @@ def write_tests(run: Run, data: Data, tests: dict[str, Scores | TagScores], fact
 def validation_table(data: Data, scores: Scores | TagScores, summary: dict) -> pd.DataFrame:
     items = data.items.part("validation")
     if isinstance(scores, TagScores):
-        return tag_report.predictions_table(scores, items, data.classes, summary)
-    return report.predictions_table(scores, items, data.classes)
+        return multi_label.predictions_table(scores, items, data.classes, summary)
+    return single_label.predictions_table(scores, items, data.classes)
 
 
 def store_thresholds(path: Path, thresholds: dict[str, float]) -> None:
@@ -146,7 +146,7 @@ def show(
     run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores | TagScores, summary: dict
 ) -> None:
     """Settings, embeddings and mistakes in TensorBoard."""
-    from scripts.board import Board
+    from scripts.reports.tensorboard import Board
 
     loader = data.scoring_loader(experiment, "test")
     with Board(run.logs, summary["best_epoch"]) as board:
@@ -165,7 +165,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("run", help="name of a run, as in runs/reports/")
     add("--part", choices=PARTS, default="test", help="only test writes the report; default: test")
     add("--checkpoint", default=BEST, metavar="FILE", help="in runs/checkpoints/RUN/; only best.pt writes the report")
-    add("--top-k", type=positive_int, default=report.TOP_K, metavar="K", help="guesses per track; default: %(default)s")
+    add(
+        "--top-k",
+        type=positive_int,
+        default=single_label.TOP_K,
+        metavar="K",
+        help="guesses per track; default: %(default)s",
+    )
     add("--tensorboard", action="store_true", help="also log settings, embeddings, and mistakes to listen to")
     add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
     return parser.parse_args(argv)

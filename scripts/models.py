@@ -1,7 +1,7 @@
 """Networks: log-mel spectrogram -> one logit per class. `build_model` makes them by name.
 
-python -m scripts.models                        what each network costs: parameters, MACs, milliseconds
-python -m scripts.models cnn4 secnn --mels 64
+python -m scripts networks                        what each network costs: parameters, MACs, milliseconds
+python -m scripts networks cnn4 secnn --mels 64
 """
 
 import importlib
@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from scripts.cli import pick
-from scripts.errors import ConfigError
-from scripts.pooling import PoolReluDropout
+from scripts.common.cli import pick
+from scripts.common.cpu_pooling import PoolReluDropout
+from scripts.common.errors import ConfigError
 
 MODELS: dict[str, Callable[..., nn.Module]] = {}
 BAD_VALUE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)  # what layers raise on nonsense
@@ -158,6 +158,6 @@ def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential
 
 
 if __name__ == "__main__":
-    from scripts.architectures.summary import main
+    from scripts.analysis.networks import main
 
     main()

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from scripts.cli import command, pick, positive_int
-from scripts.errors import AudioError, ConfigError
-from scripts.file_tags import Change, plan_change, write_genres
-from scripts.packages import require
-from scripts.playlist import sort_rows, write_playlist
-from scripts.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
-from scripts.predictor import Predictor
-from scripts.registry import add_registry_flags, find_run
-from scripts.runs import Run
+from scripts.common.cli import command, pick, positive_int
+from scripts.common.errors import AudioError, ConfigError
+from scripts.common.packages import require
+from scripts.config.run import Run
+from scripts.inference.file_tags import Change, plan_change, write_genres
+from scripts.inference.playlist import sort_rows, write_playlist
+from scripts.inference.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
+from scripts.inference.predictor import Predictor
+from scripts.inference.registry import add_registry_flags, find_run
 
 LONGEST = 3 * 3600.0  # seconds; that much audio takes 2 GB
 

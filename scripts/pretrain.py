@@ -24,20 +24,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scripts.cli import command, pick, positive_int
+from scripts.common.cli import command, pick, positive_int
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.machine import choose_device
+from scripts.common.memory import keep_freed_memory
+from scripts.common.storage import write_json
 from scripts.config.experiment import Experiment
 from scripts.config.experiment import parse as parse_value
-from scripts.data import Data, in_fold, read_items
-from scripts.errors import ConfigError, TableError
-from scripts.hardware import choose_device
-from scripts.leaks import describe_leaks
-from scripts.memory import keep_freed_memory
-from scripts.optimisation import make, make_optimizer, make_scheduler
-from scripts.pretext import TASKS, PretextTask, load_backbone
-from scripts.runs import ROOT, Run, make_model
-from scripts.splits import fingerprint
-from scripts.storage import write_json
-from scripts.tables import LABELS, PARTS, check_columns, read_table
+from scripts.config.run import ROOT, Run, make_model
+from scripts.loading.experiment_data import Data, in_fold, read_items
+from scripts.loading.loader import Batch, Items, Loader
+from scripts.tables.label_table import LABELS, PARTS, check_columns, read_table
+from scripts.tables.leaks import describe_leaks
+from scripts.tables.splits import fingerprint
 from scripts.train import (
     add_experiment_flags,
     as_markdown,
@@ -47,7 +46,8 @@ from scripts.train import (
     refuse_leaks,
 )
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Batch, Items, Loader
+from scripts.training.optim import make, make_optimizer, make_scheduler
+from scripts.training.pretext import TASKS, PretextTask, load_backbone
 
 
 def pretrain(

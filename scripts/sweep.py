@@ -14,13 +14,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.cli import command, positive_int
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import ConfigError, TrainingError
+from scripts.common.packages import require
 from scripts.config.experiment import Experiment, parse
-from scripts.data import Data
-from scripts.errors import ConfigError, TrainingError
-from scripts.metrics import METRICS
-from scripts.packages import require
-from scripts.runs import ROOT, Run
+from scripts.config.run import ROOT, Run
+from scripts.loading.experiment_data import Data
+from scripts.metrics.single_label import METRICS
 from scripts.train import add_experiment_flags, chosen_experiment, fit
 
 DIVERGED_LOSS = 1e6  # the score of a trial whose loss is not finite

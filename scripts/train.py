@@ -19,25 +19,25 @@ import pandas as pd
 import torch
 from torch import nn
 
-from scripts.augment import Augmentation
-from scripts.averaging import WeightAverage
-from scripts.cli import command
+from scripts.audio.augment import Augmentation
+from scripts.audio.spectrogram_mixing import Mixing
+from scripts.common.cli import command
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.machine import choose_device
+from scripts.common.memory import keep_freed_memory
 from scripts.config.experiment import Experiment
 from scripts.config.experiments import EXPERIMENTS, get_experiment
-from scripts.data import Data
-from scripts.errors import ConfigError, TableError
+from scripts.config.run import ROOT, Run, make_model, read_config
 from scripts.evaluate import evaluate
-from scripts.hardware import choose_device
-from scripts.losses import ON_EMBEDDINGS, positive_weights
-from scripts.memory import keep_freed_memory
-from scripts.metrics import METRICS
-from scripts.mixing import Mixing
+from scripts.loading.experiment_data import Data
+from scripts.loading.loader import Items, Loader
+from scripts.metrics.single_label import METRICS
 from scripts.models import count_parameters
-from scripts.optimisation import class_weights, make_loss, make_optimizer, make_scheduler
-from scripts.pretext import load_backbone
-from scripts.runs import ROOT, Run, make_model, read_config
 from scripts.trainer import Trainer
-from scripts.utils.data_loading import Items, Loader
+from scripts.training.losses import ON_EMBEDDINGS, positive_weights
+from scripts.training.optim import class_weights, make_loss, make_optimizer, make_scheduler
+from scripts.training.pretext import load_backbone
+from scripts.training.weight_average import WeightAverage
 
 
 def train(

@@ -11,17 +11,17 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from scripts.averaging import WeightAverage
-from scripts.checkpoints import load_checkpoint, load_weights, save_checkpoint
-from scripts.ensemble import EnsembleBuffer
-from scripts.errors import CheckpointError, TrainingError
-from scripts.freezing import freeze_backbone, train_mode, unfreeze
-from scripts.hardware import autocast, choose_precision
-from scripts.metrics import METRICS, Metric
-from scripts.optimisation import goes_by_batch
-from scripts.run_log import RunLog, describe_epoch
-from scripts.scores import Scores, TagScores, make_scores
-from scripts.storage import write_csv
+from scripts.common.errors import CheckpointError, TrainingError
+from scripts.common.machine import autocast, choose_precision
+from scripts.common.storage import write_csv
+from scripts.metrics.single_label import METRICS, Metric
+from scripts.metrics.test_scores import Scores, TagScores, make_scores
+from scripts.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from scripts.training.ensemble import EnsembleBuffer
+from scripts.training.freezing import freeze_backbone, train_mode, unfreeze
+from scripts.training.optim import goes_by_batch
+from scripts.training.run_log import RunLog, describe_epoch
+from scripts.training.weight_average import WeightAverage
 
 LOG_EVERY = 10  # batches
 

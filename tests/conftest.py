@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 from scripts.config.experiment import Experiment
-from scripts.runs import Run
+from scripts.config.run import Run
 from scripts.train import train
 from tests.corpus import CHORDS, make_chords, make_experiment
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from scripts.caching import build_cache
+from scripts.audio.build_cache import build_cache
+from scripts.audio.spec import MelSpec
 from scripts.config.experiment import Experiment
-from scripts.spec import MelSpec
 from scripts.utils.metadata import repeat_clips
 
 SPEC = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5.0, clip_seconds=1.0)

@@ -1,4 +1,4 @@
-"""Runs that were trained and stored by an earlier version, tests/archived_runs/: they load, predict and score as then."""
+"""Runs that an earlier version trained and stored, in tests/archived_runs: they load, predict and score as then."""
 
 import json
 import shutil
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.caching import build_cache
+from scripts.audio.build_cache import build_cache
+from scripts.config.run import Run
 from scripts.evaluate import evaluate
-from scripts.predictor import Predictor
-from scripts.runs import Run
+from scripts.inference.predictor import Predictor
 from tests.corpus import SPEC, make_chords, make_corpus, write_track
 
 ARCHIVE = Path(__file__).parent / "archived_runs"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scripts import caching
-from scripts.storage import write_aside
+from scripts.audio import build_cache as caching
+from scripts.common.storage import write_aside
 from scripts.utils import mels
 from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
 

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from scripts.checkpoints import load_checkpoint
+from scripts.common.errors import ConfigError, TableError
+from scripts.config.run import Run, make_model
 from scripts.crossval import cross_validate
-from scripts.data import Data
-from scripts.errors import ConfigError, TableError
 from scripts.evaluate import evaluate
-from scripts.runs import Run, make_model
-from scripts.splits import k_folds
+from scripts.loading.experiment_data import Data
+from scripts.tables.splits import k_folds
 from scripts.train import describe_spread, train, train_seeds
 from scripts.trainer import Trainer
+from scripts.training.checkpoints import load_checkpoint
 from tests.corpus import make_experiment
 
 OPTIONS = {

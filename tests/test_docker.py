@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.apps.api import TOKEN
-from scripts.apps.sources.freesound import VARIABLE
+from scripts.apps.api.__main__ import TOKEN
+from scripts.apps.tagger.sources.freesound import VARIABLE
 
 yaml = pytest.importorskip("yaml")
 
@@ -103,7 +103,7 @@ def test_the_apps_load_without_what_the_image_does_not_have():
     code = (
         f"import sys, importlib; sys.modules.update(dict.fromkeys({NOT_INSTALLED!r}))\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
-        "from scripts.models import known_models; from scripts.predictor import Predictor; known_models()"
+        "from scripts.models import known_models; from scripts.inference.predictor import Predictor; known_models()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

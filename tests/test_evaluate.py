@@ -18,13 +18,13 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
-from scripts.board import MISTAKES, surest_mistakes
-from scripts.data import Data
-from scripts.errors import CheckpointError, ConfigError
+from scripts.common.errors import CheckpointError, ConfigError
+from scripts.config.run import Run
 from scripts.evaluate import evaluate, main
-from scripts.report import describe_summary, summarise
-from scripts.runs import Run
-from scripts.scores import Scores
+from scripts.loading.experiment_data import Data
+from scripts.metrics.test_scores import Scores
+from scripts.reports.single_label import describe_summary, summarise
+from scripts.reports.tensorboard import MISTAKES, surest_mistakes
 from scripts.train import train
 from tests.corpus import GENRES, make_experiment
 
@@ -50,8 +50,8 @@ def run(experiment, tmp_path_factory):
 def quick(run):
     """Once trained and reported in full, a test here needs neither more figures nor many draws."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scripts.metrics.DRAWS", 500)
-        patch.setattr("scripts.report.draw", lambda *_: {})
+        patch.setattr("scripts.metrics.single_label.DRAWS", 500)
+        patch.setattr("scripts.reports.single_label.draw", lambda *_: {})
         yield
 
 
@@ -205,7 +205,7 @@ def test_mistakes_can_be_heard(shown, run, predictions):
 
 def test_missing_audio_is_counted(run, experiment, monkeypatch, capsys, predictions):
     wrong = (predictions["genre"] != predictions["predicted"]).sum()
-    monkeypatch.setattr("scripts.board.file_paths", lambda table: {})
+    monkeypatch.setattr("scripts.reports.tensorboard.file_paths", lambda table: {})
     evaluate(run, tensorboard=True)
     assert f"audio of 0 of {wrong} mistakes" in capsys.readouterr().out
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks import plain
-from scripts.architectures.summary import main, summarise
-from scripts.errors import ConfigError
+from scripts.analysis.networks import main, summarise
+from scripts.common.errors import ConfigError
 from scripts.models import build_model, count_parameters
 
 
@@ -88,7 +88,7 @@ def test_importing_the_models_imports_no_heavy_library():
     assert done.stdout.strip() == "[]"
 
 
-# --- python -m scripts.models -------------------------------------------------------------------------------
+# --- python -m scripts networks -------------------------------------------------------------------------------
 
 
 def test_summary_counts_what_can_be_worked_out_by_hand():
@@ -111,7 +111,7 @@ def test_the_command_sorts_by_parameters(capsys):
 
 
 def test_the_module_is_the_command():
-    arguments = [sys.executable, "-m", "scripts.models", "mlp", "cnn4", "--frames", "32", "--mels", "32"]
+    arguments = [sys.executable, "-m", "scripts", "networks", "mlp", "cnn4", "--frames", "32", "--mels", "32"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["network", "cnn4", "mlp"]
 

@@ -15,13 +15,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.audio import ENDINGS, count_clips, fit_length, slice_clips
-from scripts.errors import AudioError, ConfigError
-from scripts.playlist import sort_rows, write_playlist
+from scripts.audio.decoding import ENDINGS, count_clips, fit_length, slice_clips
+from scripts.common.errors import AudioError, ConfigError
+from scripts.config.run import Run
+from scripts.inference.playlist import sort_rows, write_playlist
+from scripts.inference.predict_folder import Judge, Row, audio_files, choose
+from scripts.inference.predictor import Predictor
 from scripts.predict import main as predict_command
-from scripts.predict_folder import Judge, Row, audio_files, choose
-from scripts.predictor import Predictor
-from scripts.runs import Run
 from tests.corpus import GENRES, SPEC, write_track
 
 
@@ -184,7 +184,7 @@ def songs(tmp_path) -> list[Path]:
 def test_files_in_common_batches_get_what_each_gets_alone(genre_run, songs, monkeypatch, at_once):
     predictor = Predictor(genre_run)
     alone = [predictor(path) for path in songs]
-    monkeypatch.setattr("scripts.predictor.WINDOWS_AT_ONCE", at_once)
+    monkeypatch.setattr("scripts.inference.predictor.WINDOWS_AT_ONCE", at_once)
     together = predictor.predict([predictor.prepare(path) for path in songs])
     for one, other in zip(alone, together, strict=True):
         assert (one.path, one.seconds, one.names) == (other.path, other.seconds, other.names)

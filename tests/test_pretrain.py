@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from scripts.checkpoints import load_checkpoint, save_checkpoint
-from scripts.errors import CheckpointError, ConfigError, TableError
-from scripts.pretext import MOVED, ORIGINAL, REPLACED, TASKS, MaskedPatches, TilePuzzle, another, load_backbone
+from scripts.common.errors import CheckpointError, ConfigError, TableError
+from scripts.config.run import Run, make_model
 from scripts.pretrain import load_unlabelled, main, pretrain
-from scripts.runs import Run, make_model
 from scripts.trainer import Trainer
+from scripts.training.checkpoints import load_checkpoint, save_checkpoint
+from scripts.training.pretext import MOVED, ORIGINAL, REPLACED, TASKS, MaskedPatches, TilePuzzle, another, load_backbone
 from tests.corpus import make_experiment
 
 SHAPE = (1, 32, 40)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
 from scripts.sweep import finished, give_up_unfinished, parse_space, sweep
 from tests.corpus import make_experiment
 

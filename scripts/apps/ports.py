@@ -5,8 +5,8 @@ import errno
 import os
 import socket
 
-from scripts.apps.limits import CONNECTIONS
-from scripts.errors import ConfigError
+from scripts.apps.api.limits import CONNECTIONS
+from scripts.common.errors import ConfigError
 
 
 def listen(host: str, port: int) -> socket.socket:

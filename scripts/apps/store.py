@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts.cli import pick
-from scripts.errors import ProjectError
-from scripts.labels import NONE, SEPARATOR
-from scripts.storage import write_aside
+from scripts.common.cli import pick
+from scripts.common.errors import ProjectError
+from scripts.common.storage import write_aside
+from scripts.tables.label_matrix import NONE, SEPARATOR
 
 ROOT = Path("data/sounds")
 FILE = "store.sqlite"

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
+from scripts.common.packages import require
 from scripts.models import Network, register
-from scripts.packages import require
 
 PUBLISHED = "MIT/ast-finetuned-audioset-10-10-0.4593"
 ARCHITECTURE = (

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from scripts.architectures.parallel import SeparateHeads, SideBySide
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
 from scripts.models import build_model, register
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scripts.cli import pick
-from scripts.errors import CheckpointError, ConfigError
+from scripts.common.cli import pick
+from scripts.common.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from scripts.architectures.heads import AttentionPooling
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
+from scripts.common.packages import require
 from scripts.models import Network, build_model, register
-from scripts.packages import require
 
 
 @register("lora")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
 from scripts.models import Network, register
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scripts.errors import ConfigError
+from scripts.common.errors import ConfigError
 from scripts.models import Network, build_model, register
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from scripts.cli import pick
-from scripts.errors import ConfigError
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
 from scripts.models import Network, register
 
 POOLS = {"average": "fastavg", "max": "fastmax", "average_max": "fastavgmax"}  # names in timm

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from scripts.architectures.short_chunk import GlobalPool
-from scripts.errors import ConfigError
+from scripts.common.cpu_pooling import PoolReluDropout
+from scripts.common.errors import ConfigError
 from scripts.models import Network, register
-from scripts.pooling import PoolReluDropout
 
 COALA_STAGES = ((64, 2), (128, 2), (256, 2), (256, 3))  # channels, and by how much mels and frames are pooled
 

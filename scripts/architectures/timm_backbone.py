@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scripts.errors import CheckpointError, ConfigError
+from scripts.common.errors import CheckpointError, ConfigError
 from scripts.models import Network, register
 
 BACKBONES = {

@@ -8,9 +8,9 @@ import torch
 
 from scripts.architectures.heads import AttentionPooling, DeepHead
 from scripts.architectures.hub import check_waveforms, load_network, make_config
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.packages import require
 from scripts.models import Network, register
-from scripts.packages import require
 
 PUBLISHED = "facebook/wav2vec2-base"
 ARCHITECTURE = (

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.cli import pick
-from scripts.errors import ConfigError
-from scripts.features import FLOOR_POWER
+from scripts.audio.features import FLOOR_POWER
+from scripts.audio.normalise import standardise
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
 from scripts.models import Network, build_model, register
-from scripts.normalising import standardise
 
 PERIODS = 5  # of the lowest frequency, that the kernel must hold
 

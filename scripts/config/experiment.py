@@ -5,17 +5,17 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
-from scripts.augment import complete
-from scripts.averaging import KINDS as AVERAGES
-from scripts.cli import pick
-from scripts.errors import ConfigError
-from scripts.metrics import METRICS
-from scripts.mixing import complete as complete_mix
-from scripts.normalising import NORMALISATIONS
-from scripts.optimisation import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS, SOFT_LOSSES
-from scripts.spec import MelSpec
-from scripts.tag_metrics import AGGREGATIONS
-from scripts.thresholds import RULES
+from scripts.audio.augment import complete
+from scripts.audio.normalise import NORMALISATIONS
+from scripts.audio.spec import MelSpec
+from scripts.audio.spectrogram_mixing import complete as complete_mix
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
+from scripts.metrics.multi_label import AGGREGATIONS
+from scripts.metrics.single_label import METRICS
+from scripts.metrics.thresholds import RULES
+from scripts.training.optim import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS, SOFT_LOSSES
+from scripts.training.weight_average import KINDS as AVERAGES
 
 NAMES: dict[str, tuple[str, ...]] = {
     "task": ("single", "multi"),
@@ -49,7 +49,7 @@ class Experiment:
         clips.
     spec : parameters of the spectrograms.
     features : how many columns the table of features has, for unit "row".
-    normalise : "item", "image", "power" or "none", see `scripts.normalising`.
+    normalise : "item", "image", "power" or "none", see `scripts.audio.normalise`.
     model, model_settings : name and keywords for `build_model`.
     epochs, batch_size : of the training.
     optimizer, optimizer_settings, learning_rate, weight_decay : a class of torch.optim and its keywords.
@@ -57,21 +57,21 @@ class Experiment:
         without progress) or a class of torch.optim.lr_scheduler, and its keywords.
     warmup_epochs : the learning rate first rises for so many epochs.
     loss, loss_settings : of task "single" CrossEntropyLoss or MultiMarginLoss of torch, "arcface" or "triplet"; of
-        task "multi" "bce", "focal", "asymmetric" or "family", see `scripts.losses`; and its keywords, such as
+        task "multi" "bce", "focal", "asymmetric" or "family", see `scripts.training.losses`; and its keywords, such as
         label_smoothing=0.1.
     class_weights : "none", or "balanced" for weights inverse to how often a class occurs; of task "multi", weights
-        of the presences, see `scripts.losses.positive_weights`.
+        of the presences, see `scripts.training.losses.positive_weights`.
     sampling : "even", each item once an epoch, or "balanced", drawn so that rare labels come as often as others.
-    mix : of task "multi", what adds other items to an item, see `scripts.mixing`.
-    augment : augmentations by name with their settings, see `scripts.augment`.
-    average, average_settings : "none", "ema" or "swa" weights, see `scripts.averaging`.
+    mix : of task "multi", what adds other items to an item, see `scripts.audio.spectrogram_mixing`.
+    augment : augmentations by name with their settings, see `scripts.audio.augment`.
+    average, average_settings : "none", "ema" or "swa" weights, see `scripts.training.weight_average`.
     frozen_epochs : so many epochs train the head alone, the rest everything.
     grad_clip : greatest norm of the gradient; None does not clip.
     patience : epochs without improvement before training stops; None trains all epochs.
-    aggregation : of task "multi", from a track's clips to its probabilities, see `scripts.tag_metrics.AGGREGATIONS`.
-    thresholds : of task "multi", chosen on validation: "half" (1/2), "global" or "label", see `scripts.thresholds`.
+    aggregation : of task "multi", from a track's clips to its probabilities, see `metrics.multi_label.AGGREGATIONS`.
+    thresholds : of task "multi", chosen on validation: "half" (1/2), "global" or "label", see `metrics.thresholds`.
     initial : a checkpoint whose weights, but for the head, the training starts from.
-    overrides : a CSV that corrects labels of training tracks, see `scripts.overrides`.
+    overrides : a CSV that corrects labels of training tracks, see `scripts.tables.overrides`.
     metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; of task "multi" "macro_f1",
         "mean_average_precision" or "loss"; "last" takes the last epoch and needs no validation.
     fold : replaces the table's split by one of several folds: {"of": 5, "number": 0, "seed": 0, "by": "track"}.
@@ -197,7 +197,7 @@ def check_task(experiment: Experiment) -> None:
     if "mixup" in experiment.augment and experiment.loss not in SOFT_LOSSES:
         raise ConfigError(f"mixup needs one of the losses {', '.join(SOFT_LOSSES)}, not {experiment.loss}; drop one")
     if task == "multi" and experiment.unit == "row":
-        raise ConfigError("rows of features have one label each; set unit=clip, or use python -m scripts.classical")
+        raise ConfigError("rows of features have one label each; set unit=clip, or use python -m scripts classical")
     if task == "single" and (experiment.labels or experiment.mix):
         raise ConfigError("labels and mix are for task=multi; set it, or leave them out")
     if experiment.mix:

@@ -1,6 +1,6 @@
 """Every named experiment by name, each with a twin on the synthetic demo corpus where there can be one.
 
-python -m scripts.config.experiments
+python -m scripts experiments
 
 lists the presets as a Markdown table: what each is and does otherwise than its source, the score that its source
 reported, and the score that was measured here, each with its split.
@@ -9,10 +9,10 @@ reported, and the score that was measured here, each with its split.
 import argparse
 import dataclasses
 
-from scripts.cli import command, pick
+from scripts.common.cli import command, pick
 from scripts.config.experiment import Experiment
+from scripts.config.genre_presets import PRESETS as GENRES
 from scripts.config.preset import Preset
-from scripts.config.presets import PRESETS as GENRES
 from scripts.config.tag_presets import PRESETS as TAGS
 
 PRESETS = [*GENRES, *TAGS]

@@ -7,11 +7,11 @@ are computed once over the whole test part, and unknown labels are not taken for
 from typing import Any
 
 from scripts.architectures.audio_transformer import IRMAS_ROWS
+from scripts.audio.spec import MelSpec
 from scripts.config.experiment import Experiment
 from scripts.config.preset import Preset
 from scripts.datasets.coala import FRONT_END
 from scripts.datasets.irmas import LABELS as IRMAS_LABELS
-from scripts.spec import MelSpec
 
 # up to three clips of a note; a note shorter than one is repeated
 NOTES = MelSpec(n_fft=4096, hop=2048, track_seconds=6, clip_seconds=2, ending="repeat", least_seconds=0.2)
@@ -62,7 +62,7 @@ def notes(name: str, folder: str, **settings: Any) -> Experiment:
 
 
 def polyphony(name: str, **settings: Any) -> Experiment:
-    """Mixtures that scripts.polyphony made of single notes, more of them mixed on the fly."""
+    """Mixtures that scripts.utils.mixtures made of single notes, more of them mixed on the fly."""
     values = {
         "spec": MIXTURES,
         "model": "fluffy",

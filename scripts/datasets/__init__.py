@@ -1,6 +1,6 @@
-"""One module per public dataset: its files -> a label table. `python -m scripts.datasets` lists them."""
+"""One module per public dataset: its files -> a label table. `python -m scripts datasets` lists them."""
 
-from scripts.cli import pick
+from scripts.common.cli import pick
 from scripts.datasets import (
     coala,
     esc50,

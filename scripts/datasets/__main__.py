@@ -3,7 +3,7 @@
 import argparse
 import textwrap
 
-from scripts.cli import command
+from scripts.common.cli import command
 from scripts.datasets import DATASETS, Dataset, get_dataset
 
 WIDTH = 112
@@ -23,7 +23,7 @@ def overview() -> str:
         )
         for dataset in DATASETS.values()
     ]
-    return "\n\n".join([*blocks, "python -m scripts.datasets NAME shows one in full"])
+    return "\n\n".join([*blocks, "python -m scripts datasets NAME shows one in full"])
 
 
 def details(dataset: Dataset) -> str:
@@ -60,7 +60,7 @@ def entry(name: str, text: str) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.datasets", description=__doc__,
+        prog="python -m scripts datasets", description=__doc__,
         epilog="Each is read by python scripts/utils/labeled_tracks.py --dataset NAME --root FOLDER.",
     )  # fmt: skip
     parser.add_argument("name", nargs="?", help=f"show this one in full: {', '.join(DATASETS)}; default: list all")

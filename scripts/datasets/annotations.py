@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.cli import pick
-from scripts.errors import TableError
-from scripts.tables import read_csv
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
+from scripts.tables.label_table import read_csv
 
 AS_PUBLISHED = "take the file as it was published"
 

@@ -1,7 +1,8 @@
 """COALA's Freesound collection: a patch of log-mel spectrogram and up to 1,000 user tags of each sound.
 
 X. Favory, K. Drossos, T. Virtanen, X. Serra (2020); facts from https://github.com/xavierfav/coala. The patches of the
-two HDF5 files are scaled already, each time frame by its range over the training file; `scripts.patches` reads them.
+two HDF5 files are scaled already, each time frame by its range over the training file; `loading.coala_patches` reads
+them.
 """
 
 import contextlib
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import TableError
+from scripts.common.packages import require
+from scripts.common.storage import write_csv, write_json
 from scripts.datasets.contract import Dataset, check_unique
-from scripts.errors import TableError
-from scripts.labels import NONE, SEPARATOR, join
-from scripts.packages import require
-from scripts.spec import MelSpec
-from scripts.storage import write_csv, write_json
-from scripts.tables import MULTI_LABEL_COLUMNS
+from scripts.tables.label_matrix import NONE, SEPARATOR, join
+from scripts.tables.label_table import MULTI_LABEL_COLUMNS
 
 FILES = {"train": "spec_tags_top_1000", "test": "spec_tags_top_1000_val"}  # HDF5, without a suffix
 VOCABULARY = "id2token_top_1000.json"

@@ -8,11 +8,11 @@ from typing import Literal
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scripts.audio import duration
-from scripts.cli import pick
-from scripts.errors import TableError
-from scripts.parallel import parallel_map
-from scripts.tables import COLUMNS
+from scripts.audio.decoding import duration
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
+from scripts.common.parallel import parallel_map
+from scripts.tables.label_table import COLUMNS
 
 FEW_FILES = 200  # read sooner than processes start
 
@@ -75,7 +75,7 @@ class Dataset:
         if not root.exists():
             raise TableError(
                 f"{root}: no such file or folder; give the place of {self.name} as --root "
-                f"(`python -m scripts.datasets {self.name}` says what belongs there)"
+                f"(`python -m scripts datasets {self.name}` says what belongs there)"
             )
         return self.reader(root, **options)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.common.storage import write_csv
 from scripts.datasets.annotations import check_values, fold_split, read_annotations
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.labels import NONE
-from scripts.storage import write_csv
+from scripts.tables.label_matrix import NONE
 
 CATEGORIES = (
     "dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow",

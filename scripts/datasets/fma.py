@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
 
 CITATION = "M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson. FMA: A Dataset For Music Analysis. ISMIR, 2017."
 LICENCE = "metadata CC BY 4.0; each track under the Creative Commons licence chosen by its artist"

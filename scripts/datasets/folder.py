@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.audio import SUFFIXES
+from scripts.audio.decoding import SUFFIXES
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
 
 
 def read_folder(root: Path) -> pd.DataFrame:

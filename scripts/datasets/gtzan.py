@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.gtzan_split import fault_filtered
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 SUFFIXES = (".wav", ".au")

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
 from scripts.datasets import gtzan
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.gtzan_split import fault_filtered
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
 
 FILES = {"30s": "features_30_sec.csv", "3s": "features_3_sec.csv"}
 MEASURED = (

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.folder import walk
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
-from scripts.labels import join, label_matrix
-from scripts.stratify import hold_out
+from scripts.tables.label_matrix import join, label_matrix
+from scripts.tables.stratify import hold_out
 
 INSTRUMENTS = {
     "cel": "cello", "cla": "clarinet", "flu": "flute", "gac": "acoustic guitar", "gel": "electric guitar",

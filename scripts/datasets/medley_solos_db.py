@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.common.storage import write_csv
 from scripts.datasets.annotations import check_values, read_annotations
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.storage import write_csv
 
 INSTRUMENTS = (
     "clarinet", "distorted electric guitar", "female singer", "flute", "piano", "tenor saxophone", "trumpet", "violin",

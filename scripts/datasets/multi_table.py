@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError, TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.table import GUESSES, choose_columns, find_csv, track_rows
 from scripts.datasets.tiny import write_tone
-from scripts.errors import ConfigError, TableError
-from scripts.labels import NONE, SEPARATOR, join, label_matrix, label_names
-from scripts.tables import read_csv
+from scripts.tables.label_matrix import NONE, SEPARATOR, join, label_matrix, label_names
+from scripts.tables.label_table import read_csv
 
 # as in the table of single labels
 ROLES = {role: guesses for role, guesses in GUESSES.items() if role != "label"} | {

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scripts.common.errors import ConfigError, TableError
 from scripts.datasets.annotations import AS_PUBLISHED, check_values, read_annotations
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.errors import ConfigError, TableError
-from scripts.labels import NONE, join, label_matrix
-from scripts.splits import artist_groups
-from scripts.stratify import hold_out
+from scripts.tables.label_matrix import NONE, join, label_matrix
+from scripts.tables.splits import artist_groups
+from scripts.tables.stratify import hold_out
 
 LABELS = (
     "accordion", "banjo", "bass", "cello", "clarinet", "cymbals", "drums", "flute", "guitar", "mallet_percussion",

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, check_unique
 from scripts.datasets.folder import read_folder
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
 
 NAME = r"[^_]+(?:_[^_]*){4}"  # pitch and technique can be empty, as in "snare-drum__025_forte_with-snares"
 KNOWN_FAULTS = dict.fromkeys(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.cli import pick
+from scripts.common.cli import pick
+from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.errors import TableError
-from scripts.tables import PARTS, read_csv
+from scripts.tables.label_table import PARTS, read_csv
 
 # role -> column names that are taken for it, the likeliest first; case does not matter
 GUESSES = {

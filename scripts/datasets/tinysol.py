@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from scripts.common.storage import write_csv
 from scripts.datasets.annotations import fold_split, read_annotations
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.storage import write_csv
 
 FOLDS = ("0", "1", "2", "3", "4")
 METADATA = Path("annotation", "TinySOL_metadata.csv")

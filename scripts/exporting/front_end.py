@@ -1,4 +1,4 @@
-"""What `scripts.features` computes, as torch modules that ONNX can express: a waveform's windows, their spectrograms.
+"""What `audio.features` computes, as torch modules that ONNX can express: windows of a waveform, their spectrograms.
 
 The FFT is double, as there: a single one loses the bins far below a frame's loudest.
 """
@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from scripts.errors import ConfigError
-from scripts.features import EPSILON, FLOOR_POWER, MelStack, hann, mel_filters
-from scripts.spec import MelSpec
+from scripts.audio.features import EPSILON, FLOOR_POWER, MelStack, hann, mel_filters
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import ConfigError
 
 WITHOUT = "give --without-mel, which exports the network alone"
 

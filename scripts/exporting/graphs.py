@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from scripts.errors import ConfigError
+from scripts.audio.normalise import normalise
+from scripts.common.cpu_pooling import PoolReluDropout
+from scripts.common.errors import ConfigError
+from scripts.common.packages import require
 from scripts.exporting.front_end import WITHOUT, Windows, make_front_end
+from scripts.inference.predictor import Predictor
 from scripts.models import BAD_VALUE
-from scripts.normalising import normalise
-from scripts.packages import require
-from scripts.pooling import PoolReluDropout
-from scripts.predictor import Predictor
 
 if TYPE_CHECKING:
     import onnx
@@ -88,7 +88,7 @@ def over_likeliest(sums: torch.Tensor) -> torch.Tensor:
     return sums / sums.amax(1, keepdim=True).clamp(min=torch.finfo(sums.dtype).tiny)
 
 
-# as `scripts.tag_metrics.AGGREGATIONS`, from logits [batch, windows, labels]
+# as `scripts.metrics.multi_label.AGGREGATIONS`, from logits [batch, windows, labels]
 AGGREGATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean": lambda logits: logits.mean(1).sigmoid(),
     "mean_probability": lambda logits: logits.sigmoid().mean(1),

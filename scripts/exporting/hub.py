@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from scripts.errors import CheckpointError, ConfigError
-from scripts.model_card import write_card
-from scripts.predictor import Predictor
-from scripts.runs import Run, make_model, read_config, without_download
-from scripts.storage import write_aside, write_json, write_text
+from scripts.common.errors import CheckpointError, ConfigError
+from scripts.common.storage import write_aside, write_json, write_text
+from scripts.config.run import Run, make_model, read_config, without_download
+from scripts.inference.model_card import write_card
+from scripts.inference.predictor import Predictor
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 HEADER = """\
@@ -36,7 +36,7 @@ trained it (docs/export.md):
 
 ```python
 from scripts.exporting.hub import ExportedRun
-from scripts.predictor import Predictor
+from scripts.inference.predictor import Predictor
 
 prediction = Predictor(ExportedRun.open("FOLDER"))("song.mp3")
 ```

@@ -23,10 +23,10 @@ import soundfile
 import soxr
 from tqdm.auto import tqdm
 
-from scripts.cli import command, positive_int
-from scripts.errors import ConfigError
-from scripts.parallel import parallel_map
-from scripts.storage import write_aside, write_json
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import ConfigError
+from scripts.common.parallel import parallel_map
+from scripts.common.storage import write_aside, write_json
 from scripts.utils.synthesis import GENRES, PARTS, SAMPLE_RATE, Artist, compose
 
 FMA_GENRE_IDS = {"Hip-Hop": 21, "Pop": 10, "Folk": 17, "Experimental": 38, "Rock": 12, "International": 2,

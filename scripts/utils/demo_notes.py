@@ -18,8 +18,8 @@ if not __package__:  # run as a file: let `import scripts` work
 import numpy as np
 import soundfile
 
-from scripts.cli import command, positive_int
-from scripts.storage import write_aside
+from scripts.common.cli import command, positive_int
+from scripts.common.storage import write_aside
 
 RATE = 22_050  # Hz
 SECONDS = 2.0

@@ -14,9 +14,9 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
-from scripts.cli import command, pick
+from scripts.common.cli import command, pick
+from scripts.common.errors import DownloadError
 from scripts.datasets.fma import ARCHIVES
-from scripts.errors import DownloadError
 
 CHUNK = 2**16  # bytes; a break loses less than this
 TIMEOUT = 30  # seconds without a byte

@@ -1,4 +1,4 @@
-"""A dataset's files -> the label table, one row per track. `python -m scripts.datasets` lists the datasets."""
+"""A dataset's files -> the label table, one row per track. `python -m scripts datasets` lists the datasets."""
 
 import argparse
 import sys
@@ -9,11 +9,11 @@ if not __package__:  # run as a file: let `import scripts` work
 
 import pandas as pd
 
-from scripts.cli import command
+from scripts.common.cli import command
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.storage import write_csv
 from scripts.datasets import DATASETS, get_dataset
-from scripts.errors import ConfigError, TableError
-from scripts.labels import label_names
-from scripts.storage import write_csv
+from scripts.tables.label_matrix import label_names
 
 
 def write_label_table(name: str, root: str | Path | None, output: Path, /, **options: str) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def write_label_table(name: str, root: str | Path | None, output: Path, /, **opt
     if dataset.has_audio and not any(there):
         raise TableError(
             f"{root or dataset.root}: holds none of the {len(table)} audio files, such as "
-            f"{table['file_path'].iloc[0]}; see `python -m scripts.datasets {name}`, or give another --root"
+            f"{table['file_path'].iloc[0]}; see `python -m scripts datasets {name}`, or give another --root"
         )
     write_csv(output, table)
     labels = f"{table['genre'].nunique()} genres" if "genre" in table else f"{len(label_names(table))} labels"
@@ -55,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--option", action="extend", default=[], nargs="+", metavar="NAME=VALUE", dest="options",
-        help="of the dataset, such as subset=medium; `python -m scripts.datasets NAME` lists them",
+        help="of the dataset, such as subset=medium; `python -m scripts datasets NAME` lists them",
     )  # fmt: skip
     return parser.parse_args(argv)
 

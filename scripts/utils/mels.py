@@ -14,13 +14,13 @@ if not __package__:  # run as a file: let `import scripts` work
 
 import pandas as pd
 
-from scripts.audio import ENDINGS
-from scripts.cache import MelCache
-from scripts.caching import build_cache
-from scripts.cli import command, positive_int
-from scripts.errors import TableError
-from scripts.spec import KINDS, SELECTIONS, MelSpec
-from scripts.tables import NEEDED_TO_CACHE, read_table
+from scripts.audio.build_cache import build_cache
+from scripts.audio.cache import MelCache
+from scripts.audio.decoding import ENDINGS
+from scripts.audio.spec import KINDS, SELECTIONS, MelSpec
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import TableError
+from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
 
 def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:

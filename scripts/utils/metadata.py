@@ -9,14 +9,14 @@ if not __package__:  # run as a file: let `import scripts` work
 
 import pandas as pd
 
-from scripts.cli import command, positive_int
-from scripts.errors import TableError
-from scripts.labels import label_matrix, label_names
-from scripts.leaks import describe_leaks, shared_artists
-from scripts.spec import MelSpec
-from scripts.splits import SPLITS, assign, default_split, fingerprint, known_ids
-from scripts.storage import write_csv
-from scripts.tables import COLUMNS, LABELS, NEEDED_TO_CACHE, PARTS, check_columns, class_names, read_table
+from scripts.audio.spec import MelSpec
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import TableError
+from scripts.common.storage import write_csv
+from scripts.tables.label_matrix import label_matrix, label_names
+from scripts.tables.label_table import COLUMNS, LABELS, NEEDED_TO_CACHE, PARTS, check_columns, class_names, read_table
+from scripts.tables.leaks import describe_leaks, shared_artists
+from scripts.tables.splits import SPLITS, assign, default_split, fingerprint, known_ids
 
 CLIPS = MelSpec().clips_per_track
 

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scripts.audio import SILENCE, decode, is_silent
-from scripts.cli import command, positive_int
+from scripts.audio.decoding import SILENCE, decode, is_silent
+from scripts.audio.spec import MelSpec
+from scripts.common.cli import command, positive_int
+from scripts.common.errors import AudioError, TableError
+from scripts.common.parallel import parallel_map
+from scripts.common.storage import write_csv
 from scripts.datasets.fma import KNOWN_DUPLICATES, KNOWN_FAULTS
-from scripts.errors import AudioError, TableError
-from scripts.parallel import parallel_map
-from scripts.spec import MelSpec
-from scripts.storage import write_csv
-from scripts.tables import NEEDED_TO_CACHE, read_table
+from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
 SAMPLE_RATE = MelSpec().sample_rate
 CLIP_SECONDS = MelSpec().clip_seconds

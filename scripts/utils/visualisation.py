@@ -22,14 +22,14 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scripts.audio import decode
-from scripts.cache import HOW_TO_CACHE, USABLE, MelCache
-from scripts.cli import command
-from scripts.errors import TableError
-from scripts.features import hz_to_mel
-from scripts.spec import MelSpec
-from scripts.storage import write_aside
-from scripts.tables import NEEDED_TO_CACHE, read_table
+from scripts.audio.cache import HOW_TO_CACHE, USABLE, MelCache
+from scripts.audio.decoding import decode
+from scripts.audio.features import hz_to_mel
+from scripts.audio.spec import MelSpec
+from scripts.common.cli import command
+from scripts.common.errors import TableError
+from scripts.common.storage import write_aside
+from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
 WIDTH = 6.4  # inches
 DPI = 150  # 960 pixels wide

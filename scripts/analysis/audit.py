@@ -1,0 +1,183 @@
+"""How much of a score is leakage: the same classifier under leaky and clean splits, side by side.
+
+    python -m scripts audit --dataset gtzan_features --root data/gtzan
+    python -m scripts audit --experiment fma_cnn_3s
+    python -m scripts audit --table data/metadata_30_secs.csv --cache data/mels
+
+The first takes GTZAN's public table of 57 features: 10-fold and random splits against the split without common
+artists, repeated or faulty files. The others take your own cached data: clips at random, tracks at random, artists at
+random and the table's own split, with a classical classifier on statistics of each clip's spectrogram (mean and
+deviation of each row, and deviation of its change), and they list the recordings that stand in two parts.
+"""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scripts.analysis.audit_report import describe, write_report
+from scripts.analysis.duplicates import exact_duplicates, near_duplicates
+from scripts.analysis.leak_cost import known_artists, measure_clips, measure_splits, measure_tracks
+from scripts.audio.cache import MelCache, read_spec
+from scripts.audio.spec import MelSpec
+from scripts.baselines.classical import CLASSIFIERS
+from scripts.common.cli import command, pick, positive_int
+from scripts.common.errors import ConfigError, TableError
+from scripts.config.experiments import get_experiment
+from scripts.config.run import ROOT
+from scripts.datasets.gtzan_features import FILES, find_csv, read_features
+from scripts.loading.loader import load_items
+from scripts.tables.label_table import NEEDED_TO_TRAIN, read_table
+from scripts.tables.leaks import describe_leaks
+from scripts.tables.splits import fingerprint
+
+DATASETS = ("gtzan_features",)
+
+
+# --- measuring ----------------------------------------------------------------------------------------------
+
+
+def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: int = 0) -> dict:
+    """What leaks are worth on GTZAN's public table of features; with the clips, where their table is there too.
+
+    Returns
+    -------
+    dataset, classifier, seed, tracks; tenfold, random_same_sizes, random_same_tracks and fault_filtered (and
+    clips_...), each with mean, n and sd or interval_95, see `measure_tracks`; leakage, the difference between
+    random_same_sizes and fault_filtered and its share of the former.
+
+    Raises
+    ------
+    TableError, ConfigError : no such table, or an unknown classifier.
+    """
+    table = read_features(root, "30s")
+    scores = measure_tracks(table, classifier, draws, seed)
+    with contextlib.suppress(TableError):
+        find_csv(root, FILES["3s"])
+        scores |= measure_clips(read_features(root, "3s"), classifier, seed)
+    leaky, clean = scores["random_same_sizes"].mean, scores["fault_filtered"].mean
+    facts = {"dataset": "gtzan_features", "classifier": classifier, "seed": seed, "tracks": len(table)}
+    measured = {name: score.as_dict() for name, score in scores.items()}
+    return facts | measured | {"leakage": {"difference": leaky - clean, "share": (leaky - clean) / leaky}}
+
+
+def audit_own(
+    table_path: str | Path, cache: MelCache, classifier: str = "nearest", draws: int = 5, seed: int = 0
+) -> dict:
+    """What the leaks of one's own table are worth, and which recordings stand in two parts of its split.
+
+    Returns
+    -------
+    table, split (fingerprint), classifier, seed, tracks, left_out (counts by status), leaks (a line each), splits
+    (see `measure_splits`), duplicates (see `duplicates_across`) and duplicates_within_parts, their number.
+
+    Raises
+    ------
+    TableError, CacheError, ConfigError : the table, the cache or the classifier is not there or does not fit.
+    """
+    table = read_table(table_path, NEEDED_TO_TRAIN)
+    items, left_out = load_items(table, cache, "clip")
+    splits = measure_splits(items, known_artists(table, items), classifier, draws, seed)
+    across, within = duplicates_across(table, cache, items.tracks["track_id"])
+    return {
+        "table": str(table_path),
+        "split": fingerprint(table),
+        "classifier": classifier,
+        "seed": seed,
+        "tracks": len(items.tracks),
+        "left_out": left_out["status"].value_counts().to_dict(),
+        "leaks": describe_leaks(table),
+        "splits": splits,
+        "duplicates": across,
+        "duplicates_within_parts": within,
+    }
+
+
+def duplicates_across(table: pd.DataFrame, cache: MelCache, track_ids: pd.Series) -> tuple[list[dict], int]:
+    """Pairs of tracks with the same recording in two parts, and the number of pairs within a part.
+
+    Each pair has track_id, part, other_id, other_part, bit_errors, offset_s and exact: whether the files hold the
+    same samples, None where one is not there.
+    """
+    rows = table.drop_duplicates("track_id").set_index("track_id")
+    pairs = near_duplicates(cache, track_ids)
+    pairs["part"], pairs["other_part"] = (rows["split"][pairs[name]].to_numpy() for name in ("track_id", "other_id"))
+    across = pairs[pairs["part"] != pairs["other_part"]].round({"bit_errors": 4, "offset_s": 3})
+    exact = same_samples(rows.loc[np.unique(across[["track_id", "other_id"]])].reset_index())
+    across = across.assign(exact=[exact(*pair) for pair in across[["track_id", "other_id"]].to_numpy()])
+    return across.to_dict("records"), len(pairs) - len(across)
+
+
+def same_samples(tracks: pd.DataFrame) -> Callable[[str, str], bool | None]:
+    """A function of two ids: do their files hold the same samples? None where a file is not there."""
+    if "file_path" not in tracks:
+        return lambda one, other: None
+    there = {track for track, path in tracks[["track_id", "file_path"]].to_numpy() if Path(path).is_file()}
+    first = dict(exact_duplicates(tracks[tracks["track_id"].isin(there)]).to_numpy())
+    return lambda one, other: first.get(one, one) == first.get(other, other) if {one, other} <= there else None
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dataset", metavar="NAME", help="gtzan_features, the public table; needs --root")
+    what.add_argument("--experiment", metavar="NAME", help="a named experiment, for its table and cache")
+    what.add_argument("--table", type=Path, metavar="CSV", help="your metadata table; needs --cache")
+    parser.add_argument("--root", type=Path, default=Path("data/gtzan"), help="of --dataset; default: data/gtzan")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of --table, such as data/mels")
+    parser.add_argument(
+        "--classifier", metavar="NAME",
+        help=f"{', '.join(CLASSIFIERS)}; default: svm for --dataset, otherwise nearest, which is quick and memorises "
+        "its tracks as an overgrown network does",
+    )  # fmt: skip
+    parser.add_argument("--draws", type=positive_int, help="of each random split; default: 20 for --dataset, else 5")
+    parser.add_argument("--seed", type=int, default=0, help="of the random splits and the classifier; default: 0")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/reports/audit-<what is audited>")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object, and nothing else")
+    return parser.parse_args(argv)
+
+
+def run_audit(args: argparse.Namespace) -> tuple[str, dict]:
+    """What is audited, and the result."""
+    if args.dataset:
+        pick("dataset to audit", args.dataset, DATASETS)
+        return args.dataset, audit_features(args.root, args.classifier or "svm", args.draws or 20, args.seed)
+    choices = {"classifier": args.classifier or "nearest", "draws": args.draws or 5, "seed": args.seed}
+    if args.experiment:
+        experiment = get_experiment(args.experiment)
+        cache = MelCache.open(experiment.cache, experiment.spec)
+        return args.experiment, audit_own(experiment.table, cache, **choices)
+    if not args.cache:
+        raise ConfigError("--table without --cache; give the folder of its cache too, such as --cache data/mels")
+    return args.table.stem, audit_own(args.table, MelCache.open(args.cache, only_spec(args.cache)), **choices)
+
+
+def only_spec(root: Path) -> MelSpec | None:
+    """The parameters of the cache at or below `root`, if there is one alone."""
+    found = [path.parent for path in (root / "spec.json", *root.glob("*/spec.json")) if path.is_file()]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return read_spec(found[0]) if len(found) == 1 else None
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    pick("classifier", args.classifier or "svm", CLASSIFIERS)
+    name, result = run_audit(args)
+    folder = args.output or ROOT / "reports" / f"audit-{name}"
+    write_report(folder, result)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join([*describe(result), f"{folder}: audit.md, audit.json, accuracies.png"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""An ensemble of any runs by their saved predictions: the weighted mean of their probabilities.
+
+    python -m scripts blend cnn-seed0 cnn-seed1 cnn-seed2 --name cnn_blend
+    python -m scripts blend openmic_cnn label_svm_rbf --weights validation --name openmic_blend
+
+Weights are equal, or those that make the blend likeliest on the validation tracks. Probabilities are averaged, not
+their logarithms: a run that is sure and wrong cannot silence the others, one rule does for genres and for labels, and
+the loss is convex in the weights. Runs have to be of one split, with the same tracks and labels; the members' scores on
+its test part are printed beside the blend's. The report runs/reports/NAME/ is that of a run, so that a blend can be
+compared with runs and blended again; it knows no clips: its clip accuracy is its track accuracy.
+"""
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+
+from scripts.common.cli import command, pick
+from scripts.common.errors import ConfigError
+from scripts.common.storage import write_csv, write_json
+from scripts.config.run import ROOT, Run
+from scripts.metrics.multi_label import tag_scores
+from scripts.metrics.single_label import bootstrap_interval, macro_f1, per_genre
+from scripts.metrics.thresholds import best_thresholds
+from scripts.reports import multi_label, single_label
+from scripts.reports.markdown import markdown_table
+from scripts.reports.predictions import FILES, Saved, read_saved, read_test
+
+WEIGHTS = ("mean", "validation")
+REPORTS = {"single": single_label, "multi": multi_label}
+TITLES = {"f1_macro": "macro F1", "f1_micro": "micro F1", "average_precision_macro": "mAP"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A tested run: what its test.json says, and its predictions by part; "validation" only if it has saved them."""
+
+    name: str
+    test: dict[str, Any]
+    parts: dict[str, Saved]
+
+
+# --- members ------------------------------------------------------------------------------------------------
+
+
+def read_members(names: list[str], root: Path, weights: str) -> list[Member]:
+    """The runs that are to be blended.
+
+    Raises
+    ------
+    ConfigError : fewer than two runs, an unknown one, one without predictions of a part that is needed, or runs that
+        do not fit together.
+    TableError : a genre or label in the predictions of a run that it has no probability of.
+    """
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ConfigError(f"given: {' '.join(names)}; give two or more different runs")
+    members = [read_member(Run(name, root), weights) for name in names]
+    for other in members[1:]:
+        check_same(members[0], other)
+    return members
+
+
+def read_member(run: Run, weights: str) -> Member:
+    """Predictions of the validation part are needed for weights, and for thresholds of several labels a track."""
+    test, parts = read_test(run), {"test": read_saved(run)}
+    if weights == "validation" or parts["test"].task == "multi" or (run.report / FILES["validation"]).is_file():
+        parts["validation"] = read_saved(run, "validation")
+    return Member(run.name, test, parts)
+
+
+def check_same(first: Member, other: Member) -> None:
+    """Only runs of the same split, tracks, names and truth can be blended; a ConfigError says what differs."""
+    one, two, what = first.test["split"], other.test["split"], ""
+    if one != two:
+        what = f"they are of the splits {one} and {two}"
+    for part in sorted(first.parts.keys() & other.parts.keys()):
+        what = what or difference(first.parts[part], other.parts[part], part)
+    if what:
+        raise ConfigError(
+            f"{first.name} and {other.name} cannot be blended: {what}; train both on the same table and split"
+        )
+
+
+def difference(first: Saved, other: Saved, part: str) -> str:
+    """How two runs' predictions for a part do not fit together; "" if they do."""
+    if first.names != other.names:
+        differing = sorted(set(first.names) ^ set(other.names))
+        return f"their classes or labels differ in {', '.join(differing[:3]) or 'order'}"
+    one, two = set(first.tracks["track_id"]), set(other.tracks["track_id"])
+    if one != two:
+        return f"{len(one ^ two)} tracks of {part} are in only one of them, such as {', '.join(sorted(one ^ two)[:3])}"
+    if not np.array_equal(first.truth, other.truth, equal_nan=True):
+        return f"some tracks of {part} have another genre or other labels"
+    return ""
+
+
+# --- weights ------------------------------------------------------------------------------------------------
+
+
+def choose_weights(members: list[Member], how: str) -> np.ndarray:
+    """Weights of the members, at least 0, of sum 1: equal for "mean", fitted for "validation"."""
+    if how == "mean":
+        return np.full(len(members), 1 / len(members))
+    return fit_weights(np.stack([member.parts["validation"].likelihoods for member in members], axis=1))
+
+
+def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
+    """The weights >= 0 of sum 1 with the lowest log loss (of several labels a track: binary cross entropy).
+
+    The loss, the mean of -log(likelihoods @ weights), is convex: there is no start to choose and nothing random.
+
+    Parameters
+    ----------
+    likelihoods : [entries, members], the probability above 0 that each member gave to what is true.
+    """
+    members = likelihoods.shape[1]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        blended = likelihoods @ weights
+        return -np.log(blended).mean(), -(likelihoods / blended[:, None]).mean(axis=0)
+
+    found = minimize(
+        loss,
+        np.full(members, 1 / members),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * members,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        options={"ftol": 1e-12, "maxiter": 1000},
+    )
+    weights = np.clip(found.x, 0, 1)
+    return weights / weights.sum()
+
+
+def mix(members: list[Member], part: str, weights: np.ndarray) -> Saved:
+    """The blend's predictions for a part."""
+    parts = [member.parts[part] for member in members]
+    mean = np.tensordot(weights, np.stack([one.probabilities for one in parts]), axes=1)
+    return dataclasses.replace(parts[0], probabilities=mean)
+
+
+# --- the blend ----------------------------------------------------------------------------------------------
+
+
+def blend(names: list[str], name: str, weights: str = "mean", root: Path = ROOT) -> dict[str, Any]:
+    """Average the saved predictions of runs, score the blend, print it beside its members and write its report.
+
+    Parameters
+    ----------
+    names : of two or more tested runs.
+    name : of the blend; one of this name is written anew.
+    weights : "mean", or "validation" for those that are best on the validation tracks.
+    root : the folder of the runs.
+
+    Returns
+    -------
+    What test.json holds; "members" has the weights.
+
+    Raises
+    ------
+    ConfigError, TableError : unknown `weights`, a name that is taken, or as `read_members`.
+    """
+    pick("kind of weights", weights, WEIGHTS)
+    run = Run(name, root)
+    check_name(run, names)
+    members = read_members(names, root, weights)
+    shares = choose_weights(members, weights)
+    parts = {part: mix(members, part, shares) for part in FILES if all(part in member.parts for member in members)}
+    made = {"weights": weights, "members": dict(zip(names, shares.round(6).tolist(), strict=True))}
+    facts, summary = {"run": name, "part": "test"} | made, summarise(parts, members[0].test) | members[0].test
+    config = {"run": name, "blend": made, "classes": parts["test"].names, "split": summary["split"]}
+    write_json(run.config_path, config)
+    write_report(run, facts, summary, parts)
+    rows = [show(member, f"{share:.3f}") for member, share in zip(members, shares, strict=True)]
+    leaks = f", which leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
+    print(f"{name}, {weights} of {len(names)} runs, split {summary['split']}{leaks}")
+    print(REPORTS[parts["test"].task].describe_summary(summary))
+    print(markdown_table([*rows, show(Member(name, summary, parts), "")]))
+    return facts | summary
+
+
+def check_name(run: Run, members: list[str]) -> None:
+    """A blend takes the place of no member and of no other kind of run."""
+    known = run.config_path.read_text(encoding="utf-8") if run.exists() else ""
+    if run.name in members or (run.report.exists() and '"blend":' not in known):
+        raise ConfigError(f"--name {run.name} is the name of a run; give another")
+
+
+def summarise(parts: dict[str, Saved], first: dict[str, Any]) -> dict[str, Any]:
+    """The scores of a test, but for what the training part is needed for.
+
+    Thresholds of labels are chosen by the rule of the first member, of whose test.json `first` is a part.
+    """
+    test, validation = parts["test"], parts.get("validation")
+    arguments = test.scores, test.items, test.items, test.names, pd.DataFrame({"status": []})
+    rule = {"rule": first["threshold_rule"]} if test.task == "multi" else {}
+    return REPORTS[test.task].summarise(*arguments, validation.scores if validation else None, **rule)
+
+
+def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, Saved]) -> None:
+    """The report of a run, and the predictions for validation where all members have some."""
+    test = parts["test"]
+    if test.task == "multi":
+        multi_label.write_report(run.report, facts, summary, test.scores, test.items, test.names)
+    else:
+        single_label.write_report(run.report, facts, summary, test.table(summary), test.names)
+    path = run.report / FILES["validation"]
+    if "validation" in parts:
+        write_csv(path, parts["validation"].table(summary))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def show(member: Member, weight: str) -> dict[str, str]:
+    """A row of the table of members and blend."""
+    test = member.parts["test"]
+    scores = show_labels if test.task == "multi" else show_genres
+    return {"run": member.name, "weight": weight} | scores(member) | {"loss": f"{test.scores.loss:.4f}"}
+
+
+def show_genres(member: Member) -> dict[str, str]:
+    scores, names = member.parts["test"].scores, member.parts["test"].names
+    correct = scores.predictions == scores.labels
+    low, high = bootstrap_interval(correct)
+    f1 = macro_f1(per_genre(scores.labels, scores.predictions, names))
+    return {"track accuracy": f"{correct.mean():.3f} ({low:.3f}-{high:.3f})", "macro F1": f"{f1:.3f}"}
+
+
+def show_labels(member: Member) -> dict[str, str]:
+    """Thresholds are chosen on the predictions for validation by the member's own rule."""
+    test, validation = member.parts["test"], member.parts["validation"]
+    thresholds = best_thresholds(validation.truth, validation.probabilities, member.test["threshold_rule"])
+    scores = tag_scores(test.truth, test.probabilities, thresholds)
+    return {title: f"{scores[name]:.3f}" for name, title in TITLES.items()}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("names", nargs="+", metavar="RUN", help="two or more, as in runs/reports/")
+    add("--weights", default="mean", metavar="HOW", help="mean, or validation: the best there; default: mean")
+    add("--name", required=True, help="of the blend")
+    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    blend(args.names, args.name, args.weights, args.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The embeddings of a run's tracks, as a table and as a map of the plane.
+
+    python -m scripts embeddings fma_cnn_3s
+    python -m scripts embeddings fma_cnn_3s --part validation --method tsne
+
+A track's embedding is the mean over its clips of what the network's head is given. Written into runs/reports/RUN/:
+embeddings.csv (of another part than test, embeddings_<part>.csv) with a column e0, e1, ... for each dimension, and the
+map, embeddings_<method>.png, by principal components (PCA, with the variance that they explain) or t-SNE (L. van der
+Maaten, G. Hinton, JMLR 9, 2008; which keeps neighbours together, but neither distances nor sizes of clusters). The
+colour is the genre, or the first of a track's labels. To walk around in them, see `python -m scripts.evaluate RUN
+--tensorboard`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from scripts.analysis.explain_figures import embedding_map
+from scripts.common.cli import command, pick
+from scripts.common.errors import ConfigError
+from scripts.common.storage import write_csv
+from scripts.config.run import ROOT, Run
+from scripts.evaluate import BEST, check_split, tester
+from scripts.loading.experiment_data import Data
+from scripts.reports.tensorboard import embed_tracks
+from scripts.tables.label_matrix import split_names
+from scripts.tables.label_table import LABELS, PARTS
+from scripts.utils.visualisation import save
+
+METHODS = ("pca", "tsne")
+PERPLEXITY = 30  # of t-SNE, if there are enough tracks
+
+
+def embeddings(run: Run, part: str = "test", method: str = "pca", seed: int = 0) -> pd.DataFrame:
+    """Write the table and the map of a part's embeddings, and return the table.
+
+    Returns
+    -------
+    Columns track_id, genre or labels, and e0, e1, ...
+
+    Raises
+    ------
+    ConfigError : no such run or method, its table now holds another split, or there is too little for a map.
+    TableError, CacheError, CheckpointError : something it needs is missing or damaged.
+    """
+    experiment = run.experiment()
+    data = Data.load(experiment)
+    check_split(run, experiment, data)
+    if part not in set(data.items.tracks["split"]):
+        raise ConfigError(f"{run.name} has no {part} tracks; choose another --part")
+    column, loader = LABELS[experiment.task][0], data.scoring_loader(experiment, part)
+    vectors = embed_tracks(tester(run, experiment, BEST)[0], loader)
+    points, names = project(vectors, method, seed)
+    tracks = loader.items.tracks[["track_id", column]]
+    table = tracks.join(pd.DataFrame(vectors).add_prefix("e").round(6))
+    stem = "embeddings" if part == "test" else f"embeddings_{part}"
+    path, figure = run.report / f"{stem}.csv", run.report / f"{stem}_{method}.png"
+    write_csv(path, table)
+    groups = tracks[column] if column == "genre" else tracks[column].map(first_label)
+    save(embedding_map(points, groups, names, f"{run.name}, {part}: {len(tracks)} tracks"), figure)
+    print(f"{path}: {vectors.shape[1]} dimensions of {len(tracks)} tracks\n{figure}: {', '.join(names)}")
+    return table
+
+
+def first_label(cell: str) -> str:
+    return next(iter(split_names(cell)), "none")
+
+
+def project(vectors: np.ndarray, method: str, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
+    """Embeddings [tracks, width] -> [tracks, 2] and the names of both axes.
+
+    Raises
+    ------
+    ConfigError : an unknown method, fewer than 3 tracks, or only one dimension.
+    """
+    pick("method", method, METHODS)
+    if len(vectors) < 3 or vectors.shape[1] < 2:
+        raise ConfigError(
+            f"{len(vectors)} tracks with {vectors.shape[1]} dimensions; a map needs 3 tracks, 2 dimensions"
+        )
+    if method == "tsne":
+        tsne = TSNE(perplexity=min(PERPLEXITY, (len(vectors) - 1) / 3), random_state=seed)
+        return tsne.fit_transform(vectors), ("t-SNE 1", "t-SNE 2")
+    pca = PCA(2, random_state=seed)
+    points = pca.fit_transform(vectors)
+    first, second = (
+        f"component {n} ({share:.1%} of the variance)" for n, share in enumerate(pca.explained_variance_ratio_, 1)
+    )
+    return points, (first, second)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("run", help="name of a run, as in runs/reports/")
+    add("--part", choices=PARTS, default="test", help="of the split; default: test")
+    add("--method", choices=METHODS, default="pca", help="of the map; default: pca")
+    add("--seed", type=int, default=0, help="of the map; default: 0")
+    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    embeddings(Run(args.run, args.runs), args.part, args.method, args.seed)
+
+
+if __name__ == "__main__":
+    main()

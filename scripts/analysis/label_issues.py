@@ -1,0 +1,215 @@
+"""Tracks whose labels are probably wrong, by predictions of networks that did not train on them.
+
+    python -m scripts.crossval --experiment fma_cnn_3s --folds 5
+    python -m scripts label_issues fma_cnn_3s-folds
+    python -m scripts label_issues fma_cnn_3s-folds --cleanlab --relabel --output data/overrides.csv
+
+The quality of a label is the probability of what it says ("self-confidence"); that of a track with several labels is
+its worst label's, those that are unknown left out. An issue is a track that the prediction contradicts and whose
+quality is at most a cut-off, or that confident learning calls wrong (C. Northcutt, L. Jiang, I. Chuang, JAIR 70, 2021;
+needs the package cleanlab). All tracks are listed in runs/reports/RUN/label_quality.csv, the worst first; the issues in
+overrides.csv, for the setting `overrides` of an experiment. Listen to them and edit that file: `leave_out` 1 takes a
+track out of training, 0 trains it with the label that is suggested there. A run that is no cross-validation has
+predictions only of tracks that no override touches: its list is to look at.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scripts.common.cli import command
+from scripts.common.errors import ConfigError
+from scripts.common.packages import require
+from scripts.common.storage import write_csv
+from scripts.config.run import ROOT, Run
+from scripts.reports.predictions import FILES, Saved, read_saved
+from scripts.tables.label_matrix import join
+from scripts.tables.label_table import LABELS
+
+CUT_OFF = 0.1
+SHOWN = 10  # rows on the screen
+
+
+def label_issues(
+    run: Run,
+    part: str = "test",
+    quality: float = CUT_OFF,
+    share: float | None = None,
+    cleanlab: bool = False,
+    relabel: bool = False,
+    output: Path | None = None,
+) -> pd.DataFrame:
+    """Write label_quality.csv and overrides.csv of a run, print the worst, and return the former (`quality_table`).
+
+    Parameters
+    ----------
+    run : such as `<experiment>-folds`, whose "test" part is every track.
+    part : "test" or "validation".
+    quality : the greatest quality of an issue; or
+    share : the share of tracks, the worst, that may be issues; or
+    cleanlab : whether confident learning finds the issues.
+    relabel : write `leave_out` 0, not 1.
+    output : the file of overrides; default: overrides.csv beside label_quality.csv.
+
+    Raises
+    ------
+    ConfigError, TableError : there are no sound predictions, a cut-off is not allowed, or cleanlab is missing.
+    """
+    saved = read_saved(run, part)
+    suspects = confident_learning(saved) if cleanlab else below(saved, quality, share)
+    table, path = quality_table(saved, suspects), output or run.report / "overrides.csv"
+    issues = table[table["issue"] == 1]
+    columns = ["track_id", LABELS[saved.task][0], "leave_out", "quality", "given"]
+    write_csv(run.report / "label_quality.csv", table)
+    write_csv(path, issues.assign(leave_out=int(not relabel))[columns])
+    print(f"{run.name}: {describe(table)}\n{run.report / 'label_quality.csv'}: all of them\n{path}: the issues")
+    return table
+
+
+def given_labels(saved: Saved) -> np.ndarray:
+    """[tracks, names]: what is given as 1 present, 0 absent, NaN unknown; of one genre a track, only the 1."""
+    if saved.task == "multi":
+        return saved.truth
+    return np.where(saved.truth[:, None] == np.arange(len(saved.names)), 1, np.nan)
+
+
+def self_confidence(saved: Saved) -> np.ndarray:
+    """[tracks, names]: the probability of what each label says, 0 to 1; NaN where nothing is given."""
+    return 1 - np.abs(given_labels(saved) - saved.probabilities)
+
+
+# --- which labels are suspect: bool [tracks, names] -----------------------------------------------------------
+
+
+def below(saved: Saved, quality: float = CUT_OFF, share: float | None = None) -> np.ndarray:
+    """Labels of a quality up to `quality`, or up to that of the worst `share` of tracks, if something else is likelier.
+
+    Raises
+    ------
+    ConfigError : either is not above 0, up to 1.
+    """
+    for name, value in (("quality", quality), ("share", share)):
+        if value is not None and not 0 < value <= 1:
+            raise ConfigError(f"{name} is {value}; it must be above 0, up to 1")
+    confidence = self_confidence(saved)
+    rival = 1 - confidence if saved.task == "multi" else saved.probabilities.max(axis=1, keepdims=True)
+    if share is not None:
+        worst = np.nanmin(confidence[judged(saved)], axis=1)
+        quality = float(np.quantile(worst, share, method="inverted_cdf"))
+    return (confidence <= quality) & (confidence < rival)
+
+
+def confident_learning(saved: Saved) -> np.ndarray:
+    """What cleanlab's `find_label_issues` finds: among all genres, or for each label among the tracks that know it.
+
+    A label that is present in, or absent from, all of those has no issue.
+
+    Raises
+    ------
+    ConfigError : cleanlab is missing.
+    """
+    require("cleanlab", what="--cleanlab")
+    given = given_labels(saved)
+    if saved.task == "single":
+        return (given == 1) & find_issues(saved.truth, saved.probabilities)[:, None]
+    suspects = np.zeros(given.shape, bool)
+    for label, known in enumerate(~np.isnan(given).T):
+        labels, probability = given[known, label].astype(int), saved.probabilities[known, label]
+        if len(np.unique(labels)) == 2:
+            suspects[known, label] = find_issues(labels, np.column_stack([1 - probability, probability]))
+    return suspects
+
+
+def find_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """bool [tracks], from class numbers [tracks] and probabilities [tracks, classes]."""
+    from cleanlab.filter import find_label_issues
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)  # of rare classes
+        return find_label_issues(labels, probabilities, n_jobs=1)
+
+
+# --- what is written ------------------------------------------------------------------------------------------
+
+
+def judged(saved: Saved) -> np.ndarray:
+    """bool [tracks]: whether anything is known of a track.
+
+    Raises
+    ------
+    ConfigError : of none.
+    """
+    known = ~np.isnan(given_labels(saved)).all(axis=1)
+    if not known.any():
+        raise ConfigError(f"{saved.source}: no track has a known label; nothing can be judged")
+    return known
+
+
+def quality_table(saved: Saved, suspects: np.ndarray) -> pd.DataFrame:
+    """One row per track of which something is known, the worst first.
+
+    Parameters
+    ----------
+    suspects : bool [tracks, names], the labels that are issues.
+
+    Returns
+    -------
+    Columns track_id, genre or labels (suggested), given, quality, issue (0 or 1), and with several labels a track
+    suspect, the worst label, and suspect_is, "present" or "absent" as given.
+    """
+    confidence, column, keep = self_confidence(saved), LABELS[saved.task][0], judged(saved)
+    table = saved.tracks[["track_id"]].assign(**{column: suggest(saved, suspects), "given": saved.tracks[column]})
+    table = table.assign(quality=np.nan, issue=suspects.any(axis=1).astype(int))
+    table.loc[keep, "quality"] = np.nanmin(confidence[keep], axis=1).round(6)
+    if saved.task == "multi":
+        worst = np.where(np.isnan(confidence), np.inf, confidence).argmin(axis=1)
+        present = saved.truth[np.arange(len(worst)), worst] == 1
+        table = table.assign(suspect=np.array(saved.names)[worst], suspect_is=np.where(present, "present", "absent"))
+    return table[keep].sort_values("quality", kind="stable", ignore_index=True)
+
+
+def suggest(saved: Saved, suspects: np.ndarray) -> list[str]:
+    """The cell of each track with its suspect labels corrected: the likeliest genre, or each turned around."""
+    names = np.array(saved.names, object)
+    if saved.task == "single":
+        best = saved.probabilities.argmax(axis=1)
+        return names[np.where(suspects.any(axis=1), best, saved.truth)].tolist()
+    return [join(names[row]) for row in (saved.truth == 1) ^ suspects]
+
+
+def describe(table: pd.DataFrame) -> str:
+    """How many issues there are, of which labels, and the worst tracks."""
+    issues = table[table["issue"] == 1]
+    counts = issues["suspect" if "suspect" in table else "given"].value_counts()
+    by_label = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+    head = f"{len(issues)} of {len(table)} tracks have a label issue ({len(issues) / len(table):.1%}): {by_label}"
+    return f"{head}\n{table.head(SHOWN).to_string(index=False)}"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("run", help="as in runs/reports/, such as fma_cnn_3s-folds")
+    add("--part", choices=FILES, default="test", help="of the run's predictions; default: test")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--quality", type=float, default=CUT_OFF, help=f"greatest of an issue; default: {CUT_OFF}")
+    choice.add_argument("--share", type=float, help="instead: of the tracks, the worst ones")
+    choice.add_argument("--cleanlab", action="store_true", help="instead: what confident learning finds")
+    add("--relabel", action="store_true", help="train on the suggestions; default: leave the issues out")
+    add("--output", type=Path, metavar="FILE", help="the overrides; default: runs/reports/RUN/overrides.csv")
+    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    how = args.quality, args.share, args.cleanlab, args.relabel
+    label_issues(Run(args.run, args.runs), args.part, *how, args.output)
+
+
+if __name__ == "__main__":
+    main()

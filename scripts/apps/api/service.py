@@ -1,0 +1,103 @@
+"""Trained runs that answer many requests at a time: files are heard in parallel, forward passes are shared."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.apps.api.batching import Batcher
+from scripts.common.parallel import available_cores
+from scripts.config.run import Run
+from scripts.inference.predictor import Prediction, Predictor
+
+FILES_AT_ONCE = 32  # whose spectrograms are in memory while they wait for a forward pass
+WINDOWS_A_STEP = 16  # of a file whose windows are reported one by one
+
+
+class Crew:
+    """The threads of a server: some that decode, and one for all forward passes."""
+
+    def __init__(self) -> None:
+        self.decoders = ThreadPoolExecutor(available_cores(), "decoder")
+        self.passes = ThreadPoolExecutor(1, "forward")
+        self.places = asyncio.Semaphore(FILES_AT_ONCE)
+
+    def close(self) -> None:
+        for pool in (self.decoders, self.passes):
+            pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Spectrograms:
+    """A file as the network takes it.
+
+    Attributes
+    ----------
+    path : the file. seconds : of audio. starts : float [windows], s.
+    values : float16 [windows, (channels,) rows, frames], as a cache holds them; an eighth of the waveforms' size.
+    """
+
+    path: str
+    seconds: float
+    starts: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run in memory; `name` is what requests call it."""
+
+    name: str
+    run: Run
+    predictor: Predictor
+
+
+class Model:
+    """A loaded run at work."""
+
+    def __init__(self, loaded: Loaded, crew: Crew, most: int | None = None) -> None:
+        """`most` windows share a forward pass; default: as many as the predictor's."""
+        self.name, self.run, self.predictor, self.crew = loaded.name, loaded.run, loaded.predictor, crew
+        self.batcher = Batcher(self.predictor.forward, crew.passes, most or self.predictor.windows_at_once)
+
+    async def predict(self, path: Path) -> Prediction:
+        """Of a whole file; raises an AudioError if it cannot be used."""
+        async with self.crew.places:
+            heard = await self.in_decoder(self.hear, path)
+            return self.predictor.prediction(heard, await self.batcher(heard.values))
+
+    async def follow(self, path: Path) -> AsyncIterator[tuple[np.ndarray, np.ndarray] | Prediction]:
+        """Starts [windows] and probabilities [windows, classes] of some windows at a time, last the whole file's."""
+        async with self.crew.places:
+            heard = await self.in_decoder(self.hear, path)
+        logits = []
+        for first in range(0, len(heard.starts), WINDOWS_A_STEP):
+            step = slice(first, first + WINDOWS_A_STEP)
+            logits.append(await self.batcher(heard.values[step]))
+            yield heard.starts[step], self.predictor.probabilities(logits[-1])[0]
+        yield self.predictor.prediction(heard, np.concatenate(logits))
+
+    @property
+    def window_seconds(self) -> float:
+        """How much audio the network takes at a time."""
+        return self.predictor.window_samples / self.predictor.experiment.spec.sample_rate
+
+    async def in_decoder(self, function: Callable, *arguments: Any) -> Any:
+        """`function(*arguments)` in one of the threads that decode."""
+        return await asyncio.get_running_loop().run_in_executor(self.crew.decoders, function, *arguments)
+
+    def hear(self, path: Path) -> Spectrograms:
+        """Decode a file, and make its spectrograms; raises an AudioError as `Predictor.prepare`."""
+        file = self.predictor.prepare(path)
+        values = self.predictor.values(file.waveforms).astype(np.float16)
+        return Spectrograms(file.path, file.seconds, file.starts, values)
+
+    async def warm_up(self) -> None:
+        """A first pass on silence, which takes longer than the next ones."""
+        silence = np.zeros((1, self.predictor.window_samples), np.float32)
+        values = await self.in_decoder(self.predictor.values, silence)
+        await self.batcher(values.astype(np.float16))

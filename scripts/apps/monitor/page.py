@@ -1,0 +1,209 @@
+"""The monitor's page, on Gradio."""
+
+import difflib
+from collections.abc import Callable, Collection, Sequence
+
+import gradio as gr
+import pandas as pd
+
+from scripts.apps.gradio_settings import LAUNCH
+from scripts.apps.markup import text
+from scripts.apps.monitor.corrections import export
+from scripts.apps.monitor.drift import LEAST, agreement, drift, periods
+from scripts.apps.monitor.html import CSS, describe, history
+from scripts.apps.store import LONGEST, Store, StoredSound
+from scripts.common.errors import ConfigError, ProjectError
+from scripts.utils.visualisation import COLOURS, GREY
+
+PER_PAGE = 12
+AT_ONCE = 4  # people whose changes are written; others wait
+EDITABLE = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
+DAYS = 30  # in the charts of agreement
+MOST_BARS = 20  # labels in the chart of drift
+OF_TAGS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
+OF_DRIFT = {"no": GREY, "yes": COLOURS[1]}
+CHART = {"height": 300, "min_width": 300, "x_label_angle": -90}
+TITLE, NAME = "Monitor", "Your name"
+INTRODUCTION = (
+    "The newest sounds and what the model hears in them. Listen, take off the tags that are wrong, add those that are "
+    "missing, or confirm that all is right; from then on a sound's tags count as complete."
+)
+EMPTY = """### No sounds yet
+Fill the store, then press **Refresh**: `python -m scripts tagger --source folder --folder recordings --once`"""
+KEPT = (
+    "**Agreement**: the share of the model's tags that people kept, of the checked sounds of a day; beside it, how "
+    f"many tags that is, and how many people added. The last {DAYS} days with checked sounds."
+)
+NONE_CHECKED = "**Agreement**: nobody has corrected or confirmed a sound yet."
+MOVED = (
+    "**Drift**: how far each label's mean probability in the {0} most recent sounds is from that in the first {0} of "
+    "{1}. *Moved*: the Kolmogorov-Smirnov test tells the two sets of probabilities apart (1 find in 20 may be chance)."
+)
+TOO_FEW = f"**Drift**: needs two periods of at least {LEAST} sounds by one model; the store has fewer."
+FILES = (
+    "The sounds that somebody corrected or confirmed, for training: `labels.csv` is a label table, `overrides.csv` "
+    "corrects such a table (`python -m scripts.train ... --set overrides=FILE`)."
+)
+
+
+def serve(store: Store, free: bool, host: str, port: int) -> None:
+    """Show the page until Ctrl-C."""
+    page = build(store, free)
+    page.queue(default_concurrency_limit=AT_ONCE)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        allowed_paths=[str((store.folder / name).resolve()) for name in ("audio", "images", "exports")],
+        max_file_size=1,  # nobody has to upload anything
+        css=CSS,
+        **LAUNCH,
+    )
+    print(f"monitor of {store.folder}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
+    page.block_thread()
+
+
+def build(store: Store, free: bool) -> gr.Blocks:
+    """The page; where `free` is false, people may add the labels of the models alone."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown(f"# {TITLE}\n{INTRODUCTION}")
+        with gr.Row(elem_classes="bar"):
+            name = gr.Textbox(label=NAME, placeholder=NAME, max_length=LONGEST, container=False, min_width=180)
+            refresh = gr.Button("Refresh", min_width=100, scale=0)
+        remember(page, name)
+        with gr.Tab("Sounds"):
+            add_sounds(page, store, free, name, refresh)
+        with gr.Tab("Charts") as tab:
+            add_charts(store, [tab.select, refresh.click])
+        with gr.Tab("Export"):
+            add_export(store)
+    return page
+
+
+def remember(page: gr.Blocks, name: gr.Textbox) -> None:
+    """Keep the name in the browser, for the next visit."""
+    page.load(None, outputs=name, js="() => localStorage.getItem('monitor-name') ?? ''")
+    name.change(None, name, js="name => localStorage.setItem('monitor-name', name)")
+
+
+# --- sounds -------------------------------------------------------------------------------------------------
+
+
+def add_sounds(page: gr.Blocks, store: Store, free: bool, name: gr.Textbox, refresh: gr.Button) -> None:
+    """The cards of a page of sounds, and the buttons to newer and older ones."""
+    offset = gr.State(0)
+
+    @gr.render(inputs=offset, triggers=[page.load, refresh.click, offset.change], show_progress="hidden")
+    def show(first: int) -> None:
+        sounds, vocabulary = store.newest(PER_PAGE, first), store.vocabulary()
+        if not sounds:
+            gr.Markdown(EMPTY)
+            return
+        with gr.Row(elem_classes="cards"):
+            for stored in sounds:
+                add_card(store, stored, vocabulary, free, name)
+        add_pager(offset, first, len(sounds), store.count())
+
+
+def add_pager(offset: gr.State, first: int, shown: int, count: int) -> None:
+    with gr.Row(elem_classes="pager"):
+        newer = gr.Button("Newer", interactive=first > 0, min_width=80)
+        gr.Markdown(f"{first + 1} to {first + shown} of {count} sounds")
+        older = gr.Button("Older", interactive=first + shown < count, min_width=80)
+    newer.click(lambda: max(0, first - PER_PAGE), outputs=offset, show_progress="hidden")
+    older.click(lambda: first + PER_PAGE, outputs=offset, show_progress="hidden")
+
+
+def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: bool, name: gr.Textbox) -> None:
+    """One sound, with its tags to edit."""
+    key = stored.sound.key
+    with gr.Column(elem_classes="card", elem_id=f"sound-{key}", min_width=280):
+        gr.HTML(describe(stored), apply_default_css=False)
+        tags = gr.Dropdown(vocabulary, value=stored.tags, label="Tags", **EDITABLE)
+        with gr.Row(elem_classes="foot"):
+            said = gr.HTML(history(stored), apply_default_css=False)
+            right = gr.Button("All right", size="sm", min_width=80, scale=0)
+
+    def edit(person: str, event: gr.SelectData) -> tuple[list[str], str]:
+        def write() -> None:
+            if event.selected and not free:
+                check_label(event.value, vocabulary)
+            store.correct(key, event.value, "add" if event.selected else "remove", person)
+
+        return attempt(store, key, write)
+
+    def confirm(person: str) -> tuple[list[str], str]:
+        return attempt(store, key, lambda: store.confirm(key, person))
+
+    settings = {"inputs": name, "outputs": [tags, said], "show_progress": "hidden", "trigger_mode": "multiple"}
+    tags.select(edit, **settings)
+    right.click(confirm, **settings)
+
+
+def attempt(store: Store, key: str, write: Callable[[], None]) -> tuple[list[str], str]:
+    """Write, or say what is wrong; either way the card's tags and history, as the store has them now."""
+    try:
+        write()
+    except ProjectError as error:
+        gr.Warning(text(str(error)))
+    now = store.get(key)
+    return now.tags, history(now)
+
+
+def check_label(label: str, vocabulary: Collection[str]) -> None:
+    """A ConfigError, which suggests the nearest label, unless a model has this one."""
+    if label not in vocabulary:
+        near = difflib.get_close_matches(label, vocabulary, n=1)
+        raise ConfigError(f"no model knows the tag {label!r}; choose {repr(near[0]) if near else 'one'} from the list")
+
+
+# --- charts and files ---------------------------------------------------------------------------------------
+
+
+def add_charts(store: Store, triggers: Sequence) -> None:
+    """Agreement by day and drift by label, drawn again on each trigger."""
+
+    @gr.render(triggers=triggers, show_progress="hidden")
+    def show() -> None:
+        show_agreement(agreement(store.reviewed()))
+        show_drift(*periods(store))
+
+
+def show_agreement(days: pd.DataFrame) -> None:
+    if days.empty:
+        gr.Markdown(NONE_CHECKED)
+        return
+    gr.Markdown(KEPT)
+    days = days.tail(DAYS).assign(day=days["day"].dt.strftime("%Y-%m-%d"), removed=days["given"] - days["kept"])
+    days["tags kept (%)"] = (100 * days["agreement"]).round(1)
+    tags = days.melt("day", ["kept", "removed", "added"], "what", "tags")
+    with gr.Row():
+        gr.BarPlot(days, "day", "tags kept (%)", y_lim=[0, 100], tooltip="all", **CHART)
+        gr.BarPlot(tags, "day", "tags", color="what", color_map=OF_TAGS, **CHART)
+
+
+def show_drift(first: Sequence[StoredSound], recent: Sequence[StoredSound]) -> None:
+    if len(first) < LEAST:
+        gr.Markdown(TOO_FEW)
+        return
+    table = drift(first, recent)
+    table = table.assign(change=table["recent"] - table["first"], moved=table["moved"].map({True: "yes", False: "no"}))
+    gr.Markdown(MOVED.format(len(first), recent[0].sound.model))
+    with gr.Row():
+        gr.BarPlot(table.head(MOST_BARS), "label", "change", color="moved", color_map=OF_DRIFT, **CHART)
+        shown = table[["label", "first", "recent", "change", "p", "moved"]].round(3)
+        gr.Dataframe(shown, interactive=False, max_height=CHART["height"], min_width=CHART["min_width"])
+
+
+def add_export(store: Store) -> None:
+    gr.Markdown(FILES)
+    button = gr.Button("Write the files", variant="primary")
+    files = gr.File(label="Files", file_count="multiple", interactive=False, visible=False)
+    button.click(lambda: gr.File(write_files(store), visible=True), outputs=files)
+
+
+def write_files(store: Store) -> list[str]:
+    try:
+        return [str(path) for path in export(store, store.folder / "exports")]
+    except ProjectError as error:
+        gr.Warning(text(str(error)))
+        return []

@@ -1,0 +1,1 @@
+"""Tags the newest sounds of a source again and again."""

@@ -1,0 +1,225 @@
+"""Tags the newest sounds of a source with a trained run, again and again, and puts them into a store.
+
+    FREESOUND_TOKEN=... python -m scripts tagger --source freesound --count 20 --model genres@production --every 3d
+    python -m scripts tagger --source folder --folder recordings --once
+    python -m scripts tagger --source rss --feed https://example.org/podcast.xml --longest 3600 --once
+
+Stored by id: the audio, a picture of its spectrogram, and the probabilities. What is there already is left alone, and
+what failed or was not reached is tried again the next time, so it may be stopped or killed at any moment.
+"""
+
+import argparse
+import contextlib
+import shutil
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from matplotlib.image import imsave
+
+from scripts.apps.store import Sound, Store
+from scripts.apps.tagger.schedule import Stop, Stopped, period, until_next
+from scripts.apps.tagger.sources.contract import Offer, Source, SourceError
+from scripts.apps.tagger.sources.folder import Folder
+from scripts.apps.tagger.sources.freesound import Freesound, read_token
+from scripts.apps.tagger.sources.rss import Feed
+from scripts.apps.tagger.sources.web import Web
+from scripts.apps.tagger.worklist import alone, plan
+from scripts.audio.spec import MelSpec
+from scripts.common.cli import command, describe_os_error, positive_int, positive_number
+from scripts.common.errors import AudioError, ConfigError, ProjectError
+from scripts.config.run import Run
+from scripts.inference.predictor import Predictor, Windows, whole
+from scripts.inference.registry import add_registry_flags, find_run
+from scripts.utils.visualisation import save, waveform
+
+
+@dataclass
+class Round:
+    """What became of the sounds of one round, for its closing line.
+
+    Attributes
+    ----------
+    source : its name. asked : so many of the newest sounds. newest : so many there were.
+    known : of these the store had already. todo : sounds to store, also earlier ones. stored : so many were.
+    failures : how many were not, by reason.
+    """
+
+    source: str
+    asked: int
+    newest: int
+    known: int
+    todo: int
+    stored: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        """One line."""
+        failed, fewer = self.failures.total(), f" ({self.asked} asked for)" if self.newest < self.asked else ""
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in self.failures.most_common())
+        parts = [f"{self.newest} newest sounds{fewer}", f"{self.known} there already", f"{self.stored} stored"]
+        parts.append(f"{failed} failed ({reasons})" if failed else "0 failed")
+        left = self.todo - self.stored - failed
+        parts += [f"{left} not reached"] * bool(left)
+        again = "; what is missing is tried again the next time" if failed or left else ""
+        return f"{self.source}: {', '.join(parts)}{again}"
+
+
+class Tagger:
+    """Fetches offers of a source, predicts them and stores them; `desk` is a folder for files on their way."""
+
+    def __init__(self, source: Source, store: Store, predictor: Predictor, model: str, desk: Path) -> None:
+        self.source, self.store, self.predictor, self.model, self.desk = source, store, predictor, model, desk
+
+    def add(self, offer: Offer) -> None:
+        """Store one sound, all of it or nothing.
+
+        Raises
+        ------
+        SourceError, AudioError : it cannot be had, or not be heard.
+        StoreError, OSError : it cannot be stored.
+        """
+        audio, image = self.desk / f"{offer.key}{offer.suffix}", self.desk / f"{offer.key}.png"
+        try:
+            self.source.fetch(offer, audio)
+            file = self.predictor.prepare(audio)
+            [prediction] = self.predictor.predict([file])
+            save_picture(file, self.predictor, image)
+            probabilities = dict(zip(prediction.names, prediction.probabilities.tolist(), strict=True))
+            facts = (offer.key, offer.title, offer.url, offer.creator, offer.licence, offer.created)
+            self.store.add(Sound(*facts, prediction.seconds, self.model, probabilities, prediction.found), audio, image)
+        finally:
+            audio.unlink(missing_ok=True)
+            image.unlink(missing_ok=True)
+
+
+def save_picture(file: Windows, predictor: Predictor, path: Path) -> None:
+    """The spectrogram that the network hears, a pixel for each value; of a network on waveforms the waveform."""
+    spec = predictor.experiment.spec
+    heard = whole(file, spec.sample_rate)
+    if spec.kind == "waveform":
+        save(waveform(heard, spec.sample_rate), path)
+    else:
+        values = predictor.transform(heard)
+        imsave(path, values.reshape(-1, *values.shape[-2:])[0, ::-1], cmap="magma")
+
+
+def tag_newest(args: argparse.Namespace, stop: Stop) -> Round:
+    """One round: the newest sounds of the source that the store lacks, and earlier ones that failed.
+
+    Raises
+    ------
+    ConfigError, CheckpointError : no token, no such model or folder.
+    SourceError : the source cannot be asked, or another tagger is at work on it.
+    StoreError, OSError : the store cannot be written.
+    """
+    run = find_run(args.model, args.runs, args.registry)
+    source, store = make_source(args, run.experiment().spec, stop), Store(args.store)
+    place = args.store / "tagger" / source.name
+    desk = place / "desk"
+    with alone(place / "lock", f"{source.name} in {args.store}"):
+        shutil.rmtree(desk, ignore_errors=True)
+        newest = source.newest(args.count)
+        todo = plan(place / "todo.json", newest, store.has)
+        known = len({offer.key for offer in newest} - {offer.key for offer in todo})
+        result = Round(source.name, args.count, len(newest), known, len(todo))
+        if todo:
+            desk.mkdir()
+            predictor = Predictor(run, longest=args.longest)
+            work(Tagger(source, store, predictor, model_name(run), desk), todo, result, stop)
+    return result
+
+
+def work(tagger: Tagger, todo: list[Offer], result: Round, stop: Stop) -> None:
+    """Add the offers one after the other, until it should stop."""
+    for offer in todo:
+        if stop.wanted:
+            return
+        try:
+            tagger.add(offer)
+            result.stored += 1
+        except (SourceError, AudioError) as error:
+            result.failures[error.reason if isinstance(error, SourceError) else error.status] += 1
+            print(f"failed: {offer.key}: {error}", file=sys.stderr, flush=True)
+        except Stopped:
+            return
+
+
+def make_source(args: argparse.Namespace, spec: MelSpec, stop: Stop) -> Source:
+    """The source that the flags name; raises a ConfigError if it lacks a token, a folder or an address."""
+    largest = args.largest * 2**20
+    if args.source == "folder":
+        return Folder(args.folder, largest)
+    web = Web(largest, stop.wait)
+    if args.source == "rss":
+        return Feed(web, args.feed)
+    return Freesound(web, read_token(), spec.least_samples / spec.sample_rate, args.longest)
+
+
+def model_name(run: Run) -> str:
+    """Of a registered run "name@version", it lies in models/<name>/<version>; else the run's name."""
+    folder = run.root.absolute()
+    registered = folder.parent.parent.name == "models" and folder.name.isdecimal()
+    return f"{folder.parent.name}@{folder.name}" if registered else run.name
+
+
+def repeat(args: argparse.Namespace, stop: Stop) -> None:
+    """A round at once, and then whenever the period has passed; one that fails is reported."""
+    start = time.monotonic()
+    while True:
+        try:
+            print(tag_newest(args, stop), flush=True)
+        except ProjectError as error:
+            print(f"failed round: {error}", file=sys.stderr, flush=True)
+        except OSError as error:
+            print(f"failed round: {describe_os_error(error)}", file=sys.stderr, flush=True)
+        pause = until_next(time.monotonic() - start, args.every)
+        if not stop.wanted:
+            print(f"next round: {datetime.now(UTC) + timedelta(seconds=pause):%Y-%m-%d %H:%M:%S} UTC", flush=True)
+        stop.wait(pause)
+
+
+def once(args: argparse.Namespace, stop: Stop) -> None:
+    """One round; raises a SourceError if it tried sounds and could store none of them."""
+    result = tag_newest(args, stop)
+    if result.failures and not result.stored:
+        raise SourceError(str(result), "nothing stored")
+    print(result)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--source", required=True, choices=("freesound", "folder", "rss"), help="where the sounds come from")
+    add("--folder", type=Path, metavar="FOLDER", help="of --source folder: audio files at any depth")
+    add("--feed", metavar="URL", help="of --source rss: the address of an RSS or Atom feed")
+    add("--count", type=positive_int, default=10, help="so many of the newest are looked at; default: 10")
+    add("--model", metavar="REF", help="a run, or name, name@stage or name@3 of the registry; default: what is there")
+    add("--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: data/sounds")
+    add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
+    add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
+    when = parser.add_mutually_exclusive_group(required=True)
+    when.add_argument("--every", type=period, metavar="TIME", help="a round at once, then every 90s, 30m, 12h, 3d ...")
+    when.add_argument("--once", action="store_true", help="one round, for cron")
+    add_registry_flags(parser)
+    args = parser.parse_args(argv)
+    for source, flag in (("folder", "folder"), ("rss", "feed")):
+        if args.source == source and getattr(args, flag) is None:
+            raise ConfigError(f"--source {source} needs --{flag}; give it")
+    return args
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    with Stop() as stop, contextlib.suppress(Stopped):
+        repeat(args, stop) if args.every else once(args, stop)
+    if stop.wanted:
+        print("stopped; the same command goes on where this one ended")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a source of sounds is: it offers its newest sounds, and hands one of them out as a file."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from scripts.common.errors import ProjectError
+
+LONGEST_TEXT, LONGEST_ADDRESS = 200, 2000  # characters
+
+
+class SourceError(ProjectError):
+    """A source that cannot be asked, or a sound that it does not hand out.
+
+    `reason` says it in a few words, for counting. `pause` is how many seconds to wait at least before another try may
+    help; None where it cannot.
+    """
+
+    def __init__(self, message: str, reason: str, pause: float | None = None) -> None:
+        super().__init__(message)
+        self.reason, self.pause = reason, pause
+
+
+def too_large(what: str, largest: int) -> SourceError:
+    message = f"{what}: larger than {largest / 2**20:g} MiB; allow more (--largest), or leave it out"
+    return SourceError(message, "too large")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A sound at its source.
+
+    Attributes
+    ----------
+    key : "<source>-<id>", the same whenever the sound is offered; letters, digits and "-", safe as a file name.
+    title, url, creator, licence : as the source has them; not to be trusted.
+    created : when the source got it, ISO 8601.
+    location : of the audio: a URL or a path.
+    suffix : of a file with it, such as ".ogg".
+    """
+
+    key: str
+    title: str
+    url: str
+    creator: str
+    licence: str
+    created: str
+    location: str
+    suffix: str
+
+
+class Source(Protocol):
+    """Sounds, of which there are ever newer ones. `name` is what their keys begin with."""
+
+    name: str
+
+    def newest(self, count: int) -> list[Offer]:
+        """The newest sounds, the newest first; fewer than `count` if there are no more. Raises a SourceError."""
+
+    def fetch(self, offer: Offer, path: Path) -> None:
+        """Write the audio of an offer to `path`, all of it or nothing.
+
+        Raises
+        ------
+        SourceError : it cannot be had.
+        OSError : it cannot be written.
+        """
+
+
+def plain(text: object, longest: int = LONGEST_TEXT) -> str:
+    """One line of valid Unicode, cut to `longest` characters."""
+    return " ".join(str(text or "").encode(errors="replace").decode().split())[:longest]
+
+
+def digest(*parts: str) -> str:
+    """16 hexadecimal digits that stand for the texts."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

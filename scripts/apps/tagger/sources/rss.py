@@ -1,0 +1,81 @@
+"""The newest sounds of an RSS or Atom feed, such as a podcast: the audio files that its entries enclose."""
+
+import calendar
+import contextlib
+import io
+import mimetypes
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import urljoin, urlsplit
+
+from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, Offer, SourceError, digest, plain
+from scripts.apps.tagger.sources.web import Web, shown
+from scripts.audio.decoding import SUFFIXES
+from scripts.common.packages import require
+
+
+class Feed:
+    """A feed's enclosures whose type or suffix is that of audio; the newest by the date of their entry."""
+
+    name = "rss"
+
+    def __init__(self, web: Web, url: str) -> None:
+        """Nothing is asked yet; a ConfigError if the package feedparser is missing."""
+        require("feedparser", what="--source rss")
+        self.web, self.url = web, url
+
+    def newest(self, count: int) -> list[Offer]:
+        """As `Source.newest`; entries without a date count as new, in the order of the feed."""
+        import feedparser
+
+        feed = feedparser.parse(io.BytesIO(self.web.read(self.url)), resolve_relative_uris=False)
+        if not feed.get("version"):
+            raise SourceError(f"{shown(self.url)}: not an RSS or Atom feed; check the address", "not a feed")
+        now = datetime.now(UTC)
+        offers = {offer.key: offer for entry in feed.entries for offer in self.offers(entry, feed.feed, now)}
+        return sorted(offers.values(), key=lambda offer: offer.created, reverse=True)[:count]
+
+    def offers(self, entry: dict, feed: dict, now: datetime) -> Iterator[Offer]:
+        """The audio of one entry, most often one file."""
+        for number, enclosure in enumerate(entry.get("enclosures", [])):
+            location, suffix = find_audio(self.url, enclosure)
+            if suffix:
+                yield Offer(
+                    key=f"{self.name}-{digest(self.url, entry.get('id', location), str(number))}",
+                    title=plain(entry.get("title")),
+                    url=plain(entry.get("link"), LONGEST_ADDRESS),
+                    creator=plain(entry.get("author") or feed.get("author")),
+                    licence=plain(entry.get("license") or entry.get("rights") or feed.get("rights")),
+                    created=(published(entry) or now).isoformat(),
+                    location=location,
+                    suffix=suffix,
+                )
+
+    def fetch(self, offer: Offer, path: Path) -> None:
+        """As `Source.fetch`."""
+        self.web.download(offer.location, path)
+
+
+def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:
+    """Address and suffix of an enclosure, the suffix by the address, else by the media type.
+
+    The suffix is empty if it is no audio or the address is none.
+    """
+    try:
+        location = plain(urljoin(feed, enclosure.get("href", "")), LONGEST_ADDRESS)
+        suffix = PurePosixPath(urlsplit(location).path).suffix.lower()
+    except ValueError:
+        return "", ""
+    kind = enclosure.get("type", "")
+    if suffix not in SUFFIXES:
+        suffix = (mimetypes.guess_extension(kind) or ".audio") if kind.startswith("audio/") else ""
+    return location, suffix
+
+
+def published(entry: dict) -> datetime | None:
+    """The date of an entry, or of its last change, in UTC."""
+    parsed = entry.get("published_parsed") or entry.get("updated_parsed")
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.fromtimestamp(calendar.timegm(parsed), UTC) if parsed else None
+    return None

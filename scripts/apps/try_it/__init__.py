@@ -1,0 +1,1 @@
+"""A page to drop a song on."""

@@ -1,0 +1,168 @@
+"""The try-it page's answers, and what it says of its model, as HTML from templates/try_it_*.html."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from scripts.apps.markup import text
+from scripts.apps.try_it.listener import Heard
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import ConfigError
+from scripts.config.run import Run
+from scripts.inference.model_card import describe_score, main_scores
+from scripts.inference.predictor import Prediction
+from scripts.utils.visualisation import mark_frequencies
+
+SURE = 0.5  # from which probability on a genre is called likely
+WEAKEST = 2  # labels named as those that it knows least
+TIMES = MaxNLocator(6, steps=[1, 1.5, 2, 3, 6, 10])
+CSS = Path(__file__).with_name("try_it.css").read_text(encoding="utf-8")
+
+
+def escape(value: Any) -> Markup:
+    return value if isinstance(value, Markup) else Markup(text(str(value)))
+
+
+def percent(share: float) -> str:
+    """Such as 62%; what is not 0 is not called so."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as 1:05 or 0:02.5."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}:{rest:0{4 if rest % 1 else 2}.{1 if rest % 1 else 0}f}"
+
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    finalize=escape,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters |= {"percent": percent, "clock": clock}
+
+
+def render(part: str, **values: Any) -> str:
+    """A part of the page; whatever `values` hold is escaped."""
+    return TEMPLATES.get_template(f"try_it_{part}.html").render(values)
+
+
+def answer(heard: Heard, name: str, fate: str = "") -> str:
+    """All about a sound.
+
+    Parameters
+    ----------
+    name : of the file. fate : what became of it.
+    """
+    prediction, numbers = heard.prediction, [heard.prediction.names.index(label) for label in heard.names]
+    heat = [] if isinstance(heard.heat, str) else [mask(layer) for layer in heard.heat]
+    nearest = [] if isinstance(heard.nearest, str) else heard.nearest.to_dict("records")
+    return render(
+        "answer",
+        name=name,
+        fate=fate,
+        heard=heard,
+        prediction=prediction,
+        single=prediction.thresholds is None,
+        sure=prediction.probabilities.max() >= SURE,
+        spectrogram=mask(heard.spectrogram**1.5),
+        heat=heat,
+        nearest=nearest,
+        curves=[curve(heard.curves, heard.window, number) for number in numbers],
+        bars=[bar(prediction, number) for number in numbers],
+        times=[(clock(at), at / prediction.seconds) for at in times(prediction.seconds)],
+        frequencies=frequencies(heard.spec),
+    )
+
+
+def mask(values: np.ndarray) -> Markup:
+    """[rows, columns] from 0 to 1 as the opacity of a PNG, the first row at the bottom: a data URL."""
+    opacity = Image.fromarray((values[::-1] * 255).round().astype(np.uint8))
+    file = io.BytesIO()
+    Image.merge("LA", (Image.new("L", opacity.size), opacity)).save(file, "PNG")
+    return Markup("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())
+
+
+def curve(prediction: Prediction, window: float, number: int) -> str:
+    """A label's probability over time as points of a polyline in a box of 100 x 100, from end to end.
+
+    A window's probability stands at the middle of the sound in it.
+    """
+    ends = np.minimum(prediction.starts + window, prediction.seconds)
+    x = (prediction.starts + ends) / 2 / prediction.seconds * 100
+    y = 100 - prediction.windows[:, number] * 100
+    x, y = np.concatenate([[0], x, [100]]), np.pad(y, 1, mode="edge")
+    return " ".join(f"{left:.2f},{top:.2f}" for left, top in zip(x, y, strict=True))
+
+
+def bar(prediction: Prediction, number: int) -> dict[str, Any]:
+    """A label with its probability and, of several labels, its threshold."""
+    threshold = None if prediction.thresholds is None else float(prediction.thresholds[number])
+    return {
+        "name": prediction.names[number],
+        "value": float(prediction.probabilities[number]),
+        "threshold": threshold,
+    }
+
+
+def times(seconds: float) -> list[float]:
+    """Where the time axis has ticks."""
+    return [float(at) for at in TIMES.tick_values(0, seconds) if 0 <= at <= seconds * 0.98]
+
+
+def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
+    """Ticks of the spectrogram's rows and how high each stands, 0 to 1; the last one names the unit."""
+    axes = Figure().add_subplot()
+    mark_frequencies(axes, spec)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    if spec.kind != "mfcc":
+        names[-1] += " kHz"
+    return [(name, (row + 0.5) / spec.rows) for name, row in zip(names, axes.get_yticks(), strict=True)]
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the page says of a run."""
+    experiment, config, test = run.experiment(), run.load_config(), read_test(run)
+    scores = [describe_score(*one) for one in main_scores(test, experiment.task).items()]
+    return {
+        "run": run.name,
+        "experiment": experiment,
+        "labels": config["classes"],
+        "split": config["split"],
+        "single": experiment.task == "single",
+        "demo": experiment.name.startswith("demo_"),
+        "test": test,
+        "scores": scores,
+        "weakest": weakest(test),
+    }
+
+
+def read_test(run: Run) -> dict[str, Any]:
+    """The run's test.json; empty if it was not tested. Raises a ConfigError if it is damaged."""
+    path = run.report / "test.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        remedy = f"write it again (python -m scripts.evaluate {run.name})"
+        raise ConfigError(f"{path}: not a report ({error}); {remedy}") from None
+
+
+def weakest(test: dict[str, Any]) -> list[tuple[str, float]]:
+    """The labels with the lowest F1 of the test, and their F1, if it is below 1."""
+    table = test.get("per_genre") or test.get("per_label") or {}
+    scores = [(name, row["f1"]) for name, row in table.items() if row.get("f1") is not None and row["f1"] < 1]
+    return sorted(scores, key=lambda one: one[1])[:WEAKEST]

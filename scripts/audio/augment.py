@@ -1,0 +1,244 @@
+"""Augmentation of batches of spectrograms, on the device they are on, drawn anew for each item.
+
+What is drawn for item i in epoch e depends on (seed, e, i) alone. All act on spectrograms: tempo stretches the time
+axis, pitch moves the frequency axis, gain adds decibels, noise adds power; so nothing has to be decoded again.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from scripts.audio.features import FLOOR_POWER, hz_to_mel, mel_to_hz
+from scripts.audio.spec import MelSpec
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
+
+BANK_FRAMES = 4096  # of noise in an epoch, of which each item takes a piece
+
+
+class Draws(NamedTuple):
+    """What was drawn for the items of a batch.
+
+    uniform : float32 [batch, columns], in [0, 1).
+    bank : float32 [rows, BANK_FRAMES], noise of mean 1, the same for the whole epoch; empty where none is needed.
+    """
+
+    uniform: torch.Tensor
+    bank: torch.Tensor
+
+    def between(self, low: float, high: float, column: int = 0) -> torch.Tensor:
+        """[batch]."""
+        return low + (high - low) * self.uniform[:, column]
+
+
+Action = Callable[..., torch.Tensor]
+
+
+# --- on decibels: (x [batch, channels, rows, frames], draws, spec, settings) -> x -------------------------------
+
+
+def tempo(x: torch.Tensor, draws: Draws, spec: MelSpec, change: float) -> torch.Tensor:
+    """Faster or slower by up to the share `change`, pitch unchanged; what runs out of the clip starts over."""
+    frames = torch.arange(x.shape[-1], device=x.device)
+    middle, rate = (x.shape[-1] - 1) / 2, 1 + draws.between(-change, change)
+    return take_frames(x, middle + (frames - middle) * rate[:, None])
+
+
+def time_shift(x: torch.Tensor, draws: Draws, spec: MelSpec, share: float) -> torch.Tensor:
+    """Later by up to the share `share` of the clip; what leaves at the end enters at the beginning."""
+    frames, shift = torch.arange(x.shape[-1], device=x.device), draws.between(0, share) * x.shape[-1]
+    return take_frames(x, frames - shift.floor()[:, None])
+
+
+def take_frames(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """The frames at fractional positions [batch, frames], between their neighbours, wrapping around."""
+    below = position.floor()
+    first = below.long().remainder(x.shape[-1])
+    low, high = (
+        x.gather(3, index[:, None, None, :].expand(*x.shape[:3], -1)) for index in (first, (first + 1) % x.shape[-1])
+    )
+    return torch.lerp(low, high, (position - below)[:, None, None, :])
+
+
+def pitch(x: torch.Tensor, draws: Draws, spec: MelSpec, semitones: float) -> torch.Tensor:
+    """Higher or lower by up to `semitones`, tempo unchanged; rows from beyond the spectrum repeat its edge."""
+    frequency = row_frequencies(spec, x.device)
+    source = frequency / 2 ** (draws.between(-semitones, semitones) / 12)[:, None]
+    above = torch.searchsorted(frequency, source).clamp(1, len(frequency) - 1)
+    weight = (source - frequency[above - 1]) / (frequency[above] - frequency[above - 1])
+    low, high = (
+        x.gather(2, index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])) for index in (above - 1, above)
+    )
+    return torch.lerp(low, high, weight.clamp(0, 1)[:, None, :, None])
+
+
+def gain(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.Tensor:
+    """Louder or softer by up to `decibel`."""
+    return x + draws.between(-decibel, decibel)[:, None, None, None]
+
+
+def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high: float) -> torch.Tensor:
+    """White noise at a signal-to-noise ratio between `snr_low` and `snr_high` dB.
+
+    White noise has the same mean power in every Slaney mel, whose areas are equal, and in every linear bin. The
+    signal's power is the mean over the rows, weighted by their widths.
+    """
+    width = torch.gradient(row_frequencies(spec, x.device))[0]
+    power = 10 ** (x / 10)
+    signal = (power * (width / width.sum())[:, None]).sum(2, keepdim=True).mean(3, keepdim=True)
+    level = signal * 10 ** (-draws.between(snr_low, snr_high) / 10)[:, None, None, None]
+    start = draws.between(0, BANK_FRAMES, column=1).long()
+    places = (start[:, None] + torch.arange(x.shape[-1], device=x.device)) % BANK_FRAMES
+    piece = draws.bank[:, places].transpose(0, 1).unsqueeze(1)
+    return 10 * torch.log10((power + level * piece).clamp(min=FLOOR_POWER))
+
+
+def row_frequencies(spec: MelSpec, device: torch.device) -> torch.Tensor:
+    """The middle frequency of each row in Hz, float32 [rows]."""
+    if spec.kind == "linear":
+        return torch.linspace(0, spec.sample_rate / 2, spec.rows, device=device)
+    mels = np.linspace(hz_to_mel(spec.f_min), hz_to_mel(spec.top_frequency), spec.n_mels + 2)
+    return torch.as_tensor(mel_to_hz(mels[1:-1]), dtype=torch.float32, device=device)
+
+
+# --- on normalised values ---------------------------------------------------------------------------------------
+
+
+def frequency_mask(x: torch.Tensor, draws: Draws, spec: MelSpec, width: int, count: int) -> torch.Tensor:
+    """`count` bands of up to `width` rows become 0 (SpecAugment: Park et al., Interspeech 2019)."""
+    return x.masked_fill(in_bands(draws.uniform, x.shape[2], width, count)[:, None, :, None], 0)
+
+
+def time_mask(x: torch.Tensor, draws: Draws, spec: MelSpec, width: int, count: int) -> torch.Tensor:
+    """`count` stretches of up to `width` frames become 0 (SpecAugment: Park et al., Interspeech 2019)."""
+    return x.masked_fill(in_bands(draws.uniform, x.shape[3], width, count)[:, None, None, :], 0)
+
+
+def in_bands(uniform: torch.Tensor, size: int, width: int, count: int) -> torch.Tensor:
+    """bool [batch, size]: inside one of `count` bands, each of a drawn width and place."""
+    place = torch.arange(size, device=uniform.device)
+    length = (uniform[:, :count, None] * (width + 1)).floor().clamp(max=size)
+    start = (uniform[:, count:, None] * (size - length + 1)).floor()
+    return ((place >= start) & (place < start + length)).any(dim=1)
+
+
+# --- all of an experiment's -------------------------------------------------------------------------------------
+
+ON_DECIBEL: dict[str, Action] = {
+    "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "gain": gain, "noise": noise,
+}  # fmt: skip
+ON_NORMALISED: dict[str, Action] = {"frequency_mask": frequency_mask, "time_mask": time_mask}
+DEFAULTS: dict[str, dict[str, float]] = {
+    "tempo": {"change": 0.2},
+    "pitch": {"semitones": 2.0},
+    "time_shift": {"share": 1.0},
+    "gain": {"decibel": 6.0},
+    "noise": {"snr_low": 10.0, "snr_high": 30.0},
+    "frequency_mask": {"width": 16, "count": 2},
+    "time_mask": {"width": 32, "count": 2},
+    "mixup": {"alpha": 0.2},
+}
+
+
+ANY = {"tempo", "time_shift", "mixup"}
+DECIBELS = ANY | {"gain", *ON_NORMALISED}
+SUITED: dict[str, set[str]] = {
+    "mel": set(DEFAULTS), "linear": set(DEFAULTS), "stack": DECIBELS, "mfcc": DECIBELS,
+    "log_magnitude": ANY | set(ON_NORMALISED), "waveform": ANY - {"tempo"},
+}  # fmt: skip
+
+
+def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The augmentations by name with all of their settings.
+
+    Raises
+    ------
+    ConfigError : unknown augmentation or setting (the nearest is suggested), or a value that is not a number >= 0.
+    """
+    result = {}
+    for name, settings in augment.items():
+        defaults = DEFAULTS[pick("augmentation", name, DEFAULTS)]
+        for setting, value in settings.items():
+            pick(f"setting of {name}", setting, defaults)
+            if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name != "noise"):
+                raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, at least 0")
+        result[name] = defaults | settings
+    return result
+
+
+@dataclass
+class Augmentation:
+    """An experiment's augmentations, for a training set of `items` items.
+
+    Raises
+    ------
+    ConfigError : an unknown name or setting, or one that this kind of spectrogram or normalisation would undo.
+    """
+
+    augment: dict[str, dict[str, Any]]
+    spec: MelSpec
+    items: int
+    seed: int
+    normalise: str = "item"
+
+    def __post_init__(self) -> None:
+        self.augment = complete(self.augment)
+        if "gain" in self.augment and self.normalise in ("item", "image"):
+            raise ConfigError(f"normalise={self.normalise} undoes gain; drop gain or set normalise=none")
+        for name in sorted(set(self.augment) - SUITED[self.spec.kind]):
+            kinds = ", ".join(kind for kind, suited in SUITED.items() if name in suited)
+            raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}, only of: {kinds}; drop it")
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw for all items of an epoch."""
+        self.uniform = {
+            name: torch.from_numpy(self.generator(epoch, name).random((self.items, columns(settings)), np.float32))
+            for name, settings in self.augment.items()
+        }
+        self.bank = torch.empty(0)
+        if "noise" in self.augment:
+            shape = (self.spec.rows, BANK_FRAMES)
+            self.bank = torch.from_numpy(self.generator(epoch, "bank").standard_exponential(shape, np.float32))
+        if "mixup" in self.augment:
+            alpha = self.augment["mixup"]["alpha"]
+            share = self.generator(epoch, "mixup").beta(alpha, alpha, self.items) if alpha else np.ones(self.items)
+            self.share = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+
+    def generator(self, epoch: int, name: str) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, zlib.crc32(name.encode())))
+
+    def on_decibel(self, x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """Change the items `chosen` of the training set, x [batch, channels, rows, frames] in dB."""
+        return self.apply(ON_DECIBEL, x, chosen)
+
+    def on_normalised(self, x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        return self.apply(ON_NORMALISED, x, chosen)
+
+    def apply(self, actions: dict[str, Action], x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        for name, settings in self.augment.items():
+            if name in actions:
+                draws = Draws(self.uniform[name][chosen].to(x.device), self.bank.to(x.device))
+                x = actions[name](x, draws, self.spec, **settings)
+        return x
+
+    def mix(self, x: torch.Tensor, y: torch.Tensor, chosen: np.ndarray, classes: int) -> tuple[torch.Tensor, ...]:
+        """Each item with its neighbour in the batch: x and y [batch, classes] in the same shares (at least half own).
+
+        Mixup: Zhang et al., ICLR 2018. Without it, x and y come back as they are.
+        """
+        if "mixup" not in self.augment:
+            return x, y
+        share = self.share[chosen].to(x.device)
+        one_hot = y if y.ndim == 2 else torch.nn.functional.one_hot(y, classes).float()
+        mixed = torch.lerp(x.roll(1, 0), x, share[:, None, None, None])
+        return mixed, torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
+
+
+def columns(settings: dict[str, float]) -> int:
+    """How many random numbers an item needs."""
+    return 2 * int(settings.get("count", 1))

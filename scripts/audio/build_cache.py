@@ -1,0 +1,289 @@
+"""Filling a cache: workers decode each file once and write its rows; a journal says which are done.
+
+Killed at any moment and started again it goes on where it was, and ends with the same bytes.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from scripts.audio.cache import USABLE, MelCache, array_paths, array_shapes, cache_folder, spec_record
+from scripts.audio.decoding import count_clips, decode, decoder_version, fit_length, is_silent, slice_clips
+from scripts.audio.features import loudest_clip, make_transform
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import AudioError, CacheError, TableError
+from scripts.common.memory import keep_freed_memory
+from scripts.common.parallel import parallel_map
+from scripts.common.storage import write_csv, write_json
+
+IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes
+JOURNAL = "journal.jsonl"
+PARTIAL, OLD = ".partial", ".old"  # endings of the folder that is being filled, and of the one it replaces
+
+
+# --- one track, in a worker ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Worker:
+    """What a worker process keeps: the transform and the two arrays it writes rows of."""
+
+    spec: MelSpec
+    transform: Callable[[np.ndarray], np.ndarray]
+    arrays: tuple["RowWriter", "RowWriter"]
+
+
+class RowWriter:
+    """Writes rows of an existing .npy file in place, without mapping it into memory."""
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r")
+        self.offset, self.row_bytes = array.offset, array[:1].nbytes
+        self.file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the worker lives
+
+    def write(self, row: int, values: np.ndarray) -> None:
+        self.file.seek(self.offset + row * self.row_bytes)
+        data = memoryview(np.ascontiguousarray(values, np.float16)).cast("B")
+        while data:
+            data = data[self.file.write(data) :]
+
+
+worker: Worker
+
+
+def start(folder: Path, spec: MelSpec) -> None:
+    global worker
+    keep_freed_memory()
+    worker = Worker(spec, make_transform(spec), tuple(map(RowWriter, array_paths(folder, spec))))
+
+
+def cache_track(job: tuple[int, str]) -> dict:
+    """Cache one file into its row; returns how it went: row, seconds, clips, status, reason."""
+    row, path = job
+    try:
+        waveform = decode(path, worker.spec.sample_rate, worker.spec.track_seconds)
+    except AudioError as error:
+        return {"row": row, "seconds": 0.0, "clips": 0, "status": error.status, "reason": error.reason}
+    seconds = round(len(waveform) / worker.spec.sample_rate, 3)
+    status, reason = judge(waveform, worker.spec)
+    if status != USABLE:
+        return {"row": row, "seconds": seconds, "clips": 0, "status": status, "reason": reason}
+    spec, (tracks, clips) = worker.spec, worker.arrays
+    padded = fit_length(waveform, spec.track_samples, spec.ending)
+    whole = worker.transform(padded)
+    tracks.write(row, whole)
+    if spec.selection == "loudest":
+        clips.write(row, loudest_clip(whole, spec))
+    else:
+        clips.write(row, worker.transform(slice_clips(padded, spec.clip_samples, spec.clip_step)))
+    count = max(1, count_clips(len(waveform), spec.clip_samples, spec.clip_starts))
+    return {"row": row, "seconds": seconds, "clips": min(count, spec.clips_per_track), "status": USABLE, "reason": ""}
+
+
+def judge(waveform: np.ndarray, spec: MelSpec) -> tuple[str, str]:
+    """Status and reason of a decoded track."""
+    if len(waveform) < spec.least_samples:
+        return "short", f"less than {spec.least_samples / spec.sample_rate:g} s"
+    if is_silent(waveform):
+        return "silent", "below -60 dB nearly throughout"
+    return USABLE, ""
+
+
+# --- all tracks ---------------------------------------------------------------------------------------------
+
+
+def build_cache(
+    tracks: pd.DataFrame,
+    root: str | Path,
+    spec: MelSpec | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> MelCache:
+    """Cache the tracks of a table with columns `track_id, file_path` below `root` and open the result.
+
+    Tracks of an earlier table stay in the cache. `workers` defaults to all cores.
+
+    Raises
+    ------
+    TableError : no file of the table exists.
+    CacheError : the folder holds other files under the same track ids, or was made by another decoder.
+    """
+    spec = spec or MelSpec()
+    folder = cache_folder(root, spec)
+    for leftover in (folder, beside(folder, PARTIAL), beside(folder, OLD)) if overwrite else ():
+        shutil.rmtree(leftover, ignore_errors=True)
+    old = open_old(folder, spec)
+    plan = make_plan(tracks, old)
+    if old is not None and same_rows(plan, old.rows.reset_index()):
+        return old
+    partial = beside(folder, PARTIAL)
+    if old is not None:
+        refuse_other_decoder(folder)
+    prepare(partial, spec, plan)
+    if old is not None:
+        copy_rows(partial, plan, old)
+    fill(partial, spec, plan, workers)
+    finish(partial, folder, plan)
+    return MelCache.open(folder, spec)
+
+
+def open_old(folder: Path, spec: MelSpec) -> MelCache | None:
+    """The finished cache that is to be kept or extended, if there is one."""
+    publish(folder)
+    if not (folder / "spec.json").is_file():
+        return None
+    return MelCache.open(folder, spec)
+
+
+def beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(folder.name + ending)
+
+
+def refuse_other_decoder(folder: Path) -> None:
+    """Rows decoded by two versions must not stand in one cache."""
+    decoder = json.loads((folder / "spec.json").read_text())["decoder"]
+    if decoder != decoder_version():
+        raise CacheError(
+            f"{folder}: decoded by {decoder}; adding tracks by {decoder_version()} would mix the two; "
+            "give --overwrite to cache all of it again"
+        )
+
+
+def make_plan(tracks: pd.DataFrame, old: MelCache | None) -> pd.DataFrame:
+    """One row per track to be in the cache, in order of track id: row, track_id, file, size, mtime_ns."""
+    tracks = tracks.drop_duplicates("track_id")
+    stats = [file_identity(path) for path in tracks["file_path"]]
+    if all(size < 0 for _, size, _ in stats):
+        raise TableError(f"none of the {len(stats)} audio files exists, such as {stats[0][0]}; correct file_path")
+    plan = pd.DataFrame(stats, columns=IDENTITY)
+    plan.insert(0, "track_id", tracks["track_id"].astype(str).to_numpy())
+    if old is not None:
+        kept = old.rows.reset_index()[["track_id", *IDENTITY]]
+        refuse_other_dataset(plan, kept, old.folder)
+        plan = pd.concat([plan, kept]).drop_duplicates("track_id")
+    plan = plan.sort_values("track_id", key=natural_order, ignore_index=True)
+    plan.insert(0, "row", range(len(plan)))
+    return plan
+
+
+def file_identity(path: str) -> tuple[str, int, int]:
+    """Path, size in bytes and time of change in ns; -1 for both if there is no such file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return Path(path).as_posix(), -1, -1
+    return Path(path).as_posix(), stat.st_size, stat.st_mtime_ns
+
+
+def natural_order(ids: pd.Series) -> pd.Series:
+    """Numbers by value, other names by letter."""
+    return ids.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True)
+
+
+def refuse_other_dataset(plan: pd.DataFrame, kept: pd.DataFrame, folder: Path) -> None:
+    both = plan.merge(kept, on="track_id", suffixes=("", "_old"))
+    moved = both[both["file"] != both["file_old"]]
+    if len(moved):
+        first = moved.iloc[0]
+        raise CacheError(
+            f"{folder}: track {first['track_id']} is {first['file_old']} there and {first['file']} in the table; "
+            "choose another --output-root for another dataset, or give --overwrite"
+        )
+
+
+def same_rows(plan: pd.DataFrame, rows: pd.DataFrame) -> bool:
+    columns = ["track_id", *IDENTITY]
+    return plan[columns].to_csv() == rows[columns].to_csv()
+
+
+def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
+    """Make the folder that is being filled; one left by an earlier start is kept if its plan is the same."""
+    record = spec_record(spec, decoder_version())
+    if is_same_start(partial, record, plan):
+        trim_journal(partial / JOURNAL)
+        return
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path, shape in zip(array_paths(partial, spec), array_shapes(spec), strict=True):
+        np.lib.format.open_memmap(path, "w+", np.float16, (len(plan), *shape)).flush()
+    write_json(partial / "spec.json", record)
+    write_csv(partial / "plan.csv", plan)
+
+
+def is_same_start(partial: Path, record: dict, plan: pd.DataFrame) -> bool:
+    try:
+        same_plan = (partial / "plan.csv").read_text() == plan.to_csv(index=False)
+        return same_plan and json.loads((partial / "spec.json").read_text()) == record
+    except (OSError, ValueError):
+        return False
+
+
+def copy_rows(partial: Path, plan: pd.DataFrame, old: MelCache) -> None:
+    """Take over the rows of tracks whose files have not changed since `old` was made."""
+    merged = plan.merge(old.rows.reset_index(), on=["track_id", *IDENTITY], suffixes=("", "_old"))
+    merged = merged[~merged["row"].isin(journal_rows(partial))]
+    writers = tuple(map(RowWriter, array_paths(partial, old.spec)))
+    with open(partial / JOURNAL, "a") as journal:
+        for new in merged.to_dict("records"):
+            for writer, array in zip(writers, (old.tracks, old.clips), strict=True):
+                writer.write(new["row"], array[new["row_old"]])
+            note(journal, {name: new[name] for name in ("row", "seconds", "clips", "status", "reason")})
+
+
+def fill(partial: Path, spec: MelSpec, plan: pd.DataFrame, workers: int | None) -> None:
+    """Cache every row that the journal does not have yet."""
+    done = journal_rows(partial)
+    jobs = [(row, file) for row, file in zip(plan["row"], plan["file"], strict=True) if row not in done]
+    results = parallel_map(cache_track, jobs, workers, start, (partial, spec))
+    with open(partial / JOURNAL, "a") as journal:
+        for record in tqdm(results, "caching", len(plan), initial=len(done), unit=" tracks", smoothing=0.1):
+            note(journal, record)
+
+
+def note(journal, record: dict) -> None:
+    journal.write(json.dumps(record) + "\n")
+    journal.flush()
+
+
+def trim_journal(path: Path) -> None:
+    """Drop a last line that a kill cut off."""
+    whole, newline, _ = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
+    path.write_bytes(whole + newline)
+
+
+def read_journal(partial: Path) -> Iterator[dict]:
+    """The records of finished rows."""
+    path = partial / JOURNAL
+    return map(json.loads, path.read_text().splitlines() if path.is_file() else [])
+
+
+def journal_rows(partial: Path) -> set[int]:
+    return {record["row"] for record in read_journal(partial)}
+
+
+def finish(partial: Path, folder: Path, plan: pd.DataFrame) -> None:
+    """Write `tracks.csv` and give the whole folder its name, in place of an older one."""
+    results = pd.DataFrame(read_journal(partial)).drop_duplicates("row")
+    write_csv(partial / "tracks.csv", plan.merge(results, on="row"))
+    publish(folder)
+
+
+def publish(folder: Path) -> None:
+    """Give a complete partial folder its name; called again, it sets right what a kill inside it has left."""
+    old, partial = beside(folder, OLD), beside(folder, PARTIAL)
+    if (partial / "tracks.csv").is_file():
+        if folder.exists():
+            os.replace(folder, old)
+        for leftover in (JOURNAL, "plan.csv"):
+            (partial / leftover).unlink(missing_ok=True)
+        os.replace(partial, folder)
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""What becomes of decibels before a network sees them: a choice of loading, not of the cache."""
+
+from collections.abc import Callable
+
+import torch
+
+from scripts.common.cli import pick
+
+EPSILON = 1e-8
+GREYS = 255
+
+
+def standardise(x: torch.Tensor) -> torch.Tensor:
+    """[batch, ...] in dB -> float32 with zero mean and unit deviation each; a constant one becomes zeros."""
+    flat = x.float().flatten(1)
+    deviation, mean = torch.std_mean(flat, dim=1, keepdim=True, correction=0)
+    return flat.sub(mean).div_(deviation + EPSILON).view(x.shape)
+
+
+def as_image(x: torch.Tensor) -> torch.Tensor:
+    """[batch, ...] in dB -> 256 grey levels from each one's least (0) to its greatest (1) value."""
+    flat = x.float().flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return flat.sub(low).div_(high - low + EPSILON).mul_(GREYS).round_().div_(GREYS).view(x.shape)
+
+
+def as_power(x: torch.Tensor) -> torch.Tensor:
+    """[batch, ...] in dB -> linear power."""
+    return torch.pow(10, x.float() / 10)
+
+
+NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "item": standardise,
+    "image": as_image,
+    "power": as_power,
+    "none": torch.Tensor.float,
+}
+
+
+def normalise(x: torch.Tensor, how: str = "item") -> torch.Tensor:
+    """Cached values -> float32 [batch, channels, rows, frames]; without an axis of channels they get one.
+
+    `how` is "item" (zero mean, unit deviation), "image" (256 grey levels), "power" (linear) or "none" (dB).
+    """
+    x = NORMALISATIONS[pick("normalisation", how, NORMALISATIONS)](x)
+    return x.unsqueeze(1) if x.ndim == 3 else x

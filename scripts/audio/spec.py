@@ -1,0 +1,170 @@
+"""Every parameter of the spectrograms, with checks."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from scripts.audio.decoding import ENDINGS
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
+
+KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
+SELECTIONS = ("all", "loudest")
+POSITIVE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
+FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "least_seconds")
+# older caches' fingerprints know nothing of these
+LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds")
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """Every parameter that changes a number of the spectrograms.
+
+    Attributes
+    ----------
+    sample_rate : Hz.
+    n_fft, hop : window and step between frames, in samples.
+    n_mels, f_min, f_max : number of mel filters and their range in Hz (None: up to half the sample rate); a linear
+        spectrogram has none.
+    top_db : each spectrogram's range below its own maximum.
+    track_seconds, clip_seconds : lengths.
+    kind : "mel", log-mel; "linear", the power spectrogram in dB with its n_fft // 2 + 1 bins; "mfcc", the first
+        `n_mfcc` cepstral coefficients of the log-mel; "stack", log-mels with windows of n_fft, n_fft / 2 and
+        n_fft / 4 samples as three channels; "log_magnitude", the natural logarithm of the mel of the magnitude, with
+        no floor; "waveform", the samples themselves, one row of them.
+    clip_overlap : share of a clip that the next one repeats, at least 0 and below 1.
+    ending : what completes a track shorter than `track_seconds`: "zeros", "repeat" (the track again), "hold" (its
+        last sample), "reflect" (the track backwards) or "noise" (zeros, under faint noise throughout).
+    selection : which clips of a track there are: "all", or the "loudest" alone, see `features.loudest_clip`.
+    least_seconds : a shorter track is left out; None leaves out what is shorter than a clip.
+
+    Raises
+    ------
+    ConfigError : a value that is not allowed.
+    """
+
+    sample_rate: int = 44_100
+    n_fft: int = 2048
+    hop: int = 512
+    n_mels: int = 128
+    f_min: float = 0.0
+    f_max: float | None = None
+    top_db: float = 80.0
+    track_seconds: float = 30.0
+    clip_seconds: float = 3.0
+    kind: str = "mel"
+    n_mfcc: int = 20
+    clip_overlap: float = 0.0
+    ending: str = "zeros"
+    selection: str = "all"
+    least_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in FLOATS:
+            if getattr(self, name) is not None:  # 80 and 80.0 are one parameter, not two
+                object.__setattr__(self, name, float(getattr(self, name)))
+        for name in POSITIVE:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+        pick("kind", self.kind, KINDS)
+        pick("ending", self.ending, ENDINGS)
+        pick("selection", self.selection, SELECTIONS)
+        check_lengths(self)
+        check_rows(self)
+
+    @property
+    def top_frequency(self) -> float:
+        return self.sample_rate / 2 if self.f_max is None else self.f_max
+
+    @property
+    def track_samples(self) -> int:
+        return round(self.track_seconds * self.sample_rate)
+
+    @property
+    def clip_samples(self) -> int:
+        return round(self.clip_seconds * self.sample_rate)
+
+    @property
+    def clip_step(self) -> int:
+        """Samples from the start of a clip to that of the next."""
+        return max(1, round(self.clip_samples * (1 - self.clip_overlap)))
+
+    @property
+    def least_samples(self) -> int:
+        """Of a track that is not left out."""
+        seconds = self.clip_seconds if self.least_seconds is None else self.least_seconds
+        return max(1, round(seconds * self.sample_rate))
+
+    @property
+    def clip_starts(self) -> range:
+        """The sample at which each clip of a track starts; one of them is the loudest."""
+        return range(0, self.track_samples - self.clip_samples + 1, self.clip_step)
+
+    @property
+    def clips_per_track(self) -> int:
+        return 1 if self.selection == "loudest" else len(self.clip_starts)
+
+    def frames(self, samples: int) -> int:
+        """Columns of a centred spectrogram of so many samples, or the samples themselves."""
+        return samples if self.kind == "waveform" else 1 + samples // self.hop
+
+    @property
+    def frame_step(self) -> int:
+        """Samples from a frame to the next."""
+        return 1 if self.kind == "waveform" else self.hop
+
+    @property
+    def rows(self) -> int:
+        """Mel bands, frequency bins or cepstral coefficients; 1 of samples."""
+        return {"linear": self.n_fft // 2 + 1, "mfcc": self.n_mfcc, "waveform": 1}.get(self.kind, self.n_mels)
+
+    @property
+    def unit(self) -> str:
+        """Of the values."""
+        return {"log_magnitude": "natural log of the magnitude", "waveform": "amplitude"}.get(self.kind, "dB")
+
+    @property
+    def channels(self) -> int:
+        """Spectrograms per item: arrays have an axis for them, before the rows, only if they are more than one."""
+        return 3 if self.kind == "stack" else 1
+
+    @property
+    def track_shape(self) -> tuple[int, int]:
+        """Rows and frames."""
+        return self.rows, self.frames(self.track_samples)
+
+    @property
+    def clip_shape(self) -> tuple[int, int]:
+        """Rows and frames."""
+        return self.rows, self.frames(self.clip_samples)
+
+    def as_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that differ whenever a parameter does."""
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        told = {name: value for name, value in self.as_dict().items() if name not in LATER or value != default[name]}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_lengths(spec: MelSpec) -> None:
+    if spec.clip_samples < 1:
+        raise ConfigError(f"a clip of {spec.clip_seconds} s holds no sample; make it longer")
+    if spec.track_seconds < spec.clip_seconds:
+        raise ConfigError(f"a track of {spec.track_seconds} s is shorter than a clip of {spec.clip_seconds} s")
+    if not 0 <= spec.clip_overlap < 1:
+        raise ConfigError(f"clip_overlap is {spec.clip_overlap}; it must be at least 0 and below 1")
+    if spec.least_seconds is not None and not 0 < spec.least_seconds <= spec.track_seconds:
+        raise ConfigError(f"least_seconds is {spec.least_seconds}; it must be above 0, up to track_seconds")
+
+
+def check_rows(spec: MelSpec) -> None:
+    divisor = 8 if spec.kind == "stack" else 2  # a quarter of it must be even
+    if spec.n_fft % divisor:
+        raise ConfigError(f"n_fft is {spec.n_fft}; for kind {spec.kind} it must be a multiple of {divisor}")
+    if not 0 <= spec.f_min < spec.top_frequency <= spec.sample_rate / 2:
+        raise ConfigError(f"mel range {spec.f_min}-{spec.top_frequency} Hz; it must lie in 0-{spec.sample_rate / 2}")
+    if spec.kind == "mfcc" and spec.n_mfcc > spec.n_mels:
+        raise ConfigError(f"n_mfcc is {spec.n_mfcc}; there are no more coefficients than mel bands, {spec.n_mels}")

@@ -1,0 +1,1 @@
+"""Beat this first: descriptors, classical classifiers, a support vector machine for each label."""

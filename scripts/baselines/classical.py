@@ -1,0 +1,317 @@
+"""Classical classifiers on tables of features: the baselines that a network has to beat.
+
+    python -m scripts classical --table data/metadata_30_secs.csv --features data/descriptors.csv --classifier svm
+    python -m scripts classical --features data/descriptors_clips.csv --classifier lda --folds 10 --by artist
+    python -m scripts classical --features gtzan --root data/gtzan --classifier svm
+
+Trains on train and validation, as it chooses nothing, and tests once. With a row per clip, a track's scores are the
+means of its clips' scores. The run `classical_<classifier>-<tag>` gets the same report as a network, so that
+scripts.analysis.compare can set them side by side; a run of the same name is written anew.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from scripts.common.cli import command, pick, positive_int
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.storage import write_json
+from scripts.config.run import ROOT, Run
+from scripts.datasets import gtzan_features
+from scripts.loading.loader import Items
+from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
+from scripts.tables.label_table import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, read_table
+from scripts.tables.leaks import describe_leaks
+from scripts.tables.splits import fingerprint, k_folds
+
+GTZAN = {"gtzan": "30s", "gtzan_clips": "3s"}  # the public tables, as values of --features
+FLOOR = 1e-3  # smallest probability whose logarithm is taken
+
+# --- classifiers --------------------------------------------------------------------------------------------
+
+
+def make_svm(seed: int, weight: str | None) -> ClassifierMixin:
+    return SVC(kernel="rbf", C=10, gamma="scale", class_weight=weight, random_state=seed)
+
+
+def make_logistic(seed: int, weight: str | None) -> ClassifierMixin:
+    return LogisticRegression(max_iter=2000, class_weight=weight, random_state=seed)
+
+
+def make_lda(seed: int, weight: str | None) -> ClassifierMixin:
+    """Linear discriminants with a shrunk covariance (Ledoit and Wolf, 2004): for more features than tracks."""
+    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+
+
+def make_boosting(seed: int, weight: str | None) -> ClassifierMixin:
+    return HistGradientBoostingClassifier(class_weight=weight, random_state=seed)
+
+
+def make_forest(seed: int, weight: str | None) -> ClassifierMixin:
+    return RandomForestClassifier(n_estimators=300, class_weight=weight, random_state=seed)
+
+
+def make_nearest(seed: int, weight: str | None) -> ClassifierMixin:
+    """One nearest neighbour: it knows its tracks by heart, so that it gains most from a leak."""
+    return KNeighborsClassifier(n_neighbors=1)
+
+
+CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {
+    "svm": make_svm,
+    "logistic": make_logistic,
+    "lda": make_lda,
+    "boosting": make_boosting,
+    "forest": make_forest,
+    "nearest": make_nearest,
+}
+TREES = {"boosting", "forest"}  # which do not see the scale of a feature
+UNWEIGHTED = {"lda", "nearest"}
+
+
+def make_classifier(name: str, seed: int = 0, balanced: bool = False) -> Pipeline:
+    """A new classifier, its features standardised where their scale matters.
+
+    Parameters
+    ----------
+    name : "svm" (RBF kernel, C 10), "logistic", "lda" (shrunk covariance), "boosting", "forest" (300 trees) or
+        "nearest" (one neighbour).
+    seed : of what is random in fitting.
+    balanced : weigh every class alike, however many rows it has.
+
+    Raises
+    ------
+    ConfigError : an unknown name, or `balanced` for "lda" or "nearest", which have no weights.
+    """
+    model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, "balanced" if balanced else None)
+    if balanced and name in UNWEIGHTED:
+        weighted = ", ".join(sorted(CLASSIFIERS.keys() - UNWEIGHTED))
+        raise ConfigError(f"{name} cannot weigh classes; leave out --balanced or choose one of {weighted}")
+    return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
+
+
+# --- data ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FeatureData:
+    """Tracks with their features.
+
+    Attributes
+    ----------
+    tracks : all tracks that are in a part, with `track_id, genre, class, split`.
+    items : of those that have features; `items.array` is float64 [rows, features].
+    tests : the parts to test, each after training on all others: "test", or every fold.
+    classes : genre names by class number.
+    """
+
+    tracks: pd.DataFrame
+    items: Items
+    tests: list[str]
+    classes: list[str]
+
+    @classmethod
+    def load(
+        cls, features: str, table: Path, root: Path, folds: int | None = None, by: str = "track", seed: int = 0
+    ) -> "FeatureData":
+        """Join a table of features with a metadata table, or read one of the public tables (`GTZAN`) below `root`.
+
+        With `folds` the split becomes that of `k_folds(tracks, folds, seed, by)`.
+
+        Raises
+        ------
+        ConfigError : folds that cannot be.
+        TableError : a table is missing or wrong, no track has features, or a genre has none to train or test on.
+        """
+        rows, tracks = read_tables(features, table, root)
+        tests = ["test"]
+        if folds:
+            tests = [f"fold {number}" for number in range(folds)]
+            tracks = tracks.assign(split=[tests[number] for number in k_folds(tracks, folds, seed, by)])
+        tracks = tracks[tracks["split"].notna()].reset_index(drop=True)
+        data = cls(tracks, join(tracks, rows, features), tests, class_names(tracks))
+        for name in tests:
+            data.check(name)
+        return data
+
+    def check(self, test: str) -> None:
+        mine = (self.items.tracks["split"] == test).to_numpy()
+        lost = set(range(len(self.classes))) - set(self.items.tracks.loc[~mine, "class"])
+        if lost or not mine.any():
+            what = f"no track of {self.classes[min(lost)]!r} to train on" if lost else "no track in it"
+            raise TableError(f"{test}: {what}; describe more tracks, or make the metadata with another --split")
+
+    @property
+    def tested(self) -> np.ndarray:
+        """bool [tracks of items]."""
+        return self.items.tracks["split"].isin(self.tests).to_numpy()
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """The tracks to be tested that have no features, with `status`."""
+        known = self.tracks["track_id"].isin(self.items.tracks["track_id"])
+        return self.tracks[~known & self.tracks["split"].isin(self.tests)].assign(status="without features")
+
+    @property
+    def leaks(self) -> list[str]:
+        """What is known to leak from the tracks trained on to those tested."""
+        parts = [np.where(self.tracks["split"] == name, "test", "train") for name in self.tests]
+        return list(dict.fromkeys(line for part in parts for line in describe_leaks(self.tracks.assign(split=part))))
+
+
+def read_tables(features: str, table: Path, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of features, and one row per track."""
+    if features in GTZAN:
+        rows = gtzan_features.read_features(root, GTZAN[features])
+        return rows, rows[NEEDED_TO_TRAIN].drop_duplicates("track_id", ignore_index=True)
+    tracks = read_table(table, NEEDED_TO_TRAIN).drop_duplicates("track_id", ignore_index=True)
+    return read_table(features, ["track_id"]), tracks
+
+
+def join(tracks: pd.DataFrame, rows: pd.DataFrame, source: str) -> Items:
+    """The features of the tracks that have some, in the order of `tracks`."""
+    known = tracks[tracks["track_id"].isin(rows["track_id"])].reset_index(drop=True)
+    if known.empty:
+        raise TableError(f"{source}: has features of none of the tracks; describe the tracks of this table")
+    place = pd.Series(known.index, known["track_id"])
+    rows = rows[rows["track_id"].isin(place.index)]
+    track = place[rows["track_id"]].to_numpy()
+    order = np.argsort(track, kind="stable")
+    array, track, counts = feature_values(rows, source)[order], track[order], np.bincount(track)
+    return Items(array, np.arange(len(track)), known["class"].to_numpy()[track], track, known.assign(items=counts))
+
+
+def feature_values(rows: pd.DataFrame, source: str) -> np.ndarray:
+    """The feature columns, float64 [rows, features], all finite."""
+    columns = [name for name in rows if name not in {*LABEL_COLUMNS, "clip"}]
+    if not columns:
+        raise TableError(f"{source}: has no column of features; make it with python -m scripts descriptors")
+    values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    if not np.isfinite(values).all():
+        column = columns[(~np.isfinite(values)).any(axis=0).argmax()]
+        raise TableError(f"{source}: {column!r} holds what is no number; make it with python -m scripts descriptors")
+    return values
+
+
+# --- training and testing -----------------------------------------------------------------------------------
+
+
+def score_classifier(data: FeatureData, run: Run, classifier: str, seed: int = 0, balanced: bool = False) -> dict:
+    """Train and test `make_classifier(classifier, seed, balanced)`, write the run's report and print it.
+
+    Returns
+    -------
+    What test.json holds; "folds" has the clip and track accuracy of each fold.
+
+    Raises
+    ------
+    ConfigError : an unknown classifier, or one that cannot be balanced.
+    """
+    logits = score_rows(data, classifier, seed, balanced)
+    items = data.items.select(data.tested)
+    scores = scores_of(logits[data.tested[data.items.track]], items.track, items.tracks["class"].to_numpy())
+    train = data.items if len(data.tests) > 1 else data.items.select(~data.tested)
+    summary = summarise(scores, items, train, data.classes, data.left_out)
+    facts = {"run": run.name, "part": "test", "split": fingerprint(data.tracks), "leaks": data.leaks, "seed": seed}
+    facts |= {"classifier": classifier, "features": data.items.array.shape[1]}
+    if len(data.tests) > 1:
+        facts["folds"] = fold_accuracies(data, logits)
+    write_report(run.report, facts, summary, predictions_table(scores, items, data.classes), data.classes)
+    print(describe_test(facts, summary))
+    return facts | summary
+
+
+def score_rows(data: FeatureData, classifier: str, seed: int, balanced: bool) -> np.ndarray:
+    """Class scores of each row that is tested, by a classifier trained on all other parts; NaN elsewhere.
+
+    Returns
+    -------
+    float64 [rows, classes].
+    """
+    items, logits = data.items, np.full((len(data.items), len(data.classes)), np.nan)
+    for name in data.tests:
+        mine = (items.tracks["split"] == name).to_numpy()[items.track]
+        model = make_classifier(classifier, seed, balanced).fit(items.array[~mine], items.labels[~mine])
+        logits[mine] = class_scores(model, items.array[mine])
+    return logits
+
+
+def class_scores(model: Pipeline, values: np.ndarray) -> np.ndarray:
+    """Decision values, or logarithms of probabilities where there are none: float64 [rows, classes].
+
+    Their softmax is a probability for "logistic", "lda", "boosting" and trees; for "svm" only an order.
+    """
+    if not hasattr(model, "decision_function"):
+        return np.log(np.maximum(model.predict_proba(values), FLOOR))
+    scores = model.decision_function(values)
+    return scores if scores.ndim == 2 else np.stack([-scores, scores], axis=1) / 2
+
+
+def fold_accuracies(data: FeatureData, logits: np.ndarray) -> dict[str, list[float]]:
+    """Clip and track accuracy of each fold."""
+    split = data.items.tracks["split"].to_numpy()
+    parts = {name: data.items.part(name) for name in data.tests}
+    folds = [
+        scores_of(logits[split[data.items.track] == name], part.track, part.tracks["class"].to_numpy())
+        for name, part in parts.items()
+    ]
+    return {kind: [getattr(fold, kind) for fold in folds] for kind in ("track_accuracy", "clip_accuracy")}
+
+
+def describe_test(facts: dict, summary: dict) -> str:
+    """The report for the screen."""
+    lines = [f"{facts['run']}, {facts['features']} features, split {facts['split']}", describe_summary(summary)]
+    for kind, values in facts.get("folds", {}).items():
+        mean, deviation = np.mean(values), np.std(values, ddof=1)
+        lines.append(f"{len(values)} folds: {kind.replace('_', ' ')} {mean:.3f} ± {deviation:.3f} (sd over folds)")
+    return "\n".join(lines + [f"leak: {line}" for line in facts["leaks"]])
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
+    add(
+        "--features", default="data/descriptors.csv",
+        help="table with track_id and a column for each feature, a row per track or per clip; or gtzan, gtzan_clips: "
+        "the public tables, with their own labels and fault-filtered split; default: %(default)s",
+    )  # fmt: skip
+    add("--root", type=Path, default=Path(gtzan_features.DATASET.root), help="of the public tables; %(default)s")
+    add("--classifier", default="svm", metavar="NAME", help=f"{', '.join(CLASSIFIERS)}; default: svm")
+    add("--balanced", action="store_true", help="weigh every class alike, however many rows it has")
+    add("--seed", type=int, default=0, help="of the classifier and the folds; default: 0")
+    add("--folds", type=positive_int, help="test every track once in so many folds, whatever its split")
+    add("--by", choices=("track", "artist"), default="track", help="what a fold keeps whole; default: track")
+    add("--tag", default="", help="ending of the run's name")
+    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    pick("classifier", args.classifier, CLASSIFIERS)
+    data = FeatureData.load(args.features, args.table, args.root, args.folds, args.by, args.seed)
+    run = Run(f"classical_{args.classifier}" + (f"-{args.tag}" if args.tag else ""), args.runs)
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    config = {"run": run.name, "classical": settings, "classes": data.classes, "split": fingerprint(data.tracks)}
+    write_json(run.config_path, config)
+    score_classifier(data, run, args.classifier, args.seed, args.balanced)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What all commands share: one-line errors and argument types."""
+
+import argparse
+import difflib
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+from scripts.common.errors import ConfigError, ProjectError
+
+
+def command(main: Callable[..., None]) -> Callable[..., None]:
+    """Turn a user's error into one line on stderr and exit code 2 (130 after Ctrl-C)."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> None:
+        try:
+            main(argv)
+        except ProjectError as error:
+            stop(2, str(error))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            stop(1, "the reader of this output has gone")
+        except OSError as error:
+            stop(2, describe_os_error(error))
+        except KeyboardInterrupt:
+            stop(130, "stopped; run the same command again to go on")
+
+    return run
+
+
+def stop(code: int, message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(code)
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for a file-system error: the file, what happened, what to do."""
+    remedies = {
+        "ENOSPC": "free some space or choose another folder; what was finished is kept",
+        "EDQUOT": "free some space or choose another folder; what was finished is kept",
+        "EACCES": "give yourself the right to it or choose another folder",
+        "EPERM": "give yourself the right to it or choose another folder",
+        "EROFS": "choose a folder that can be written to",
+        "ENOENT": "check the path",
+        "ENOTDIR": "check the path: a part of it is a file",
+        "EISDIR": "give a file, not a folder",
+    }
+    name = errno.errorcode.get(error.errno or 0, "")
+    return f"{error.filename or 'input/output'}: {error.strerror or error}; {remedies.get(name, 'check the path')}"
+
+
+def positive_int(text: str) -> int:
+    """argparse type: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def pick(kind: str, name: str, known: Iterable[str]) -> str:
+    """`name` if it is known; else a ConfigError that suggests the nearest known one."""
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")

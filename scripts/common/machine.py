@@ -1,0 +1,71 @@
+"""The machine: which device, which number format, and what to record of it."""
+
+import platform
+
+import numpy as np
+import torch
+
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    ConfigError : unknown name, or a device that is not here.
+    """
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if here[device]))
+    if not here[pick("device", name, DEVICES)]:
+        raise ConfigError(f"device {name!r} is not available here; choose --set device=auto")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The format of convolutions and products; weights and everything else stay float32.
+
+    "auto" takes bfloat16 where the hardware computes with it, otherwise float32.
+    """
+    if pick("precision", name, PRECISIONS) != "auto":
+        return getattr(torch, name)
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, flag, bool)() for flag in flags)
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Convolutions and products in `precision`; a float32 one changes nothing."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def describe() -> dict[str, str | int]:
+    """The machine and the versions that a result depends on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

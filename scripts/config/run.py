@@ -1,0 +1,135 @@
+"""A run's three folders, and getting its experiment and network back from them."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from scripts.common.cli import pick
+from scripts.common.errors import CheckpointError, ConfigError
+from scripts.common.storage import write_json
+from scripts.config.experiment import Experiment
+from scripts.models import build_model
+from scripts.training.checkpoints import load_checkpoint, load_weights
+
+ROOT = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of an experiment, called `<experiment>` or `<experiment>-<tag>`, below the folder `root`."""
+
+    name: str
+    root: Path = ROOT
+
+    @classmethod
+    def of(cls, experiment: Experiment, tag: str = "", root: str | Path = ROOT) -> "Run":
+        """The run `<experiment>`, or `<experiment>-<tag>`."""
+        return cls(f"{experiment.name}-{tag}" if tag else experiment.name, Path(root))
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs" / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints" / self.name
+
+    @property
+    def report(self) -> Path:
+        return self.root / "reports" / self.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.report / "config.json"
+
+    def exists(self) -> bool:
+        return self.config_path.exists()
+
+    def save_config(self, experiment: Experiment, classes: list[str], split: str) -> None:
+        """Write `config.json`: the experiment, the class names and the split's fingerprint."""
+        config = {"run": self.name, "experiment": experiment.as_dict(), "classes": classes, "split": split}
+        write_json(self.config_path, config)
+
+    def load_config(self) -> dict:
+        """`config.json` of a finished or unfinished run.
+
+        Raises
+        ------
+        ConfigError : no such run (the nearest is suggested), or a damaged file.
+        """
+        if not self.exists():
+            known = sorted(path.parent.name for path in self.root.glob("reports/*/config.json"))
+            if not known:
+                raise ConfigError(f"no run in {self.root}/; train one first (python -m scripts.train --help)")
+            pick("run", self.name, known)
+        return read_config(self.config_path)
+
+    def experiment(self) -> Experiment:
+        return Experiment.from_dict(self.load_config()["experiment"])
+
+    def load_model(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> nn.Module:
+        """The run's network with the weights of one of its checkpoints, ready for prediction; raises as `load`."""
+        return self.load(checkpoint, device)[0]
+
+    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[nn.Module, int]:
+        """The network, as `load_model`, and the epoch its weights are of.
+
+        Raises
+        ------
+        ConfigError, CheckpointError : there is no such run or checkpoint, or it is damaged.
+        """
+        config = self.load_config()
+        model = make_model(without_download(self.experiment()), len(config["classes"]))
+        path = self.checkpoints / checkpoint
+        if not self.checkpoints.is_dir():
+            raise CheckpointError(f"{self.checkpoints}: this run has no checkpoints; train it again")
+        state = load_checkpoint(path)
+        load_weights(model, state, path)
+        return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
+
+    def thresholds(self) -> np.ndarray | None:
+        """From which probability on each label counts as found, float [labels]; None where a track has one label."""
+        if self.experiment().task == "single":
+            return None
+        stored = load_checkpoint(self.checkpoints / "best.pt").get("thresholds", {})
+        return np.array([stored.get(name, 0.5) for name in self.load_config()["classes"]])
+
+
+def without_download(experiment: Experiment) -> Experiment:
+    """The same without pretrained weights, where a checkpoint's are to replace them anyway."""
+    return dataclasses.replace(experiment, model_settings=random_weights(experiment.model_settings))
+
+
+def random_weights(settings: dict) -> dict:
+    """The same settings, also those of a network inside the network, with `pretrained` off."""
+    found = {key: random_weights(value) if key == "settings" and value else value for key, value in settings.items()}
+    return found | {"pretrained": False} if "pretrained" in found else found
+
+
+def read_config(path: str | Path) -> dict:
+    """Read a `config.json`; a ConfigError says what is wrong with it."""
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "pretext" in config:
+            remedy = "start a training from it with --set initial=runs/checkpoints/RUN/last.pt"
+            raise ConfigError(f"{path}: a pretraining, which has no classes; {remedy}")
+        maker = next((name for name in ("classical", "label_svm", "blend") if name in config), None)
+        if maker:
+            raise ConfigError(f"{path}: written by scripts.{maker}, which has no network; see its test.json")
+        return {"experiment": config["experiment"], "classes": config["classes"], "split": config["split"]}
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the config.json of a run (runs/reports/RUN/)") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: not a run's config.json ({error}); give that of another run") from None
+
+
+def make_model(experiment: Experiment, classes: int) -> nn.Module:
+    """The experiment's network, with weights drawn from torch's generator."""
+    rows, frames = experiment.shape
+    channels = {"in_channels": experiment.spec.channels} if experiment.spec.channels > 1 else {}
+    return build_model(experiment.model, classes, frames, rows, **channels, **experiment.model_settings)

@@ -1,0 +1,92 @@
+"""A trained run for other programs: ONNX graphs, and its weights in the layout of the Hugging Face hub.
+
+    python -m scripts export --model fma_cnn_3s                           # everything below but --int8
+    python -m scripts export --model genres@production --onnx --int8
+    python -m scripts export --model fma_cnn_3s --safetensors --output exported
+
+    onnx/waveform.onnx     audio of any length -> probabilities of the whole and of each window; makes the spectrogram
+    onnx/spectrogram.onnx  a spectrogram as the cache holds it -> probabilities
+    onnx/*_int8.onnx       the same with weights of 8 bits; how far their probabilities are off on noise is printed
+    model.safetensors, config.json, README.md    weights, settings with labels and thresholds, model card
+
+Each graph is compared with PyTorch before it is written. docs/export.md shows how to use the files.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import command
+from scripts.common.errors import ConfigError
+from scripts.common.storage import write_aside
+from scripts.config.run import Run
+from scripts.exporting import graphs, hub
+from scripts.inference.predictor import Predictor
+from scripts.inference.registry import add_registry_flags, find_run
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = True, int8: bool = False) -> list[Path]:
+    """Write the graphs of a run, each with its facts as metadata; returns the files.
+
+    Parameters
+    ----------
+    with_mel : also the graph from waveforms. int8 : also each graph with weights of 8 bits; prints how far off it is.
+
+    Raises
+    ------
+    ConfigError : ONNX cannot express the run, or a package is missing; nothing is written.
+    """
+    made = {"spectrogram": graphs.spectrogram_graph(predictor)}
+    if with_mel:
+        made["waveform"] = graphs.waveform_graph(predictor)
+    if int8:
+        for name, graph in list(made.items()):
+            small, example = graphs.quantise(graph), graphs.make_noise(predictor, name)
+            worst = graphs.largest_difference(small, example, graphs.answer(graph, example))
+            print(f"{name}_int8: probabilities up to {worst:.2g} from those of float32, on noise")
+            made[f"{name}_int8"] = small
+    facts = hub.gather_facts(run, predictor)
+    return [write_graph(graph, facts, folder / "onnx" / f"{name}.onnx") for name, graph in made.items()]
+
+
+def write_graph(graph: "onnx.ModelProto", facts: dict[str, Any], path: Path) -> Path:
+    graphs.add_facts(graph, facts)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(graph.SerializeToString())
+    return path
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", required=True, metavar="REF", help="a run, or a registered model as name@stage or name@version")
+    add("--output", type=Path, metavar="FOLDER", help="default: exported/RUN in the folder of the runs")
+    add("--onnx", action="store_true", help="the graphs alone")
+    add("--safetensors", action="store_true", help="weights, settings and card alone")
+    add("--without-mel", action="store_true", help="no graph from waveforms, only the network's")
+    add("--int8", action="store_true", help="also graphs with weights of 8 bits")
+    add_registry_flags(parser)
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    both = args.onnx == args.safetensors
+    if (args.int8 or args.without_mel) and args.safetensors and not args.onnx:
+        raise ConfigError("--int8 and --without-mel are about ONNX graphs; add --onnx, or leave out --safetensors")
+    run = find_run(args.model, args.runs, args.registry)
+    predictor, folder, written = Predictor(run), args.output or args.runs / "exported" / run.name, []
+    if args.onnx or both:
+        written += export_onnx(run, predictor, folder, not args.without_mel, args.int8)
+    if args.safetensors or both:
+        written += hub.write_hub_folder(run, predictor, folder)
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

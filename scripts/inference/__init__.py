@@ -1,0 +1,1 @@
+"""A trained run on new files: predictor, folders, tags, playlists, registry, model card."""

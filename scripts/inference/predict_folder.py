@@ -1,0 +1,211 @@
+"""Predictions of many files: a row for each, in a CSV that grows row by row and goes on where it was stopped."""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.audio.decoding import SUFFIXES
+from scripts.common.errors import AudioError, ConfigError
+from scripts.common.storage import write_aside
+from scripts.config.run import Run
+from scripts.inference.predictor import Predictor
+from scripts.inference.registry_store import sha256
+
+FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "found")
+OK = "ok"
+SEPARATOR = "; "  # of the names in `found`
+TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # a file's name need not be UTF-8
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file.
+
+    Attributes
+    ----------
+    file : its path. size, mtime_ns : in bytes and ns; 0 of a file that is not there.
+    model : what it was predicted by, see `describe_model`.
+    status : "ok", or an AudioError's. reason : why it has no prediction, and what to do.
+    seconds : of audio. windows : how many.
+    probabilities : name -> of the whole file, six decimals; empty without a prediction.
+    found : see `choose`.
+    """
+
+    file: str
+    size: int
+    mtime_ns: int
+    model: str
+    status: str = OK
+    reason: str = ""
+    seconds: float = 0.0
+    windows: int = 0
+    probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
+    found: list[str] = dataclasses.field(default_factory=list)
+
+
+class Judge:
+    """A predictor that answers with a row for each file, also for one that cannot be used."""
+
+    def __init__(self, predictor: Predictor, model: str, least: float | None = None) -> None:
+        """`least` is the probability from which on a name is found, see `choose`."""
+        self.predictor, self.model, self.least = predictor, model, least
+
+    def __call__(self, path: str) -> Row:
+        size, mtime = stamp(path)
+        try:
+            prediction = self.predictor(path)
+        except AudioError as error:
+            return Row(path, size, mtime, self.model, error.status, f"{error.reason}; {error.remedy}")
+        values = zip(prediction.names, prediction.probabilities.tolist(), strict=True)
+        probabilities = {name: round(value, 6) for name, value in values}
+        length = round(prediction.seconds, 3), len(prediction.starts)
+        return self.judge(Row(path, size, mtime, self.model, OK, "", *length, probabilities))
+
+    def judge(self, row: Row) -> Row:
+        """The row with the names that are found."""
+        return dataclasses.replace(row, found=choose(row.probabilities, self.thresholds, self.least))
+
+    @functools.cached_property
+    def thresholds(self) -> dict[str, float] | None:
+        predictor = self.predictor
+        if predictor.thresholds is None:
+            return None
+        return dict(zip(predictor.names, predictor.thresholds.tolist(), strict=True))
+
+    def is_current(self, row: Row) -> bool:
+        """The row is by this model, of the file as it is now."""
+        return (row.model, row.size, row.mtime_ns) == (self.model, *stamp(row.file))
+
+
+def choose(
+    probabilities: Mapping[str, float], thresholds: Mapping[str, float] | None, least: float | None = None
+) -> list[str]:
+    """The names that are found, the likeliest first.
+
+    Of one genre the likeliest, if its probability is at least `least`. Of several labels, those that reach their
+    thresholds; or, if `least` is given, those that reach it.
+    """
+    order = sorted(probabilities, key=lambda name: -probabilities[name])
+    if thresholds is None:
+        return [name for name in order[:1] if probabilities[name] >= (least or 0)]
+    return [name for name in order if probabilities[name] >= (thresholds[name] if least is None else least)]
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns; 0, 0 of a file that is not there."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def describe_model(run: Run, predictor: Predictor) -> str:
+    """The run's name, and eight digits that differ whenever its weights, its settings or the overlap do."""
+    facts = [sha256(run.checkpoints / "best.pt"), run.load_config(), predictor.overlap]
+    return f"{run.name} {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]}"
+
+
+def audio_files(paths: Iterable[str]) -> list[str]:
+    """The files among `paths`, and the audio files at any depth of the folders; each once, folders in order of names.
+
+    Hidden files and folders are passed over, and so are links to folders.
+
+    Raises
+    ------
+    ConfigError : a folder that holds none.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        files = list(walk(path)) if Path(path).is_dir() else [path]
+        if not files:
+            raise ConfigError(f"{path}: holds no audio file ({', '.join(sorted(SUFFIXES))}); give another folder")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def walk(folder: str) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield str(Path(place, name))
+
+
+class Table:
+    """A CSV with a row for each file: what `FACTS` names, and `p_NAME` for each genre or label."""
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self.path, self.names = path, list(names)
+        self.columns = [*FACTS, *(f"p_{name}" for name in self.names)]
+
+    def read(self) -> dict[str, Row]:
+        """File -> row; a last one that was not written to its end is passed over.
+
+        Raises
+        ------
+        ConfigError : the file is another table, or that of a model with other genres or labels.
+        """
+        if not self.path.exists():
+            return {}
+        with open(self.path, **TEXT) as file:
+            text = file.read()
+        lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+        if next(lines, self.columns) != self.columns:
+            raise ConfigError(
+                f"{self.path}: not a table of this model's predictions (its columns are others); "
+                "give another --out, or move the file away"
+            )
+        rows = [self.parse(cells) for cells in lines if len(cells) == len(self.columns)]
+        return {row.file: row for row in rows}
+
+    def parse(self, cells: list[str]) -> Row:
+        try:
+            file, size, mtime, model, status, reason, seconds, windows, found = cells[: len(FACTS)]
+            values = zip(self.names, cells[len(FACTS) :], strict=True)
+            probabilities = {name: float(value) for name, value in values if value}
+            numbers = int(size), int(mtime), float(seconds), int(windows)
+        except ValueError as error:
+            raise ConfigError(f"{self.path}: {error}; repair that cell, or move the file away") from None
+        names = found.split(SEPARATOR) if found else []
+        return Row(file, *numbers[:2], model, status, reason, *numbers[2:], probabilities, names)
+
+    def cells(self, row: Row) -> list[Any]:
+        values = dataclasses.asdict(row) | {"found": SEPARATOR.join(row.found)}
+        return [*(values[name] for name in FACTS), *(row.probabilities.get(name, "") for name in self.names)]
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Write the whole table anew."""
+        with write_aside(self.path) as temporary, open(temporary, "w", **TEXT) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows(map(self.cells, rows))
+
+    def restamp(self, files: Iterable[str]) -> None:
+        """Files that have been changed without changing what they sound like keep their rows."""
+        rows = self.read()
+        for file in files:
+            size, mtime = stamp(file)
+            rows[file] = dataclasses.replace(rows[file], size=size, mtime_ns=mtime)
+        self.write(rows.values())
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[Row], None]]:
+        """Yield what adds a row to the end of the file, at once."""
+        with open(self.path, "a", **TEXT) as file:
+            writer = csv.writer(file, lineterminator="\n")
+
+            def append(row: Row) -> None:
+                writer.writerow(self.cells(row))
+                file.flush()
+
+            yield append

@@ -1,0 +1,201 @@
+"""The probabilities of audio files of any length, by a trained run that is loaded once."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import expit, softmax
+
+from scripts.audio.decoding import decode, fit_length, is_silent, slice_clips
+from scripts.audio.features import loudest_clip, make_transform
+from scripts.audio.normalise import normalise
+from scripts.common.errors import AudioError, ConfigError
+from scripts.common.machine import autocast, choose_device, choose_precision
+from scripts.config.experiment import Experiment
+from scripts.config.run import Run
+from scripts.loading.coala_patches import read_ranges, scale
+from scripts.metrics.multi_label import aggregate
+
+WINDOWS_AT_ONCE, SECONDS_AT_ONCE = 64, 192  # in a batch, at most
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of one file: the windows' logits averaged, then softmax; of several labels each its own.
+
+    Attributes
+    ----------
+    path : the file. seconds : of audio. starts : float [windows], s, where each window begins.
+    windows : float [windows, classes], probabilities of each window.
+    probabilities : float [classes], of the whole file. names : of the classes or labels.
+    thresholds : of several labels, float [labels], from which probability on each counts as found.
+    """
+
+    path: str
+    seconds: float
+    starts: np.ndarray
+    windows: np.ndarray
+    probabilities: np.ndarray
+    names: list[str]
+    thresholds: np.ndarray | None = None
+
+    @property
+    def found(self) -> list[str]:
+        """The labels whose probability reaches its threshold, the likeliest first; one genre is always found."""
+        if self.thresholds is None:
+            return [self.top(1)[0][0]]
+        reached = self.probabilities >= self.thresholds
+        return [self.names[number] for number in np.argsort(-self.probabilities) if reached[number]]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities)[:count]
+        return [(self.names[number], float(self.probabilities[number])) for number in order]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A decoded file, cut for the network.
+
+    Attributes
+    ----------
+    path : the file. seconds : of audio. starts : float [windows], s.
+    waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
+    """
+
+    path: str
+    seconds: float
+    starts: np.ndarray
+    waveforms: np.ndarray
+
+
+def whole(file: Windows, sample_rate: int) -> np.ndarray:
+    """The waveform [samples] that overlapping windows were cut from; zeros where the last does not reach its end."""
+    steps = np.diff(np.round(file.starts * sample_rate).astype(int))
+    pieces = [window[:step] for window, step in zip(file.waveforms, steps, strict=False)]
+    return fit_length(np.concatenate([*pieces, file.waveforms[-1]]), round(file.seconds * sample_rate))
+
+
+class Predictor:
+    """A run, loaded once, for any number of files; several threads may use it at a time."""
+
+    def __init__(self, run: Run, overlap: float | None = None, longest: float | None = None) -> None:
+        """Load the run's best weights.
+
+        Parameters
+        ----------
+        overlap : the share of a window that the next one repeats, 0 up to but not including 1; default: as in the test.
+        longest : seconds; a longer file is refused. Default: no limit.
+
+        Raises
+        ------
+        ConfigError, CheckpointError : there is no such run, it cannot hear, or its checkpoint is damaged.
+        """
+        if overlap is not None and not 0 <= overlap < 1:
+            raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1")
+        self.experiment: Experiment = run.experiment()
+        if self.experiment.unit == "row":
+            raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
+        self.names: list[str] = run.load_config()["classes"]
+        self.device = choose_device(self.experiment.device)
+        self.precision = choose_precision(self.experiment.precision, self.device)
+        self.model = run.load_model(device=self.device)
+        self.thresholds = run.thresholds()
+        self.transform = make_transform(self.experiment.spec)
+        self.ranges = read_ranges(self.experiment.cache) if self.experiment.unit == "patch" else None
+        self.overlap = (self.experiment.spec.clip_overlap if self.on_clips else 0.0) if overlap is None else overlap
+        self.longest, self.lock = longest, threading.Lock()
+
+    def __call__(self, path: str | Path) -> Prediction:
+        """Predict one file; raises as `prepare`."""
+        return self.predict([self.prepare(path)])[0]
+
+    def prepare(self, path: str | Path) -> Windows:
+        """Decode a file and cut it into windows.
+
+        Raises
+        ------
+        AudioError : it cannot be decoded, is silent, shorter than the spec allows, or longer than `longest`.
+        """
+        spec, longest = self.experiment.spec, self.longest
+        waveform = decode(path, spec.sample_rate, longest and longest + 1)
+        seconds = len(waveform) / spec.sample_rate
+        if longest is not None and seconds > longest:
+            raise AudioError(path, "long", f"longer than {longest:g} s", "cut it into shorter files")
+        if len(waveform) < spec.least_samples:
+            reason = f"{seconds:.1f} s of audio, less than {spec.least_samples / spec.sample_rate:g} s"
+            raise AudioError(path, "short", reason, "give a longer file")
+        if is_silent(waveform):
+            raise AudioError(path, "silent", "silent nearly throughout", "give a file with sound")
+        starts, windows = self.cut(waveform)
+        return Windows(str(path), seconds, starts / spec.sample_rate, windows)
+
+    def predict(self, files: Sequence[Windows]) -> list[Prediction]:
+        """Predict several files at a time, their windows in common batches."""
+        waveforms, size = [window for file in files for window in file.waveforms], self.windows_at_once
+        batches = (np.stack(waveforms[start : start + size]) for start in range(0, len(waveforms), size))
+        logits = np.concatenate([self.logits(batch) for batch in batches])
+        ends = np.cumsum([len(file.waveforms) for file in files])[:-1]
+        return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
+
+    def prediction(self, file: Windows, logits: np.ndarray) -> Prediction:
+        """Of one file, from its windows' logits [windows, classes]."""
+        windows, whole = self.probabilities(logits)
+        return Prediction(file.path, file.seconds, file.starts, windows, whole, self.names, self.thresholds)
+
+    def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of each window and of the whole file, from logits [windows, classes]."""
+        if self.experiment.task == "single":
+            return softmax(logits, axis=1), softmax(logits.mean(axis=0, dtype=np.float64))
+        return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.aggregation)[0]
+
+    @property
+    def on_clips(self) -> bool:
+        """A window is a clip; else the network sees tracks, or the loudest clip of each."""
+        return self.experiment.unit in ("clip", "crop") and self.experiment.spec.selection == "all"
+
+    @property
+    def window_samples(self) -> int:
+        spec = self.experiment.spec
+        return spec.clip_samples if self.on_clips else spec.track_samples
+
+    @property
+    def windows_at_once(self) -> int:
+        """How many the network takes in one batch: 64 of 3 s, no more audio in longer ones."""
+        longest = SECONDS_AT_ONCE * self.experiment.spec.sample_rate // self.window_samples
+        return max(1, min(WINDOWS_AT_ONCE, longest))
+
+    def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Starts in samples, and a view of the windows [windows, samples].
+
+        Of a file no longer than a track, these are the clips that the cache keeps of it. Of a longer one, a last window
+        is dropped if at most half of it is audio.
+        """
+        spec, length = self.experiment.spec, self.window_samples
+        step, short = max(1, round(length * (1 - self.overlap))), len(waveform) <= spec.track_samples
+        stop = len(waveform) - length // 2
+        if short:
+            stop = min(len(waveform) - (length - 1) // 2, spec.track_samples - length + 1)
+        starts = np.arange(0, max(1, stop), step)
+        padded = fit_length(waveform, spec.track_samples if short else starts[-1] + length, spec.ending)
+        return starts, slice_clips(padded, length, step)[: len(starts)]
+
+    def logits(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
+        return self.forward(self.values(windows).astype(np.float16))
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes]."""
+        batch = torch.from_numpy(values).to(self.device)
+        with self.lock, torch.inference_mode(), autocast(self.device, self.precision):
+            return self.model(normalise(batch, self.experiment.normalise)).float().cpu().numpy()
+
+    def values(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
+        spec, values = self.experiment.spec, self.transform(windows)
+        if spec.selection == "loudest" and self.experiment.unit != "track":
+            values = np.stack([loudest_clip(track, spec) for track in values])
+        return values if self.ranges is None else scale(values, self.ranges)

@@ -1,0 +1,278 @@
+"""Trained runs with versions and stages, for the programs that use them.
+
+    python -m scripts registry add fma_cnn_3s --name genres --stage staging
+    python -m scripts registry promote genres@1 production
+    python -m scripts registry list
+    python -m scripts registry show genres@production
+    python -m scripts registry remove genres@1
+
+The registry is the folder runs/registry, or what --registry or the variable AUDIO_REGISTRY names: another folder, or a
+URL such as s3://bucket/models. docs/registry.md says more.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scripts.common.cli import command, pick
+from scripts.common.errors import ConfigError
+from scripts.common.storage import write_text
+from scripts.config.run import ROOT, Run
+from scripts.inference.model_card import describe_score, main_scores, write_card
+from scripts.inference.registry_store import STAGES, Store, Version, sha256
+
+VARIABLE = "AUDIO_REGISTRY"
+DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken if nothing is said
+BEST, CARD = "best.pt", "card.md"
+TRAIN = "train one first: `make run`, or python -m scripts.train --experiment fma_cnn_3s"
+ADD = f"add a run (python -m scripts registry add RUN), or {TRAIN}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+def find_run(reference: str | None = None, runs: Path = ROOT, registry: str | Path | None = None) -> Run:
+    """The run that a reference means, ready for a Predictor.
+
+    Parameters
+    ----------
+    reference : "name@stage" or "name@3" of a registered model; "name" of a registered model (its production version,
+        else its newest) or of a run in `runs`; None takes the first model in production, else the run fma_cnn_3s,
+        else demo_cnn_3s, else the newest run that can predict.
+    runs : folder of the runs.
+    registry : folder or URL; default: the variable AUDIO_REGISTRY, else `runs`/registry.
+
+    Raises
+    ------
+    ConfigError : nothing of that name (the nearest is suggested), a damaged registry, or nothing trained yet.
+    """
+    models = Registry(registry, runs)
+    if reference is None:
+        production = [version for version in models.versions() if version.stage == "production"]
+        return models.open(production[0]) if production else default_run(runs)
+    names = {version.name for version in models.versions()}
+    if "@" in reference or reference in names:
+        return models.open(models.find(reference))
+    known = names | {path.parent.name for path in runs.glob("reports/*/config.json")}
+    if not known:
+        raise ConfigError(f"no model {reference!r}, and no run in {runs}/; {TRAIN}")
+    return Run(pick("model or run", reference, sorted(known)), runs)
+
+
+def default_run(runs: Path) -> Run:
+    """That of `DEFAULTS`, or the newest, that can predict; raises a ConfigError if there is none."""
+    able = [run for path in runs.glob(f"checkpoints/*/{BEST}") if can_predict(run := Run(path.parent.name, runs))]
+    if not able:
+        raise ConfigError(f"no run in {runs}/ that can predict; {TRAIN}")
+    by_name = {run.name: run for run in able}
+    newest = max(able, key=lambda run: (run.checkpoints / BEST).stat().st_mtime)
+    return next((by_name[name] for name in DEFAULTS if name in by_name), newest)
+
+
+def can_predict(run: Run) -> bool:
+    """It has a sound configuration, and hears audio."""
+    try:
+        return run.experiment().unit != "row"
+    except ConfigError:
+        return False
+
+
+class Registry:
+    """Models with versions and stages, in a folder or behind a URL."""
+
+    def __init__(self, where: str | Path | None = None, runs: Path = ROOT) -> None:
+        """Nothing is written yet; `where` is a folder or a URL, see `find_run`."""
+        self.where = str(where or os.environ.get(VARIABLE) or runs / "registry")
+        self.store = Store(self.where, runs / "registry_cache")
+
+    def versions(self) -> list[Version]:
+        """All that are not removed, in the order they were added."""
+        return self.store.versions()
+
+    def find(self, reference: str) -> Version:
+        """The version that "name@stage" (the newest of it), "name@3" or "name" (in production, else newest) means.
+
+        Raises
+        ------
+        ConfigError : there is none; the nearest is suggested.
+        """
+        name, at, which = reference.partition("@")
+        versions = self.versions()
+        if not versions:
+            raise ConfigError(f"no model {reference!r}, the registry {self.where} is empty; {ADD}")
+        pick("model", name, dict.fromkeys(version.name for version in versions))
+        versions = sorted((version for version in versions if version.name == name), key=lambda one: one.version)
+        known = {str(version.version): version for version in versions} | {one.stage: one for one in versions}
+        if not at:
+            return known.get("production", versions[-1])
+        return known[pick(f"version or stage of {name}", which, known)]
+
+    def open(self, version: Version) -> Run:
+        """The version as a run; raises a ConfigError if a file of it is missing or has changed."""
+        return Run(version.run, self.store.get(version))
+
+    def add(self, run: Run, name: str = "", stage: str = "none", dataset: str = "") -> Version:
+        """Register a tested run as the next version of a model; its settings, report and best weights are copied.
+
+        Parameters
+        ----------
+        name : of the model; default: the run's.
+        stage : one of `STAGES`; with "production", the version that was there becomes archived.
+        dataset : of `scripts.datasets`, for the card; default: what the run's paths tell.
+
+        Raises
+        ------
+        ConfigError, CheckpointError : an unknown stage or dataset, a name that cannot be a folder's, or a run that
+            cannot predict or was not tested.
+        """
+        name = name or run.name
+        if not re.fullmatch(NAME, name):
+            raise ConfigError(
+                f"name {name!r}; give up to 100 of a-z, A-Z, 0-9, '.', '_' and '-', a letter or digit first"
+            )
+        pick("stage", stage, STAGES)
+        test = check_run(run)
+        with tempfile.TemporaryDirectory() as folder, self.store.claim(name) as number:
+            copy = copy_run(run, Path(folder))
+            version = describe(copy, test, name, number)
+            write_text(copy.root / CARD, write_card(copy, test, version.reference, version.added_at, dataset))
+            version = dataclasses.replace(version, files=sums(copy.root))
+            self.store.put(copy.root, version)
+        return version if stage == "none" else self.store.move(version, stage)
+
+    def promote(self, reference: str, stage: str) -> Version:
+        """Give a version another stage; the one that was in production before becomes archived.
+
+        Raises
+        ------
+        ConfigError : an unknown version or stage.
+        """
+        pick("stage", stage, STAGES)
+        return self.store.move(self.find(reference), stage)
+
+    def remove(self, reference: str) -> Version:
+        """Delete a version's files; its number is not given again. Raises a ConfigError if there is none."""
+        version = self.find(reference)
+        self.store.remove(version)
+        return version
+
+
+def check_run(run: Run) -> dict[str, Any]:
+    """The run's test.json, after a look whether it can predict; raises as `Registry.add`."""
+    if not can_predict(run):
+        run.load_config()
+        raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
+    run.load_model()
+    path = run.report / "test.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{path}: missing or damaged; score the run (python -m scripts.evaluate {run.name})"
+        ) from None
+
+
+def copy_run(run: Run, root: Path) -> Run:
+    """The run, as far as prediction needs it, with its report, below another folder."""
+    copy = Run(run.name, root)
+    copy.report.mkdir(parents=True)
+    copy.checkpoints.mkdir(parents=True)
+    for name in ("config.json", "test.json"):
+        shutil.copy(run.report / name, copy.report)
+    shutil.copy(run.checkpoints / BEST, copy.checkpoints)
+    return copy
+
+
+def describe(run: Run, test: dict[str, Any], name: str, number: int) -> Version:
+    """The row of a version, without its files."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    task, split = run.experiment().task, run.load_config()["split"]
+    return Version(name, number, run.name, task, main_scores(test, task), split, now, {})
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file below a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+def show_list(versions: list[Version]) -> str:
+    """A line each, the newest last."""
+    rows = [("model", "stage", "run", "split", "added", "scores")]
+    rows += [(v.reference, v.stage, v.run, v.split, v.added_at, describe_scores(v)) for v in versions]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def describe_scores(version: Version) -> str:
+    """The first score, with its interval."""
+    return "; ".join(describe_score(name, score) for name, score in [*version.metrics.items()][:1])
+
+
+def add_registry_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where runs and models are."""
+    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
+    where = f"folder or URL of the models; default: the variable {VARIABLE}, else registry in the folder of the runs"
+    parser.add_argument("--registry", metavar="PLACE", help=where)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="register a tested run as the next version of a model")
+    add.add_argument("run", help="name of a run, as in runs/reports/")
+    add.add_argument("--name", default="", help="of the model; default: the run's")
+    add.add_argument("--stage", default="none", help=f"one of {', '.join(STAGES)}; default: none")
+    add.add_argument("--dataset", default="", help="what it was trained on, as python -m scripts datasets lists it")
+    listing = actions.add_parser("list", help="all versions, with stage and scores")
+    show = actions.add_parser("show", help="the card of a version, and its files")
+    promote = actions.add_parser("promote", help="give a version another stage")
+    remove = actions.add_parser("remove", help="delete a version")
+    for action in (show, promote, remove):
+        action.add_argument("reference", help="name@version, name@stage, or name")
+    promote.add_argument("stage", help=f"one of {', '.join(STAGES)}")
+    for action in (add, listing, show, promote, remove):
+        add_registry_flags(action)
+    return parser.parse_args(argv)
+
+
+def show(models: Registry, version: Version) -> str:
+    """The card, the stage, and the files with their sums."""
+    run = models.open(version)
+    files = [f"{digest}  {run.root / name}" for name, digest in version.files.items()]
+    return "\n".join([(run.root / CARD).read_text(encoding="utf-8"), f"stage: {version.stage}", *files])
+
+
+def act(models: Registry, args: argparse.Namespace) -> str:
+    """Do what the command says; returns what is printed."""
+    match args.action:
+        case "add":
+            version = models.add(Run(args.run, args.runs), args.name, args.stage, args.dataset)
+            return f"{version.reference}: {args.run} added, stage {version.stage}"
+        case "list":
+            return show_list(models.versions())
+        case "show":
+            return show(models, models.find(args.reference))
+        case "promote":
+            version = models.promote(args.reference, args.stage)
+            return f"{version.reference}: stage {version.stage}"
+        case "remove":
+            return f"{models.remove(args.reference).reference}: removed; its number is not given again"
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    print(act(Registry(args.registry, args.runs), args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""An experiment's data: its table joined with its cache, and who is in which part."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scripts.audio.cache import MelCache
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.machine import choose_device
+from scripts.config.experiment import Experiment
+from scripts.loading.loader import Items, Loader, load_items
+from scripts.tables import leaks as leak_checks
+from scripts.tables import splits
+from scripts.tables.label_matrix import label_matrix, label_names
+from scripts.tables.label_table import LABELS, PARTS, check_columns, class_names, read_table
+from scripts.tables.overrides import apply_overrides
+
+VALUES_PER_TEST_BATCH = 64 * 128 * 259  # 64 clips of 3 s, or as much in whole tracks
+
+
+@dataclass(frozen=True)
+class Data:
+    """What an experiment is trained and scored on.
+
+    Attributes
+    ----------
+    items : of all usable tracks.
+    left_out : tracks that are not usable, with `split`, `status` and `reason`.
+    classes : names of the genres by class number, or of the labels in their order.
+    fingerprint : of the split, over all tracks of the table.
+    leaks : what the split is known to leak, one line each.
+    """
+
+    items: Items
+    left_out: pd.DataFrame
+    classes: list[str]
+    fingerprint: str
+    leaks: list[str]
+
+    @classmethod
+    def load(cls, experiment: Experiment) -> "Data":
+        """Read the experiment's table and open its cache.
+
+        Raises
+        ------
+        TableError, CacheError : one is missing or does not fit, or a part of the split is empty.
+        """
+        rows = read_rows(experiment)
+        table = rows.drop_duplicates("track_id")
+        classes = experiment.labels or names_of(table, experiment.task)
+        if experiment.fold:
+            rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+        fingerprint, leaks = splits.fingerprint(table), leak_checks.describe_leaks(rows)
+        if experiment.overrides:
+            table = apply_overrides(table, experiment.overrides, experiment.task)
+        labels = read_labels(table, classes, experiment)
+        items, left_out = read_items(table, labels, experiment)
+        for part in PARTS:
+            if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
+                raise TableError(
+                    f"{experiment.table}: no usable track in {part}; choose another --split in metadata.py"
+                )
+        return cls(items, left_out, classes, fingerprint, leaks)
+
+    @property
+    def evaluation_batch(self) -> int:
+        rows, frames = self.items.array.shape[-2:]
+        return max(1, VALUES_PER_TEST_BATCH // (rows * frames))
+
+    def scoring_loader(self, experiment: Experiment, part: str) -> Loader:
+        """All clips of a part, in order and unchanged."""
+        device = choose_device(experiment.device)
+        return Loader(self.items.part(part), self.evaluation_batch, device=device, how=experiment.normalise)
+
+
+def read_rows(experiment: Experiment) -> pd.DataFrame:
+    """The experiment's table, if it says of each track what the experiment's task needs.
+
+    Raises
+    ------
+    TableError : as `read_table`; or the table is of the other task.
+    """
+    rows, needed = read_table(experiment.table, ["track_id", "split"]), LABELS[experiment.task]
+    for task, columns in LABELS.items():
+        if task != experiment.task and not set(needed) <= set(rows) and set(columns) <= set(rows):
+            raise TableError(
+                f"{experiment.table}: a {task}-label table (column {columns[0]}), but {experiment.name} has "
+                f"task={experiment.task}; give another table, or an experiment with task={task}"
+            )
+    check_columns(Path(experiment.table), rows, set(needed))
+    return rows
+
+
+def names_of(table: pd.DataFrame, task: str) -> list[str]:
+    """The classes by their numbers, or all labels in alphabetical order."""
+    return class_names(table) if task == "single" else label_names(table)
+
+
+def read_labels(table: pd.DataFrame, names: list[str], experiment: Experiment) -> np.ndarray:
+    """What each track of the table has: int64 [tracks] or float32 [tracks, labels]."""
+    return table["class"].to_numpy() if experiment.task == "single" else label_matrix(table, names, experiment.table)
+
+
+def read_items(table: pd.DataFrame, labels: np.ndarray, experiment: Experiment) -> tuple[Items, pd.DataFrame]:
+    """Spectrograms from the cache, COALA's ready-made patches, or rows of a table of features."""
+    if experiment.unit == "row":
+        from scripts.loading.feature_rows import load_rows
+
+        return load_rows(table, experiment.cache, experiment.features)
+    if experiment.unit == "patch":
+        from scripts.loading.coala_patches import load_patches
+
+        return load_patches(table, labels, experiment.cache, experiment.shape)
+    return load_items(table, MelCache.open(experiment.cache, experiment.spec), experiment.unit, labels)
+
+
+def in_fold(
+    table: pd.DataFrame, of: int, number: int, seed: int = 0, by: str = "track", validation: bool = True
+) -> pd.DataFrame:
+    """The table with its split replaced: fold `number` of `of` for test, the next one for validation, if wanted.
+
+    Raises
+    ------
+    ConfigError, TableError : no such fold, or the table cannot be dealt out so.
+    """
+    if not 0 <= number < of:
+        raise ConfigError(f"fold {number} of {of}; folds are numbered 0 to {of - 1}")
+    folds = splits.k_folds(table, of, seed, by)
+    split = np.where(folds == number, "test", "train").astype(object)
+    if validation:
+        split[folds == (number + 1) % of] = "validation"
+    return table.assign(split=split)

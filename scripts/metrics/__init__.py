@@ -1,0 +1,1 @@
+"""Logits and labels -> numbers; nothing here touches a file."""

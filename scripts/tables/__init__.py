@@ -1,0 +1,1 @@
+"""Label tables and label matrices, splits, folds, leaks and overrides."""

@@ -1,0 +1,92 @@
+"""Corrections of a table's labels, for training alone: validation and test stay what every other run is scored on."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from scripts.common.errors import TableError
+from scripts.tables.label_matrix import join, label_matrix, label_names, split_names
+from scripts.tables.label_table import LABELS, class_names, read_table
+
+
+def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.DataFrame:
+    """The table with the corrections of a CSV, such as `scripts.analysis.label_issues` writes; prints what it did.
+
+    Rows of validation and test tracks are counted and passed over: a cross-validation judges every track, and each of
+    its folds trains on others, so one file has to do for all parts.
+
+    Parameters
+    ----------
+    table : one row per track, with its final `split`, and `genre` and `class`, or `labels` and maybe `absent`.
+    path : CSV with track_id, `genre` or `labels` (all of a track's), and leave_out: 1 drops the track, 0 gives it this
+        genre or these labels. What was known of a track stays known: a label that is taken off becomes absent.
+    task : "single" or "multi".
+
+    Raises
+    ------
+    TableError : a missing file or column, an empty cell, a track twice, or a track, genre, label or leave_out that is
+        unknown; names the file, its row and the value.
+    """
+    column = LABELS[task][0]
+    rows = read_overrides(Path(path), column)
+    check_overrides(rows, table, Path(path), column)
+    mine = table["track_id"].isin(rows["track_id"])
+    train = mine & (table["split"] == "train")
+    dropped = train & table["track_id"].isin(rows.loc[rows["leave_out"] == 1, "track_id"])
+    changed = train & ~dropped
+    correct = relabel if task == "multi" else change_genre
+    new = table.loc[changed, "track_id"].map(rows.set_index("track_id")[column])
+    print(
+        f"{path}: {changed.sum()} training tracks relabelled, {dropped.sum()} left out; "
+        f"{(mine & ~train).sum()} tracks of validation and test not touched"
+    )
+    return correct(table, new)[~dropped].reset_index(drop=True)
+
+
+def read_overrides(path: Path, column: str) -> pd.DataFrame:
+    """The CSV, each track once, with `leave_out` 0 or 1; raises as `apply_overrides`."""
+    rows = read_table(path, ["track_id", column, "leave_out"])
+    leave_out = pd.to_numeric(rows["leave_out"], errors="coerce")
+    refuse(~leave_out.isin([0, 1]), rows["leave_out"], path, "write 1 to leave the track out, else 0")
+    refuse(rows["track_id"].duplicated(), rows["track_id"], path, "it has that track before; delete one of the rows")
+    return rows.assign(leave_out=leave_out)
+
+
+def check_overrides(rows: pd.DataFrame, table: pd.DataFrame, path: Path, column: str) -> None:
+    """The table has every track, and every genre or label; raises as `apply_overrides`."""
+    tracks = rows["track_id"]
+    refuse(~tracks.isin(table["track_id"]), tracks, path, "the table lacks it; give the overrides of this table")
+    if column == "labels":
+        label_matrix(rows[["labels"]], label_names(table), path)
+    else:
+        genres = class_names(table)
+        refuse(
+            ~rows["genre"].isin(genres), rows["genre"], path, f"the table has {', '.join(genres)}; write one of them"
+        )
+
+
+def refuse(wrong: pd.Series, values: pd.Series, path: Path, remedy: str) -> None:
+    """A TableError on the first row that is wrong, with its value."""
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise TableError(f"{path}: row {row + 2} has {values.name} {str(values.iloc[row])!r}; {remedy}")
+
+
+def change_genre(table: pd.DataFrame, new: pd.Series) -> pd.DataFrame:
+    """The table with other genres, and their class numbers, in the rows of `new`."""
+    numbers, result = {name: number for number, name in enumerate(class_names(table))}, table.copy()
+    result.loc[new.index, "genre"] = new
+    result.loc[new.index, "class"] = new.map(numbers)
+    return result
+
+
+def relabel(table: pd.DataFrame, new: pd.Series) -> pd.DataFrame:
+    """The table with other labels in the rows of `new`; of those known before, the others become absent."""
+    result = table.copy()
+    if "absent" in table:
+        old = table.loc[new.index]
+        cells = zip(old["labels"], old["absent"], new, strict=True)
+        known = [({*split_names(given), *split_names(absent)}, split_names(cell)) for given, absent, cell in cells]
+        result.loc[new.index, "absent"] = [join(before - set(now)) for before, now in known]
+    result.loc[new.index, "labels"] = new
+    return result

@@ -1,0 +1,256 @@
+"""Who is in train, validation and test. A track, with all its clips, is in one of them."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError, TableError
+from scripts.tables.label_matrix import label_matrix, label_names
+from scripts.tables.label_table import PARTS
+
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1  # of all tracks
+FOLDS = 10  # of which a grouped split takes two for test and one for validation
+
+
+def assign(table: pd.DataFrame, name: str, seed: int = 0) -> pd.DataFrame:
+    """The label table with its `split` column set by the split called `name` (see `SPLITS`).
+
+    The official split drops the tracks that it leaves out, such as GTZAN's repeated and faulty ones; every other
+    split keeps all.
+
+    Raises
+    ------
+    ConfigError : unknown name.
+    TableError : the table cannot be split so (no official split, too few tracks or artists).
+    """
+    split = SPLITS[pick("split", name, SPLITS)]
+    return table.assign(split=split(table, seed)).dropna(subset="split")
+
+
+def official(table: pd.DataFrame, seed: int) -> pd.Series:
+    """The dataset's own split, as its metadata has it; empty for the tracks that it leaves out."""
+    parts = official_parts(table)
+    if parts.isna().all():
+        raise TableError("this table has no official split; choose --split random80 or artist")
+    wrong = ~parts.dropna().isin(PARTS)
+    if wrong.any():
+        raise TableError(
+            f"{parts.dropna()[wrong].iloc[0]!r} is no part of an official split, which are {', '.join(PARTS)} or "
+            "empty for a track that is left out; correct the label table, or choose --split random80 or artist"
+        )
+    return parts
+
+
+def official_parts(table: pd.DataFrame) -> pd.Series:
+    return table["split"].where(table["split"] != "")
+
+
+def random80(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """80/20 of the tracks at random within each genre; an eighth of the 80 is kept for validation.
+
+    An artist's tracks land on both sides, so scores come out higher than for new artists.
+    """
+    if "labels" in table:
+        return tagged(table, table["track_id"].astype(str), seed)
+    check_sizes(table, "track_id", "tracks")
+    rows, labels = np.arange(len(table)), table["class"].to_numpy()
+    rest, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=seed)
+    share = VALIDATION_SHARE / (1 - TEST_SHARE)
+    _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
+    return in_parts(len(table), validation, test)
+
+
+def artist(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """70/10/20 by artist: no artist is in two parts. A track without an artist stands for itself.
+
+    With few artists a genre can be missing from validation or test, but never from train.
+    """
+    return grouped(table, artist_groups(table), seed)
+
+
+def artist_album(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """As `artist`, but artists who share an album, such as a compilation, stay together too."""
+    return grouped(table, artist_album_groups(table), seed)
+
+
+def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
+    """70/10/20 of the tracks, no group in two parts."""
+    if "labels" in table:
+        return tagged(table, groups, seed)
+    check_sizes(table.assign(group=groups), "group", "artists")
+    if min(groups.nunique(), table["genre"].value_counts().max()) < FOLDS:
+        raise TableError(
+            f"{groups.nunique()} artists; the artist split needs at least {FOLDS}, and a genre of {FOLDS} tracks"
+        )
+    held_out = [rows for _, rows in grouped_folds(table["class"], groups, FOLDS, seed)]
+    parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
+    check_parts(table["genre"].to_numpy(), parts)
+    return parts
+
+
+def tagged(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
+    """70/10/20 of the groups of a table with several labels a track, each label in the same shares."""
+    from scripts.tables.stratify import hold_out
+
+    present = presences(table)
+    test = hold_out(groups, present, TEST_SHARE, seed)
+    parts, share = np.where(test, "test", "train").astype(object), VALIDATION_SHARE / (1 - TEST_SHARE)
+    parts[np.flatnonzero(~test)[hold_out(groups[~test], present[~test], share, seed)]] = "validation"
+    lost = present.any(0) & ~present[parts == "train"].any(0)
+    if lost.any():
+        name = np.array(label_names(table))[lost][0]
+        raise TableError(f"label {name!r} is not in train; give another --seed or --split, or add tracks that have it")
+    return parts
+
+
+def presences(table: pd.DataFrame) -> np.ndarray:
+    """bool [tracks, labels] of a table with several labels a track."""
+    return label_matrix(table, label_names(table)) == 1
+
+
+def grouped_folds(labels: pd.Series, groups: pd.Series, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """scikit-learn's stratified folds that keep groups whole: (other rows, rows of the fold) for each."""
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes with fewer tracks than folds
+        return list(splitter.split(groups, labels, groups))
+
+
+def check_parts(genres: np.ndarray, parts: np.ndarray) -> None:
+    lost = set(genres) - set(genres[parts == "train"])
+    if lost or set(parts) != set(PARTS):
+        what = f"genre {min(lost)!r} is not in train" if lost else "a part is empty"
+        raise TableError(f"{what} with so few artists; give another --seed or --split, or add artists")
+
+
+SPLITS: dict[str, Callable] = {
+    "official": official,
+    "random80": random80,
+    "artist": artist,
+    "artist_album": artist_album,
+}
+
+
+def default_split(table: pd.DataFrame) -> str:
+    """The official split where there is one, even if it leaves tracks out; otherwise a random one."""
+    parts = official_parts(table).dropna()
+    return "official" if len(parts) and parts.isin(PARTS).all() else "random80"
+
+
+def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track") -> np.ndarray:
+    """The fold of each row, 0 to `folds` - 1; every fold holds every class, and a track's clips stay together.
+
+    Parameters
+    ----------
+    table : with `track_id`, `genre` and `class` (and `artist_id` for "artist"), a row per track or per clip.
+    folds : how many, at least 2.
+    seed : of the order in which tracks are dealt out.
+    by : "track" deals the tracks of each class out in turn, in random order; "artist" also keeps artists together.
+
+    Returns
+    -------
+    int [rows].
+
+    Raises
+    ------
+    ConfigError : an unknown `by`, or fewer than two folds.
+    TableError : a class has fewer tracks than folds, or is missing from a fold because its artists are too few.
+    """
+    deal = {"track": deal_tracks, "artist": deal_artists}[pick("unit of folds", by, ("track", "artist"))]
+    if folds < 2:
+        raise ConfigError(f"{folds} folds; cross-validation needs at least 2")
+    tracks = table.drop_duplicates("track_id").reset_index(drop=True)
+    if "labels" in tracks:
+        return deal_tagged(tracks, folds, seed, by)[table["track_id"]].to_numpy()
+    sizes = tracks["genre"].value_counts()
+    if sizes.min() < folds:
+        raise TableError(
+            f"genre {sizes.idxmin()!r} has {sizes.min()} tracks, too few for {folds} folds; "
+            "take fewer folds, add tracks or remove the genre"
+        )
+    fold = pd.Series(deal(tracks, folds, seed), tracks["track_id"])
+    return fold[table["track_id"]].to_numpy()
+
+
+def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
+    """The fold of each track of a table with several labels a track, by its id."""
+    from scripts.tables.stratify import deal
+
+    groups = artist_groups(tracks) if by == "artist" else tracks["track_id"].astype(str)
+    return pd.Series(deal(groups, presences(tracks), folds, seed), tracks["track_id"])
+
+
+def deal_tracks(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    labels, generator = tracks["class"].to_numpy(), np.random.default_rng(seed)
+    result = np.empty(len(tracks), int)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        result[members] = np.arange(len(members)) % folds
+    return result
+
+
+def deal_artists(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    groups, result = artist_groups(tracks), np.empty(len(tracks), int)
+    if groups.nunique() < folds:
+        raise TableError(f"{groups.nunique()} artists are too few for {folds} folds; take fewer folds or by='track'")
+    for fold, (_, rows) in enumerate(grouped_folds(tracks["class"], groups, folds, seed)):
+        result[rows] = fold
+    counts = pd.crosstab(tracks["genre"], result)
+    if counts.to_numpy().min() == 0:
+        genre = counts.min(axis=1).idxmin()
+        raise TableError(
+            f"genre {genre!r} is not in every fold: it has too few artists for {folds} folds; "
+            "take fewer folds or another seed, add artists, or use by='track'"
+        )
+    return result
+
+
+def in_parts(rows: int, validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+    parts = np.full(rows, "train", object)
+    parts[validation], parts[test] = "validation", "test"
+    return parts
+
+
+def known_ids(table: pd.DataFrame, column: str) -> pd.Series:
+    """A column of ids as text, NaN where there is none: an empty cell, or FMA's -1."""
+    if column not in table:
+        return pd.Series(np.nan, table.index, object)
+    return table[column].astype(str).where(table[column].notna() & (table[column].astype(str) != "-1"))
+
+
+def artist_groups(table: pd.DataFrame) -> pd.Series:
+    """Artist ids; where there is none, the track's own id."""
+    return known_ids(table, "artist_id").fillna("track " + table["track_id"].astype(str))
+
+
+def artist_album_groups(table: pd.DataFrame) -> pd.Series:
+    """A number for each set of tracks that are linked by common artists or albums, directly or by way of others."""
+    artists = pd.factorize(artist_groups(table))[0]
+    albums = pd.factorize(known_ids(table, "album_id").fillna("track " + table["track_id"].astype(str)))[0]
+    size = artists.max() + 1 + albums.max() + 1
+    links = coo_array((np.ones(len(table)), (artists, artists.max() + 1 + albums)), (size, size))
+    return pd.Series(connected_components(links, directed=False)[1][artists], table.index)
+
+
+def check_sizes(table: pd.DataFrame, unit: str, name: str) -> None:
+    """Every genre needs enough units for each of the folds to be possible."""
+    sizes = table.groupby("genre")[unit].nunique()
+    needed = FOLDS if name == "tracks" else 3
+    if sizes.min() < needed:
+        raise TableError(
+            f"genre {sizes.idxmin()!r} has {sizes.min()} {name}; this split needs at least {needed} in every genre; "
+            "add some, remove the genre, or choose another --split"
+        )
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """Twelve hexadecimal digits of who is where; equal splits have equal fingerprints, in any row order."""
+    rows = table.drop_duplicates("track_id")
+    lines = sorted(f"{track}\t{part}" for track, part in zip(rows["track_id"].astype(str), rows["split"], strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""What training needs: losses, optimiser and schedule, averaged weights, freezing, checkpoints, the run's log."""

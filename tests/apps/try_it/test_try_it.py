@@ -1,0 +1,448 @@
+"""The try-it page: what it computes of a sound, what becomes of uploads, and the page in a real browser."""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+pytest.importorskip("gradio", reason="needs the package gradio")
+pytest_plugins = ["tests.browser"]
+
+from scripts.apps.try_it import examples as example_sounds  # noqa: E402
+from scripts.apps.try_it import html as try_it_html  # noqa: E402
+from scripts.apps.try_it.__main__ import main as try_it  # noqa: E402
+from scripts.apps.try_it.listener import Heard, Listener, filled, lay_out, picture, whole  # noqa: E402
+from scripts.apps.try_it.neighbours import Neighbours  # noqa: E402
+from scripts.apps.try_it.uploads import CONSENT, Uploads, keep  # noqa: E402
+from scripts.audio.build_cache import build_cache  # noqa: E402
+from scripts.audio.decoding import decode  # noqa: E402
+from scripts.config.experiment import Experiment  # noqa: E402
+from scripts.config.run import Run  # noqa: E402
+from scripts.inference.predictor import Prediction, Predictor  # noqa: E402
+from scripts.train import train  # noqa: E402
+from scripts.utils.metadata import repeat_clips  # noqa: E402
+from tests.corpus import SPEC, write_track  # noqa: E402
+
+PITCHES = {"A": 150.0, "B": 300.0, "C": 600.0, "D": 1000.0, "E": 1700.0, "F": 2800.0}
+PARTS = ["test", "validation", "train", "train", "train"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory) -> Path:
+    """A folder with a run, `tones`, on six pitches, five tracks each, in audio/<track_id>.wav."""
+    folder = tmp_path_factory.mktemp("tones")
+    (folder / "audio").mkdir()
+    rows = []
+    for number, (kind, (genre, pitch)) in enumerate([one for one in enumerate(PITCHES.items()) for _ in PARTS]):
+        path = folder / "audio" / f"{number}.wav"
+        write_track(path, pitch, number)
+        rows.append((f"{number}", str(path), genre, kind, number, number, PARTS[number % len(PARTS)], 5.0))
+    columns = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
+    table = pd.DataFrame(rows, columns=columns)
+    repeat_clips(table, SPEC.clips_per_track).to_csv(folder / "metadata_ensemble.csv", index=False)
+    build_cache(table, folder / "mels", SPEC, workers=1)
+    train(
+        Experiment(
+            name="tones",
+            table=str(folder / "metadata_ensemble.csv"),
+            cache=str(folder / "mels"),
+            spec=SPEC,
+            epochs=8,
+            metric="loss",
+            batch_size=8,
+            device="cpu",
+            threads=1,
+        ),
+        root=folder / "runs",
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listener(tones) -> Listener:
+    listener = Listener(Run("tones", tones / "runs"))
+    listener.embedding.join()
+    return listener
+
+
+@pytest.fixture(scope="module")
+def song(tones) -> Path:
+    """Three seconds of C, then three of F."""
+    for name in "CF":
+        write_track(tones / f"{name}.wav", PITCHES[name], 100, seconds=3)
+    parts = [soundfile.read(tones / f"{name}.wav")[0] for name in "CF"]
+    soundfile.write(tones / "a song.wav", np.concatenate(parts), 8000)
+    return tones / "a song.wav"
+
+
+# --- what is computed of a sound ----------------------------------------------------------------------------
+
+
+def test_everything_that_is_heard_of_a_song(listener, song):
+    heard = listener.hear(song)
+    assert heard.names == [name for name, _ in heard.prediction.top(5)]
+    starts, best = heard.curves.starts, heard.curves.windows.argmax(axis=1)
+    assert starts.tolist() == pytest.approx([i / 3 for i in range(16)], abs=2e-3)  # to the end, none beyond
+    assert {list(PITCHES)[one] for one in best[starts <= 2]} == {"C"}
+    assert {list(PITCHES)[one] for one in best[starts >= 3]} == {"F"}
+    assert heard.spectrogram.shape == (32, 188) and heard.heat.shape == (5, 32, 188)
+    expected = Predictor(listener.run)(song)
+    np.testing.assert_allclose(heard.prediction.probabilities, expected.probabilities, atol=0.01)
+    assert len(heard.prediction.starts) == len(expected.starts) == 6
+    c = heard.heat[heard.names.index("C")]
+    assert c[:, :94].sum() > 3 * c[:, 94:].sum()  # C was found in the first half
+
+
+def test_the_spectrogram_is_brightest_where_the_tone_is(listener, song):
+    rows = listener.hear(song).spectrogram.argmax(axis=0)
+    assert np.ptp(rows[5:85]) <= 1 and np.ptp(rows[100:180]) <= 1 and rows[150] > rows[50] + 5
+
+
+def test_nearest_tracks_are_those_of_the_same_pitch(listener, tones):
+    for number in (0, 5, 10, 25):  # test tracks; three of each pitch were trained on
+        nearest = listener.hear(tones / "audio" / f"{number}.wav").nearest
+        assert set(nearest["said"][:2]) == {list(PITCHES)[number // 5]}
+        assert nearest["similarity"].is_monotonic_decreasing and len(nearest) == 5
+    known = listener.hear(tones / "audio" / "12.wav").nearest.iloc[0]
+    assert known["track_id"] == "12" and known["similarity"] > 0.98
+
+
+def test_without_its_cache_the_page_says_why_there_are_no_neighbours(tones, song, tmp_path):
+    shutil.copytree(tones / "runs", tmp_path / "runs")
+    config = tmp_path / "runs" / "reports" / "tones" / "config.json"
+    config.write_text(config.read_text().replace(str(tones / "mels"), str(tmp_path / "gone")))
+    listener = Listener(Run("tones", tmp_path / "runs"))
+    listener.embedding.join()
+    heard = listener.hear(song)
+    assert "no finished cache here" in heard.nearest
+    assert "no finished cache here" in try_it_html.answer(heard, "song.wav")
+
+
+def test_neighbours_by_hand():
+    tracks = pd.DataFrame({"track_id": list("abc"), "said": ["x", "y", "z"]})
+    neighbours = Neighbours.from_vectors(tracks, np.array([[3.0, 1], [1, 3], [-1, -1]]))  # mean (1, 1)
+    found = neighbours.nearest(np.array([1.0, 2]), 2)
+    assert found["track_id"].tolist() == ["b", "a"]
+    np.testing.assert_allclose(found["similarity"], [1, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.3, 5.0, 7.77])
+def test_windows_give_the_waveform_back(listener, tmp_path, seconds):
+    write_track(tmp_path / "song.wav", 200, 5, seconds=seconds)
+    file = listener.predictor.prepare(tmp_path / "song.wav")
+    expected = decode(tmp_path / "song.wav", 8000)
+    np.testing.assert_array_equal(whole(file, 8000)[:-10], expected[:-10])
+    assert len(whole(file, 8000)) == len(expected)
+    kept = filled(file, 8000)
+    assert kept.starts[0] == 0 and (kept.starts[1:] + 1 <= seconds + 1 / 6 + 1e-6).all()
+    assert len(kept.starts) == len(kept.waveforms)
+
+
+def test_a_picture_keeps_the_loudest_frame_of_each_column():
+    values = np.zeros((2, 5000))
+    values[1, 2501] = 1
+    pixels = picture(values)
+    assert pixels.shape == (2, 1000) and np.argwhere(pixels).tolist() == [[1, 500]]
+
+
+def test_heat_lies_where_its_window_does():
+    heat = np.full((1, 2, 1, 5), 0.5)  # windows of 2 s, two frames a second, the first at 0
+    heat[0, 1, 0] = [0, 0, 0, 1, 1]  # the second at 1
+    found = lay_out(heat, np.array([0.0, 1.0]), seconds=4, frame_rate=2, columns=4)  # middles at 0.5, 1.5, 2.5, 3.5
+    np.testing.assert_array_equal(found[0, 0], [0.5, 0.5, 1, 0])
+
+
+def test_several_people_at_a_time_hear_the_same(listener, song):
+    """Grad-CAM hooks the layers of the network that they share."""
+    expected, found = listener.hear(song), []
+    threads = [threading.Thread(target=lambda: found.append(listener.hear(song))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    for heard in found:
+        np.testing.assert_allclose(heard.heat, expected.heat, atol=1e-5)
+        np.testing.assert_allclose(heard.prediction.windows, expected.prediction.windows, atol=1e-5)
+
+
+# --- what the page says -------------------------------------------------------------------------------------
+
+
+def prediction(**values) -> Prediction:
+    windows = np.array([[0.2, 0.8], [0.4, 0.6]])
+    basic = {"path": "x.wav", "seconds": 4.0, "starts": np.array([0.0, 2.0]), "windows": windows, "names": ["a", "b"]}
+    return Prediction(**basic | {"probabilities": windows.mean(axis=0)} | values)
+
+
+def heard_of(one: Prediction) -> Heard:
+    names = [name for name, _ in one.top(5)]
+    return Heard(one, one, 2.0, SPEC, np.zeros((32, 10)), names, np.zeros((len(names), 32, 10)), "none")
+
+
+def test_curves_run_through_the_middles_of_the_windows_from_end_to_end():
+    assert try_it_html.curve(prediction(), 2.0, 1) == "0.00,20.00 25.00,20.00 75.00,40.00 100.00,40.00"
+    assert try_it_html.curve(prediction(seconds=3.0), 2.0, 0).split()[2] == "83.33,60.00"  # half of it is sound
+
+
+def test_of_several_labels_those_above_their_thresholds_are_found():
+    page = try_it_html.answer(heard_of(prediction(thresholds=np.array([0.25, 0.75]))), "x.wav")
+    assert "<h2>Hears <em>a</em></h2>" in re.sub(r"\s+", " ", page)
+    marks = re.findall(r'<i style="left: ([\d.]+)%"', page)
+    assert marks == ["75.0", "25.0"]  # b is likelier, and not found
+    none = try_it_html.answer(heard_of(prediction(thresholds=np.array([0.9, 0.9]))), "x.wav")
+    assert "none of its 2 labels" in none
+
+
+def test_the_verdict_says_when_it_is_not_sure():
+    assert "Most likely" in try_it_html.answer(heard_of(prediction()), "x.wav")
+    unsure = prediction(probabilities=np.array([0.4, 0.35]))
+    assert "Not sure" in try_it_html.answer(heard_of(unsure), "x.wav")
+
+
+def test_names_are_no_markup():
+    page = try_it_html.answer(heard_of(prediction()), '<img src=x onerror="alert(1)">{{a}}${b}.wav')
+    assert "<img" not in page and "{{" not in page and "${" not in page and "&lt;img" in page
+
+
+def test_the_page_says_what_the_model_is_and_cannot_do(tones):
+    run = Run("tones", tones / "runs")
+    test = json.loads((run.report / "test.json").read_text())
+    page = try_it_html.render("about", **try_it_html.facts(run))
+    assert f"track accuracy {test['track_accuracy']:.3f}" in page and test["split"] in page
+    assert "no leak known" in page and "always names one" in page and "synthetic" not in page
+
+
+def test_of_several_labels_it_says_so(tag_run):
+    heard = Listener(tag_run).hear(tag_run.root.parent / "audio" / "001.wav")
+    assert "<h2>Hears" in try_it_html.answer(heard, "1.wav") and heard.prediction.thresholds.shape == (3,)
+    facts = try_it_html.facts(tag_run)
+    page = try_it_html.render("head", **facts) + try_it_html.render("about", **facts)
+    assert "3 labels" in page and "macro F1 over tracks" in page and "knows no other label" in page
+
+
+def test_a_run_that_was_not_tested(tones, tmp_path):
+    (tmp_path / "reports" / "tones").mkdir(parents=True)
+    shutil.copy(tones / "runs" / "reports" / "tones" / "config.json", tmp_path / "reports" / "tones")
+    page = try_it_html.render("about", **try_it_html.facts(Run("tones", tmp_path)))
+    assert "python -m scripts.evaluate tones" in page
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(5, [0, 1, 2, 3, 4]), (30, [0, 6, 12, 18, 24]), (600, [0, 100])])
+def test_the_time_axis_has_round_ticks(seconds, expected):
+    assert try_it_html.times(seconds)[: len(expected)] == expected
+
+
+# --- examples -----------------------------------------------------------------------------------------------
+
+
+def test_examples_are_the_runs_test_tracks(tones):
+    found = example_sounds.examples(Run("tones", tones / "runs"), tones)
+    assert list(found) == [f"test track: {genre}" for genre in "ABCD"]
+    assert [path.name for path in found.values()] == ["0.wav", "5.wav", "10.wav", "15.wav"]
+
+
+def test_where_they_are_gone_some_are_composed(tones, tmp_path, monkeypatch):
+    monkeypatch.setattr(example_sounds, "COUNT", 1)
+    monkeypatch.setattr(example_sounds, "SECONDS", 1.0)
+    monkeypatch.setattr(example_sounds, "tracks_of_test_part", lambda run: {})
+    [(name, path)] = example_sounds.examples(Run("tones", tones / "runs"), tmp_path).items()
+    assert name == "made here: Hip-Hop" and decode(path, 8000).any()
+
+
+# --- uploads ------------------------------------------------------------------------------------------------
+
+
+def stored(folder: Path) -> str:
+    path = folder / "hash" / "song.wav"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"sound")
+    return str(path)
+
+
+def test_a_file_goes_when_all_who_uploaded_it_have_their_answer(tmp_path):
+    uploads, path = Uploads(), stored(tmp_path)
+    uploads.add([path])
+    uploads.add([path])
+    uploads.finish(path)
+    assert Path(path).exists() and uploads.has(path)
+    uploads.finish(path)
+    assert not Path(path).parent.exists() and not uploads.has(path)
+
+
+def test_what_nobody_uploaded_stays(tmp_path):
+    path = stored(tmp_path)
+    Uploads().finish(path)
+    assert Path(path).exists()
+
+
+def test_nothing_goes_while_an_upload_may_be_putting_it_there_again(tmp_path):
+    uploads, path = Uploads(), stored(tmp_path)
+    uploads.add([path])
+
+    async def server(scope, receive, send) -> None:
+        uploads.finish(path)
+        assert Path(path).exists()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": json.dumps([path]).encode()})
+
+    async def send(message) -> None:
+        sent.append(message["type"])
+
+    sent = []
+    asyncio.run(uploads.watch(server)({"type": "http", "path": "/gradio_api/upload"}, None, send))
+    assert len(sent) == 2 and Path(path).exists() and uploads.has(path)
+    uploads.finish(path)
+    assert not Path(path).exists()
+
+
+def test_what_is_kept_has_a_note_of_the_consent(tmp_path):
+    path = stored(tmp_path)
+    kept = {keep(path, tmp_path / "kept", "tones", prediction()) for _ in range(2)}
+    [sound] = kept
+    assert sound.suffix == ".wav" and sound.read_bytes() == b"sound"
+    note = json.loads(sound.with_suffix(".json").read_text())
+    assert note["consent"] == CONSENT and note["name"] == "song.wav" and note["model"] == "tones"
+    assert note["probabilities"] == {"b": 0.7, "a": 0.3} and note["received"].endswith("+00:00")
+    assert len(list(sound.parent.iterdir())) == 2
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_without_a_model_it_says_how_to_train_one(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        try_it(["--runs", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "train one first" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(tones, capsys):
+    with socket.socket() as other, pytest.raises(SystemExit) as stopped:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        try_it(["--runs", str(tones / "runs"), "--port", str(port)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: port {port} of 127.0.0.1 is taken")
+
+
+# --- in a browser -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def app(serve, chromium, tones, tmp_path_factory):
+    """The page of `tones`, run in a folder of its own; its temporary files lie in `folder / "tmp"`."""
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "tmp").mkdir()
+    flags = ["--model", "tones", "--runs", tones / "runs"]
+    return serve("scripts.apps.try_it", *flags, folder=folder, TMPDIR=str(folder / "tmp")), folder
+
+
+def give(page, *files: Path) -> None:
+    page.set_input_files("#sound input[type=file]", [str(path) for path in files])
+
+
+def left_behind(folder: Path) -> list[str]:
+    """The uploaded files that the app still holds; examples are called by their numbers."""
+    return [path.name for path in (folder / "tmp").rglob("*") if path.is_file() and not path.stem.isdecimal()]
+
+
+def measure(page, expression: str):
+    return page.evaluate(f"(() => {{ const audio = document.querySelector('.answer audio'); return {expression}; }})()")
+
+
+def brightness(page) -> int:
+    """Of the background, 0 to 765."""
+    return sum(map(int, re.findall(r"\d+", measure(page, "getComputedStyle(document.body).backgroundColor"))[:3]))
+
+
+def test_a_song_gives_five_bars_and_curves_below_the_spectrogram_and_stays_nowhere(app, open_page, song):
+    page = open_page(app[0].address)
+    give(page, song)
+    page.wait_for_selector(".bars .bar")
+    assert page.locator(".bars .bar").count() == page.locator(".curves polyline").count() == 5
+    assert {"C", "F"} < set(page.locator(".bars .label").all_inner_texts())
+    sound, curves = page.locator(".sound .ink").bounding_box(), page.locator(".curves svg").bounding_box()
+    assert (sound["x"], sound["width"]) == (curves["x"], curves["width"])
+    assert curves["y"] >= sound["y"] + sound["height"] and brightness(page) > 600
+    assert left_behind(app[1]) == [] and not (app[1] / "data").exists()
+
+    chosen = page.locator(".bars label", has_text="C").first
+    chosen.click()
+    number = chosen.locator("input").get_attribute("value")
+    assert page.locator(".heat.on").count() == page.locator(f".heat.on.c{number}").count() == 1
+    page.locator(".bars .none").click()
+    assert page.locator(".heat.on").count() == 0
+
+    page.wait_for_function("document.querySelector('.answer audio').duration > 5.9")  # the browser has it yet
+    page.locator(".panels").click(position={"x": sound["width"] / 2, "y": 20})
+    assert measure(page, "audio.currentTime") == pytest.approx(3, abs=0.05)
+
+
+def test_a_bad_file_gives_a_readable_message_and_so_does_no_microphone(app, open_page, tmp_path):
+    bad = tmp_path / "no song.mp3"
+    bad.write_text("<html>not found</html>")
+    page = open_page(app[0].address)
+    give(page, bad)
+    message = page.locator(".problem").inner_text()
+    assert "no song.mp3: not audio" in message and str(app[1]) not in message
+    assert "Traceback" not in page.content() + "".join(app[0].lines) and left_behind(app[1]) == []
+    page.locator("#no-microphone").wait_for()
+    assert "No microphone" in page.locator("#no-microphone").inner_text()
+
+
+def test_a_phone_at_night_scrolls_in_one_direction(app, open_page, song):
+    page = open_page(app[0].address, width=390, height=800, dark=True)
+    page.wait_for_selector("#sound input[type=file]", state="attached")
+    assert measure(page, "document.documentElement.scrollWidth") == 390 and brightness(page) < 150
+    give(page, song)
+    page.wait_for_selector(".bars .bar")
+    assert measure(page, "document.documentElement.scrollWidth") == 390
+
+
+def test_a_recording(app, open_page):
+    page = open_page(app[0].address, permissions=("microphone",))
+    page.get_by_role("button", name="Record audio").click()
+    assert page.locator("#no-microphone").is_hidden()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.locator("#sound").get_by_text("0:02").first.wait_for()
+    page.locator("#sound button:visible", has_text="Stop").click()
+    page.wait_for_selector(".bars .bar")
+    assert left_behind(app[1]) == []
+
+
+def test_an_example(app, open_page):
+    page = open_page(app[0].address)
+    page.get_by_role("button", name="test track: B").click()
+    page.wait_for_selector(".bars .bar")
+    assert page.locator(".answer h2 em").inner_text() == "B" and page.locator(".fate").count() == 0
+
+
+def test_two_people_with_the_same_song(app, open_page, song):
+    pages = [open_page(app[0].address) for _ in range(2)]
+    for page in pages:
+        page.wait_for_selector("#sound input[type=file]", state="attached")
+    for page in pages:
+        give(page, song)
+    for page in pages:
+        page.wait_for_selector(".bars .bar")
+    assert left_behind(app[1]) == []
+
+
+def test_a_sound_is_kept_where_that_was_allowed(app, open_page, song):
+    page = open_page(app[0].address)
+    page.locator("#allowed input").check()
+    give(page, song)
+    page.wait_for_selector(".bars .bar")
+    [sound] = (app[1] / "data" / "contributed").glob("*.wav")
+    assert sound.read_bytes() == song.read_bytes() and sound.name in page.locator(".fate").inner_text()
+    assert CONSENT in sound.with_suffix(".json").read_text() and left_behind(app[1]) == []

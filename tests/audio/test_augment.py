@@ -1,0 +1,169 @@
+"""Augmentations: each changes its input in the way it says, item by item, and the same way when asked again."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.audio import augment
+from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
+from scripts.audio.features import LogMel
+from scripts.audio.normalise import standardise
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import ConfigError
+
+SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop=512, n_mels=64)
+ALL_BUT_GAIN = {name: {} for name in DEFAULTS if name != "gain"}
+
+
+def drawn(*uniform: float) -> Draws:
+    """The same draw for one item, one number a column."""
+    return Draws(torch.tensor([uniform]), torch.ones(SPEC.n_mels, BANK_FRAMES))
+
+
+def noisy_batch(items: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return -40 + 10 * torch.randn(items, 1, SPEC.n_mels, 130, generator=generator)
+
+
+def mel_of(waveform: np.ndarray) -> torch.Tensor:
+    """[1, 1, mels, frames] in dB, without a floor that would hide quiet rows."""
+    spec = MelSpec(sample_rate=SPEC.sample_rate, n_fft=2048, hop=512, n_mels=64, top_db=200)
+    return torch.from_numpy(LogMel(spec)(waveform.astype(np.float32))).clone()[None, None]
+
+
+def tone(hertz: float, seconds: float = 3.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SPEC.sample_rate)) / SPEC.sample_rate)
+
+
+@pytest.mark.parametrize("name", ALL_BUT_GAIN)
+def test_changes_a_batch_and_each_item_differently(name):
+    augmentation = Augmentation({name: {}}, SPEC, 8, seed=0)
+    same = noisy_batch(1).expand(8, -1, -1, -1).clone()
+    other = noisy_batch(8) if name == "mixup" else same
+    changed = change(augmentation, other, np.arange(8))
+    assert changed.shape == other.shape
+    assert all((changed[i] != other[i]).any() for i in range(8))
+    assert all((changed[i] != changed[0]).any() for i in range(1, 8))
+
+
+@pytest.mark.parametrize("name", ALL_BUT_GAIN)
+def test_an_items_draw_depends_on_seed_epoch_and_item_alone(name):
+    x = noisy_batch(1)
+    first, second = (Augmentation({name: {}}, SPEC, items=50, seed=3) for _ in range(2))
+    for augmentation in (first, second):
+        augmentation.set_epoch(7)
+    alone = change(second, x.expand(2, -1, -1, -1), np.array([31, 31]))[0]
+    among = change(first, x.expand(4, -1, -1, -1), np.array([2, 31, 5, 9]))[1]
+    assert torch.equal(alone, among)
+    if name != "mixup":  # an item mixed with itself stays as it is
+        second.set_epoch(8)
+        assert not torch.equal(alone, change(second, x, np.array([31]))[0])
+
+
+def change(augmentation: Augmentation, x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+    x = augmentation.on_normalised(augmentation.on_decibel(x, chosen), chosen)
+    return augmentation.mix(x, torch.zeros(len(x), dtype=torch.long), chosen, 3)[0]
+
+
+def test_tempo_moves_an_event_away_from_the_middle():
+    x = torch.full((1, 1, SPEC.n_mels, 101), -80.0)
+    x[..., 70] = 0  # 20 frames after the middle, frame 50
+    slower = augment.tempo(x, drawn(0.0), SPEC, change=0.2)  # the lowest draw: 0.8 of the speed
+    assert slower[0, 0, 0].argmax() == 75  # 20 / 0.8 = 25 after the middle
+
+
+def test_time_shift_rolls_whole_frames():
+    x = noisy_batch(1)
+    shifted = augment.time_shift(x, drawn(0.5), SPEC, share=1.0)
+    assert torch.equal(shifted, x.roll(65, dims=3))
+
+
+@pytest.mark.parametrize("semitones", [-2, 2])
+def test_pitch_agrees_with_a_tone_that_is_higher(semitones):
+    frequency = 3000.0
+    drawn_pitch = drawn(0.5 + semitones / 8)  # of -4 ... 4
+    moved = augment.pitch(mel_of(tone(frequency)), drawn_pitch, SPEC, semitones=4)
+    truth = mel_of(tone(frequency * 2 ** (semitones / 12)))
+    assert abs(moved[0, 0, :, 60].argmax() - truth[0, 0, :, 60].argmax()) <= 1
+    assert moved[0, 0, :, 60].argmax() != mel_of(tone(frequency))[0, 0, :, 60].argmax()
+
+
+def test_gain_adds_decibels():
+    x = noisy_batch(1)
+    torch.testing.assert_close(augment.gain(x, drawn(0.75), SPEC, decibel=12.0), x + 6)
+
+
+@pytest.mark.parametrize("snr", [0.0, 10.0])
+def test_noise_is_as_loud_as_noise_in_the_waveform(snr):
+    generator = np.random.default_rng(0)
+    music = np.convolve(generator.standard_normal(66_150), np.hanning(12), "same")  # falls off with frequency
+    white = generator.standard_normal(66_150)
+    white *= np.sqrt(np.mean(music**2) / np.mean(white**2) / 10 ** (snr / 10))
+    truth = mel_of(music + white)
+    augmentation = Augmentation({"noise": {"snr_low": snr, "snr_high": snr}}, SPEC, 1, seed=0)
+    changed = augmentation.on_decibel(mel_of(music), np.array([0]))
+    assert power_by_row(changed) == pytest.approx(power_by_row(truth), abs=1.5)
+    assert abs(power_by_row(mel_of(music)) - power_by_row(truth)).max() > 5
+
+
+def power_by_row(x: torch.Tensor) -> np.ndarray:
+    """Mean power of each row over time, in dB; the lowest rows hold too few bins to average well."""
+    return 10 * np.log10(np.mean(10 ** (x[0, 0, 8:].numpy() / 10), axis=1))
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 1000))
+def test_masks_hide_whole_bands_and_nothing_else(width, count, seed):
+    uniform = torch.from_numpy(np.random.default_rng(seed).random((3, 2 * count), np.float32))
+    inside = in_bands(uniform, 50, width, count)
+    assert inside.sum(1).max() <= width * count
+    starts = (inside[:, 1:] & ~inside[:, :-1]).sum(1) + inside[:, 0]
+    assert starts.max() <= count
+
+
+def test_masks_put_zeros_on_normalised_values():
+    augmentation = Augmentation({"frequency_mask": {"width": 20}, "time_mask": {"width": 20}}, SPEC, 4, seed=1)
+    x = standardise(noisy_batch())
+    masked = augmentation.on_normalised(x, np.arange(4))
+    hidden = masked == 0
+    assert hidden.any()
+    assert torch.equal(masked[~hidden], x[~hidden])
+    rows, frames = hidden[:, 0].all(2), hidden[:, 0].all(1)
+    assert torch.equal(hidden[:, 0], rows[:, :, None] | frames[:, None, :])
+
+
+def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
+    augmentation = Augmentation({"mixup": {"alpha": 1.0}}, SPEC, 3, seed=0)
+    x = torch.tensor([1.0, 10.0, 100.0])[:, None, None, None]
+    mixed, labels = augmentation.mix(x, torch.tensor([0, 1, 2]), np.arange(3), 3)
+    assert labels.sum(1).tolist() == pytest.approx([1, 1, 1])
+    torch.testing.assert_close(mixed.flatten(), labels @ torch.tensor([1.0, 10.0, 100.0]))
+    assert (labels.diagonal() >= 0.5).all()
+    assert labels[1, 0] == 1 - labels[1, 1]  # the neighbour before it
+
+
+def test_row_frequencies_are_where_tones_peak():
+    frequency = row_frequencies(SPEC, torch.device("cpu"))
+    for row in (20, 40, 60):
+        assert mel_of(tone(float(frequency[row])))[0, 0, :, 60].argmax() == row
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixupp": {}}, "did you mean 'mixup'"),
+        ({"mixup": {"alfa": 1}}, "did you mean 'alpha'"),
+        ({"tempo": {"change": "much"}}, "must be a number"),
+        ({"time_mask": {"width": -1}}, "at least 0"),
+        ({"gain": {}}, "undoes gain"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Augmentation(settings, SPEC, 1, seed=0)
+
+
+def test_pitch_needs_frequencies():
+    with pytest.raises(ConfigError, match="kind mfcc, only of: mel, linear"):
+        Augmentation({"pitch": {}}, MelSpec(kind="mfcc"), 1, seed=0)

@@ -1,0 +1,352 @@
+"""Who is in train, validation and test."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.common.errors import ConfigError, TableError
+from scripts.tables.label_table import LABEL_COLUMNS, PARTS
+from scripts.tables.leaks import describe_leaks, shared_artists
+from scripts.tables.splits import SPLITS, artist_album_groups, assign, default_split, fingerprint, k_folds
+from scripts.utils.metadata import write_metadata
+
+
+def label_table(genres: int = 4, artists: int = 10, tracks: int = 5) -> pd.DataFrame:
+    """So many genres, artists in each, and tracks of each; no split."""
+    rows = [
+        {"genre": f"genre {genre}", "class": genre, "artist_id": f"{genre}-{artist}"}
+        for genre in range(genres)
+        for artist in range(artists)
+        for _ in range(tracks)
+    ]
+    table = pd.DataFrame(rows).assign(split=None)
+    table.insert(0, "track_id", [str(number) for number in range(len(table))])
+    return table
+
+
+@st.composite
+def any_table(draw: st.DrawFn) -> pd.DataFrame:
+    """One to four genres of three to twelve artists with one to nine tracks each; some artists are unknown."""
+    sizes = draw(st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=12), min_size=1, max_size=4))
+    rows = [
+        {"genre": f"genre {genre}", "class": genre, "artist_id": draw(st.sampled_from([name, name, name, None, "-1"]))}
+        for genre, counts in enumerate(sizes)
+        for name, count in zip(map(str, range(1000 * genre, 9999)), counts, strict=False)
+        for _ in range(count)
+    ]
+    return pd.DataFrame(rows).assign(split=None, track_id=[str(number) for number in range(len(rows))])
+
+
+def sizes(table: pd.DataFrame) -> dict[str, int]:
+    return dict(Counter(table["split"]))
+
+
+# --- random80 -----------------------------------------------------------------------------------------------
+
+
+def test_random80_sizes_in_every_genre() -> None:
+    table = assign(label_table(), "random80")
+    assert sizes(table) == {"train": 140, "validation": 20, "test": 40}
+    for _, genre in table.groupby("genre"):
+        assert sizes(genre) == {"train": 35, "validation": 5, "test": 10}
+
+
+@settings(max_examples=30)
+@given(counts=st.lists(st.integers(10, 60), min_size=1, max_size=12), seed=st.integers(0, 2**32 - 1))
+def test_random80_of_uneven_genres(counts: list[int], seed: int) -> None:
+    genre = np.repeat(np.arange(len(counts)), counts)
+    table = pd.DataFrame({"track_id": range(len(genre)), "genre": genre.astype(str), "class": genre})
+    parts = assign(table, "random80", seed)["split"]
+    found = pd.crosstab(table["class"], parts)[list(PARTS)].to_numpy()
+    expected = np.outer(counts, [0.7, 0.1, 0.2])
+    assert np.abs(found - expected).max() < 2  # tracks of a genre
+    assert np.abs(found.sum(axis=0) - expected.sum(axis=0)).max() < 2
+
+
+# --- artist -------------------------------------------------------------------------------------------------
+
+
+def test_artist_sizes() -> None:
+    table = assign(label_table(), "artist")
+    assert sizes(table) == {"train": 140, "validation": 20, "test": 40}
+
+
+@settings(max_examples=30)
+@given(table=any_table(), seed=st.integers(0, 2**32 - 1))
+def test_no_artist_is_in_two_parts(table: pd.DataFrame, seed: int) -> None:
+    try:
+        split = assign(table, "artist", seed)
+    except TableError as error:
+        assert "artists" in str(error)
+        return
+    assert set(split["split"]) == set(PARTS)
+    assert set(split.loc[split["split"] == "train", "genre"]) == set(table["genre"])
+    known = split[split["artist_id"].notna() & (split["artist_id"] != "-1")]
+    assert known.groupby("artist_id")["split"].nunique().max() == 1
+    assert shared_artists(split) == 0.0
+
+
+def test_unknown_artists_stand_for_themselves() -> None:
+    table = label_table().assign(artist_id=None)
+    assert sizes(assign(table, "artist")) == {"train": 140, "validation": 20, "test": 40}
+    assert sizes(assign(table.assign(artist_id=-1), "artist")) == {"train": 140, "validation": 20, "test": 40}
+
+
+# --- artists who share an album -----------------------------------------------------------------------------
+
+
+def test_artists_are_linked_by_their_albums() -> None:
+    table = pd.DataFrame(
+        [("1", "a", "x"), ("2", "b", "x"), ("3", "b", "y"), ("4", "c", "y"), ("5", "d", "z"), ("6", "e", None),
+         ("7", "f", "-1"), ("8", None, "z"), ("9", None, None)],
+        columns=["track_id", "artist_id", "album_id"],
+    )  # fmt: skip
+    groups = artist_album_groups(table)
+    linked = [sorted(table.loc[groups == group, "track_id"]) for group in groups.unique()]
+    assert linked == [["1", "2", "3", "4"], ["5", "8"], ["6"], ["7"], ["9"]]
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), albums=st.integers(30, 60))
+def test_artist_album_shares_neither(seed: int, albums: int) -> None:
+    table = label_table(artists=30, tracks=2)
+    compilation = np.random.default_rng(seed).integers(0, albums, len(table))
+    lone = np.arange(len(table)) % 10 > 0
+    table["album_id"] = np.where(lone, table["artist_id"], [f"compilation {number}" for number in compilation])
+    split = assign(table, "artist_album", seed)
+    for column in ("artist_id", "album_id"):
+        assert split.groupby(column)["split"].nunique().max() == 1
+
+
+def test_artist_album_without_albums_is_artist() -> None:
+    table = label_table()
+    assert assign(table.assign(album_id=None), "artist_album", 3).groupby("artist_id")["split"].nunique().max() == 1
+
+
+# --- folds --------------------------------------------------------------------------------------------------
+
+
+def test_folds_deal_tracks_out_in_turn() -> None:
+    """A hand-worked deal: class 0's tracks 0, 2, 4, 5 come first, in the generator's order, then class 1's."""
+    table = pd.DataFrame({"track_id": list("abcdefg"), "class": [0, 1, 0, 1, 0, 0, 1]})
+    table["genre"] = table["class"].astype(str)
+    generator, expected = np.random.default_rng(5), np.full(7, -1)
+    expected[generator.permutation([0, 2, 4, 5])] = [0, 1, 0, 1]
+    expected[generator.permutation([1, 3, 6])] = [0, 1, 0]
+    assert k_folds(table, 2, seed=5).tolist() == expected.tolist()
+
+
+@given(counts=st.lists(st.integers(5, 23), min_size=1, max_size=6), folds=st.integers(2, 5), seed=st.integers(0, 9))
+def test_folds_are_stratified_and_whole(counts: list[int], folds: int, seed: int) -> None:
+    genre = np.repeat(np.arange(len(counts)), counts)
+    tracks = pd.DataFrame({"track_id": np.arange(len(genre)).astype(str), "genre": genre.astype(str), "class": genre})
+    fold = k_folds(tracks, folds, seed)
+    found = pd.crosstab(genre, fold).to_numpy()
+    assert found.shape == (len(counts), folds)
+    assert np.ptp(found, axis=1).max() <= 1
+    clips = tracks.loc[tracks.index.repeat(3)]
+    assert (k_folds(clips, folds, seed) == np.repeat(fold, 3)).all()
+
+
+def test_folds_by_artist_keep_artists_whole() -> None:
+    table = label_table()
+    fold = k_folds(table, 5, seed=1, by="artist")
+    assert pd.Series(fold).groupby(table["artist_id"]).nunique().max() == 1
+    assert pd.crosstab(table["class"], fold).to_numpy().tolist() == [[10] * 5] * 4
+    assert (k_folds(table, 5, seed=2, by="artist") != fold).any()
+
+
+@pytest.mark.parametrize(
+    ("table", "by", "message"),
+    [
+        (label_table(artists=2, tracks=2), "track", "genre 'genre 0' has 4 tracks, too few for 5 folds"),
+        (label_table(artists=4), "artist", "genre 'genre 0' is not in every fold"),
+        (label_table(genres=1, artists=4), "artist", "4 artists are too few for 5 folds"),
+    ],
+)
+def test_folds_need_every_class(table: pd.DataFrame, by: str, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        k_folds(table, 5, by=by)
+
+
+def test_folds_are_at_least_two_and_by_something_known() -> None:
+    with pytest.raises(ConfigError, match="at least 2"):
+        k_folds(label_table(), 1)
+    with pytest.raises(ConfigError, match="did you mean 'artist'"):
+        k_folds(label_table(), by="artists")
+
+
+# --- all splits ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["random80", "artist"])
+def test_seed_decides(name: str) -> None:
+    table = label_table()
+    prints = {fingerprint(assign(table, name, seed)) for seed in (0, 1, 2)}
+    assert len(prints) == 3
+    assert fingerprint(assign(table, name, 1)) in prints
+    assert assign(table, name, 0).equals(assign(table, name))
+
+
+@pytest.mark.parametrize("name", ["random80", "artist"])
+def test_table_is_left_alone_but_for_its_split(name: str) -> None:
+    table = label_table()
+    before = table.copy()
+    split = assign(table, name)
+    assert table.equals(before)
+    assert split.drop(columns="split").equals(before.drop(columns="split"))
+
+
+def test_official_is_the_tables_own() -> None:
+    table = label_table().assign(split=["train", "test", "validation", "train"] * 50)
+    assert assign(table, "official", 7).equals(table)
+
+
+@pytest.mark.parametrize("value", [None, np.nan, ""])
+def test_official_drops_what_it_leaves_out(value: object) -> None:
+    table = label_table().assign(split=[value, *["train", "test", "validation"] * 66, value])
+    assert default_split(table) == "official"
+    assert assign(table, "official").equals(table.iloc[1:-1])
+    assert len(assign(table, "random80")) == 200
+
+
+@pytest.mark.parametrize("value", [None, np.nan, ""])
+def test_official_needs_a_part_for_some_track(value: object) -> None:
+    table = label_table().assign(split=[value] * 200)
+    with pytest.raises(TableError, match="random80 or artist"):
+        assign(table, "official")
+    assert default_split(table) == "random80"
+
+
+def test_official_knows_three_parts_only() -> None:
+    table = label_table().assign(split=["training", *["train"] * 199])
+    with pytest.raises(TableError, match="'training'.*train, validation, test"):
+        assign(table, "official")
+    assert default_split(table) == "random80"
+
+
+def test_default_is_official_where_there_is_one() -> None:
+    assert default_split(label_table().assign(split="train")) == "official"
+
+
+def test_unknown_split_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'artist'.*official, random80, artist, artist_album"):
+        assign(label_table(), "artists")
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("random80", label_table(artists=3, tracks=3)),
+        ("artist", label_table(artists=2)),
+        ("artist", label_table(artists=3, tracks=1)),
+    ],
+)
+def test_too_few_tracks_or_artists(name: str, table: pd.DataFrame) -> None:
+    with pytest.raises(TableError, match="needs at least"):
+        assign(table, name)
+
+
+def test_every_split_can_be_asked_for() -> None:
+    assert set(SPLITS) == {"official", "random80", "artist", "artist_album"}
+
+
+# --- fingerprint and leaks ----------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32 - 1), clips=st.integers(1, 4))
+def test_fingerprint_does_not_see_order_or_repeated_rows(seed: int, clips: int) -> None:
+    table = label_table(2, 3, 2).assign(split=["train", "validation", "test"] * 4)
+    shuffled = table.loc[table.index.repeat(clips)].sample(frac=1, random_state=seed)
+    assert fingerprint(shuffled) == fingerprint(table)
+    assert fingerprint(table.assign(track_id=table["track_id"].astype(int), genre="x")) == fingerprint(table)
+
+
+@given(row=st.integers(0, 11), part=st.sampled_from(PARTS))
+def test_fingerprint_sees_every_track(row: int, part: str) -> None:
+    table = label_table(2, 3, 2).assign(split=["train", "validation", "test"] * 4)
+    other = table.copy()
+    other.loc[row, "split"] = part
+    assert (fingerprint(other) == fingerprint(table)) == (table.loc[row, "split"] == part)
+    assert fingerprint(table.drop(index=row)) != fingerprint(table)
+
+
+def test_shared_artists_is_a_share_of_the_test_tracks() -> None:
+    table = pd.DataFrame(
+        [
+            ("1", "a", "train"), ("2", "a", "test"), ("3", "b", "test"), ("4", "c", "validation"),
+            ("5", "c", "test"), ("6", None, "train"), ("7", None, "test"), ("7", None, "test"),
+        ],
+        columns=["track_id", "artist_id", "split"],
+    )  # fmt: skip
+    assert shared_artists(table) == 1 / 4
+    assert shared_artists(table[table["split"] == "train"]) == 0.0
+
+
+def leaky_table(*rows: tuple[str, str | None, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["track_id", "artist_id", "file_path", "split"])
+
+
+def test_no_leaks_no_lines() -> None:
+    table = leaky_table(("1", "a", "1.mp3", "train"), ("2", "b", "2.mp3", "test"), ("3", "c", "3.mp3", "validation"))
+    assert describe_leaks(table) == []
+    assert describe_leaks(table.loc[[0, 0, 1, 2, 2]]) == []
+    assert describe_leaks(table.drop(columns=["artist_id", "file_path"])) == []
+
+
+def test_unknown_artists_are_no_leak() -> None:
+    table = leaky_table(("1", None, "1.mp3", "train"), ("2", None, "2.mp3", "test"), ("3", "-1", "3.mp3", "validation"))
+    assert describe_leaks(table) == []
+    assert describe_leaks(table.assign(artist_id="-1")) == []
+
+
+def test_every_leak_has_its_line() -> None:
+    table = leaky_table(
+        ("1", "a", "1.mp3", "train"), ("1", "a", "1.mp3", "test"), ("2", "b", "x/2.mp3", "train"),
+        ("3", "c", "x/./2.mp3", "validation"), ("4", "b", "4.mp3", "validation"), ("5", "d", "5.mp3", "test"),
+        ("6", "d", "6.mp3", "validation"), ("7", "e", "7.mp3", "test"), ("8", "f", "8.mp3", "test"),
+    )  # fmt: skip
+    assert describe_leaks(table) == [
+        "1 track is in two parts, such as 1 in train and test",
+        "1 file is in two parts, such as x/2.mp3 in train and validation",
+        "33% of the validation tracks (1 of 3) are by an artist who is also in train, such as artist b",
+        "25% of the test tracks (1 of 4) are by an artist who is also in train, such as artist a",
+    ]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_leaks_of_the_splits(seed: int) -> None:
+    table = label_table()
+    assert describe_leaks(assign(table, "artist", seed)) == []
+    shares = describe_leaks(assign(table, "random80", seed))
+    assert len(shares) == 2
+    assert "test tracks" in shares[1]
+
+
+# --- metadata.py --------------------------------------------------------------------------------------------
+
+
+def split_on_screen(table: pd.DataFrame, folder: Path, capsys: pytest.CaptureFixture[str], **options) -> list[str]:
+    table.assign(file_path=table["track_id"] + ".mp3").reindex(columns=LABEL_COLUMNS).to_csv(folder / "labels.csv")
+    write_metadata(folder / "labels.csv", folder / "clips.csv", folder / "tracks.csv", clips=2, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_metadata_counts_what_the_official_split_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = label_table().assign(split=[None, *["train", "test", "validation"] * 66, None], artist_id=None)
+    lines = split_on_screen(table, tmp_path, capsys)
+    assert lines[0].endswith("66 train, 66 validation, 66 test tracks; artists unknown")
+    assert lines[1:] == ["2 tracks left out: the official split does not have them"]
+    assert len(pd.read_csv(tmp_path / "tracks.csv")) == 198
+
+
+def test_metadata_prints_the_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(split_on_screen(label_table(), tmp_path, capsys, split="artist")) == 1
+    lines = split_on_screen(label_table(), tmp_path, capsys, split="random80")
+    assert [line.startswith("leak: ") for line in lines] == [False, True, True]

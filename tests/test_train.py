@@ -1,0 +1,273 @@
+"""Training: learning, exactness, resuming, checkpoints, logs, errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from benchmarks import plain
+from scripts.common.errors import CheckpointError, ConfigError, EnsembleError, TrainingError
+from scripts.config.run import Run
+from scripts.evaluate import evaluate
+from scripts.loading.experiment_data import Data
+from scripts.loading.loader import Loader
+from scripts.models import build_model
+from scripts.train import train
+from scripts.trainer import Trainer
+from scripts.training.checkpoints import load_checkpoint, save_checkpoint
+from tests.corpus import make_experiment
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    return make_experiment(tmp_path_factory.mktemp("corpus"), epochs=3)
+
+
+@pytest.fixture(scope="module")
+def finished(experiment, tmp_path_factory):
+    """A finished run and what it returned."""
+    root = tmp_path_factory.mktemp("runs")
+    return Run("small", root), train(experiment, root=root)
+
+
+def make_trainer(folder: Path | None = None, model=None, **settings) -> Trainer:
+    model = model or build_model("cnn4", 3, 32, 32)
+    optimizer = torch.optim.Adam(model.parameters(), settings.pop("lr", 1e-3))
+    criterion = torch.nn.functional.cross_entropy
+    return Trainer(model, optimizer, criterion, "cpu", None, folder, **settings)
+
+
+def weights(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(run.checkpoints.iterdir())}
+
+
+def test_learns_pitch(finished):
+    _, summary = finished
+    assert summary["track_accuracy"] == 1.0
+    assert summary["tracks"] == 3 and summary["items"] == 15
+
+
+def test_run_folder_is_complete(finished):
+    run, summary = finished
+    assert set(weights(run)) == {"best.pt", "epoch_001.pt", "epoch_002.pt", "epoch_003.pt", "last.pt"}
+    report = json.loads((run.report / "test.json").read_text())
+    assert report["track_accuracy"] == summary["track_accuracy"]
+    assert report["machine"]["torch"] == torch.__version__ and report["seed"] == 0
+    assert report["split"] == run.load_config()["split"]
+    assert {path.name for path in run.report.glob("*.png")} >= {"confusion_matrix.png", "training_curves.png"}
+
+
+def test_history_has_a_row_an_epoch(finished):
+    history = pd.read_csv(finished[0].report / "metrics.csv")
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert (history["train_loss"].diff().dropna() < 0).all()
+
+
+def test_predictions_table_repeats_the_score(finished):
+    run, summary = finished
+    table = pd.read_csv(run.report / "predictions.csv")
+    np.testing.assert_allclose(table.filter(like="p_").sum(axis=1), 1, atol=1e-5)
+    assert (table["genre"] == table["predicted"]).mean() == summary["track_accuracy"]
+    assert (table.filter(like="p_").idxmax(axis=1).str.removeprefix("p_") == table["predicted"]).all()
+
+
+def test_tensorboard_has_the_promised_tags(finished):
+    events = EventAccumulator(str(finished[0].logs))
+    events.Reload()
+    scalars = {f"train/{name}" for name in ("batch_loss", "epoch_loss", "epoch_accuracy", "learning_rate")}
+    scalars |= {"train/samples_per_second", "test/loss", "test/accuracy", "test/clip_accuracy"}
+    scalars |= {f"validation/{name}" for name in ("loss", "clip_accuracy", "track_accuracy")}
+    assert scalars <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"] == ["test/confusion_matrix"]
+    assert "config/text_summary" in events.Tags()["tensors"]
+    assert len(events.Scalars("validation/loss")) == 3
+
+
+def test_same_seed_gives_identical_checkpoints(experiment, finished, tmp_path):
+    train(experiment, root=tmp_path)
+    assert weights(Run("small", tmp_path)) == weights(finished[0])
+
+
+def test_config_json_replays_the_run(experiment, finished, tmp_path):
+    command = ["-m", "scripts.train", "--config", str(finished[0].config_path), "--runs", str(tmp_path)]
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    assert weights(Run("small", tmp_path)) == weights(finished[0])
+
+
+def test_another_seed_gives_other_weights(experiment, finished, tmp_path):
+    train(experiment.changed(["seed=1", "epochs=1"]), root=tmp_path)
+    assert weights(Run("small", tmp_path))["epoch_001.pt"] != weights(finished[0])["epoch_001.pt"]
+
+
+def test_killed_and_resumed_equals_uninterrupted(experiment, tmp_path):
+    changed, config = experiment.changed(["epochs=4", "scheduler=cosine"]), tmp_path / "config.json"
+    whole, broken = Run("small", tmp_path / "whole"), Run("small", tmp_path / "broken")
+    train(changed, root=whole.root)
+    config.write_text(whole.config_path.read_text())
+    command = [sys.executable, "-m", "scripts.train", "--config", str(config), "--runs", str(broken.root), "--resume"]
+    for epoch in (1, 2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (broken.checkpoints / f"epoch_{epoch:03d}.pt").exists():
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (broken.checkpoints / "epoch_004.pt").exists(), "killed before the end"
+    train(changed, root=broken.root, resume=True)
+    left_by_kills = [path for path in broken.checkpoints.iterdir() if path.suffix == ".tmp"]
+    for path in left_by_kills:
+        path.unlink()
+    assert weights(broken) == weights(whole)
+    histories = [pd.read_csv(run.report / "metrics.csv").drop(columns="samples_per_second") for run in (whole, broken)]
+    pd.testing.assert_frame_equal(*histories)
+
+
+def test_trains_as_the_plain_method_does():
+    """Float32, no dropout, same weights, same batches: the losses of ten steps agree."""
+    torch.manual_seed(0)
+    reference, model = plain.network(64, 4), build_model("cnn4", 4, 64, dropout=0.0)
+    for layer in reference:
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        ours.data.copy_(theirs.data)
+    trainer = make_trainer(model=model, precision="float32")
+    optimizer = torch.optim.Adam(reference.parameters(), 1e-3)
+    for _ in range(10):
+        x, y = torch.randn(8, 1, 128, 64), torch.randint(4, (8,))
+        loss, _ = trainer.step(x, y, y)
+        assert loss == pytest.approx(plain.train_step(reference, optimizer, x, y), abs=2e-4)
+
+
+def test_bfloat16_stays_close_to_float32():
+    model, x = build_model("cnn4", 8, 259).eval(), torch.randn(4, 1, 128, 259)
+    logits = [make_trainer(model=model, precision=name).forward(x).detach() for name in ("float32", "bfloat16")]
+    assert (logits[0] - logits[1]).abs().max() < 0.02
+
+
+def test_ensemble_test_equals_the_plain_loop(experiment):
+    items = Data.load(experiment).items
+    items = items.select((items.tracks["items"] == 5).to_numpy())
+    trainer = make_trainer(precision="float32")
+    scores = trainer.test(Loader(items, 16))
+    trainer.model.eval()
+    with torch.no_grad():
+        logits = torch.cat([trainer.model(batch.x) for batch in Loader(items, 1)]).numpy()
+    np.testing.assert_allclose(scores.logits, logits.reshape(-1, 5, 3).mean(1), atol=1e-5)
+    assert scores.clip_accuracy == pytest.approx(np.mean(logits.argmax(1) == items.labels))
+
+
+def test_a_plain_loader_works_and_an_incomplete_track_fails_by_name():
+    x, y = torch.randn(20, 1, 32, 32), torch.zeros(20, dtype=torch.int64)
+    track = torch.arange(20) // 10
+    trainer = make_trainer()
+    assert len(trainer.test([(x, y, track)]).labels) == 2
+    with pytest.raises(EnsembleError, match="track 1 has 9 of 10 clips"):
+        trainer.test([(x[:19], y[:19], track[:19])])
+
+
+def test_loss_that_is_not_a_number_stops_and_names_the_tracks(experiment, tmp_path):
+    loader = Loader(Data.load(experiment).items.part("train"), 4)
+    trainer = make_trainer(tmp_path, grad_clip=1.0)
+    trainer.fit(loader, Loader(Data.load(experiment).items.part("validation"), 4), 1)
+    before = (tmp_path / "last.pt").read_bytes()
+    next(trainer.model.parameters()).data.fill_(float("nan"))
+    first = loader.items.tracks["track_id"][0]
+    with pytest.raises(TrainingError, match=f"tracks {first}.*last good checkpoint"):
+        trainer.train(loader, 2)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_gradient_is_clipped():
+    trainer = make_trainer(grad_clip=1e-3)
+    trainer.step(torch.randn(4, 1, 32, 32), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+    norm = torch.stack([parameter.grad.norm() for parameter in trainer.model.parameters()]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=0.01)
+
+
+class Scripted(Trainer):
+    """A trainer whose validation loss follows a list."""
+
+    losses = [1.0, 0.5, 0.7, 0.6, 0.55, 0.4]
+
+    def test(self, loader, epoch=0):
+        scores = super().test(loader, epoch)
+        return type(scores)(**{**vars(scores), "loss": self.losses[epoch - 1]})
+
+
+def fit_scripted(folder: Path, **settings) -> Scripted:
+    x, y = torch.randn(10, 1, 32, 32), torch.zeros(10, dtype=torch.int64)
+    model = build_model("cnn4", 3, 32, 32)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "min", patience=1)
+    trainer = Scripted(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, folder, scheduler)
+    trainer.fit([(x, y, y)], [(x, y, y)], 6, metric="loss", **settings)
+    return trainer
+
+
+def test_best_is_the_lowest_loss_and_patience_stops(tmp_path):
+    trainer = fit_scripted(tmp_path, patience=3)
+    assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4, 5]
+    assert trainer.best_epoch == 2
+    assert (tmp_path / "best.pt").read_bytes() == (tmp_path / "epoch_002.pt").read_bytes()
+
+
+def test_plateau_scheduler_sees_the_metric(tmp_path):
+    rates = [row["learning_rate"] for row in fit_scripted(tmp_path).history]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_existing_run_is_not_touched(experiment, finished):
+    before = weights(finished[0])
+    with pytest.raises(ConfigError, match="--resume"):
+        train(experiment, root=finished[0].root)
+    with pytest.raises(ConfigError, match="started with another learning_rate"):
+        train(experiment.changed(["learning_rate=0.1"]), root=finished[0].root, resume=True)
+    assert weights(finished[0]) == before
+
+
+def test_evaluate_repeats_the_test(finished):
+    run, summary = finished
+    assert evaluate(run)["track_accuracy"] == summary["track_accuracy"]
+    assert evaluate(run, part="validation")["tracks"] == 3
+
+
+def test_evaluate_refuses_another_split(experiment, finished, tmp_path):
+    table = pd.read_csv(experiment.table, dtype={"track_id": "str"})
+    swapped = table["split"].replace({"test": "validation", "validation": "test"})
+    table.assign(split=swapped).to_csv(tmp_path / "other.csv", index=False)
+    run = Run("small", tmp_path)
+    config = finished[0].load_config()
+    moved = experiment.changed([f'table="{tmp_path}/other.csv"'])
+    run.save_config(moved, config["classes"], config["split"])
+    with pytest.raises(ConfigError, match="now has the split"):
+        evaluate(run)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "foreign", "network", "gone"])
+def test_wrong_checkpoint_is_told_in_one_line(experiment, finished, tmp_path, damage):
+    run, config = Run("small", tmp_path), finished[0].load_config()
+    run.save_config(experiment, config["classes"], config["split"])
+    run.checkpoints.mkdir(parents=True)
+    path = run.checkpoints / "best.pt"
+    if damage == "bytes":
+        path.write_bytes((finished[0].checkpoints / "best.pt").read_bytes()[:5000])
+    elif damage == "foreign":
+        torch.save({"weights": Path("x")}, path)
+    elif damage == "network":
+        save_checkpoint(path, {"epoch": 1, "model": build_model("cnn4", 9, 99).state_dict()})
+    with pytest.raises(CheckpointError, match="best.pt"):
+        run.load_model()
+
+
+def test_checkpoints_hold_plain_values_only(finished):
+    state = torch.load(finished[0].checkpoints / "last.pt", weights_only=True)
+    assert set(state) > {"model", "optimizer", "random", "best_epoch"}
+    assert load_checkpoint(finished[0].checkpoints / "best.pt")["epoch"] == state["best_epoch"]

@@ -1,0 +1,353 @@
+"""The cache: values, faults, restarts, other parameters, extension."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from scripts.audio.build_cache import build_cache
+from scripts.audio.cache import MelCache, cache_folder
+from scripts.audio.features import make_transform
+from scripts.audio.spec import MelSpec
+from scripts.common.errors import CacheError, TableError
+from scripts.utils.mels import main as mels_command
+from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track
+
+
+def librosa_mel(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels
+    )
+    return librosa.power_to_db(mel, top_db=spec.top_db)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def arguments(folder: Path, root: Path, *more: str) -> list[str]:
+    tables = ["--csv", str(folder / "metadata_ensemble.csv"), "--full-csv", str(folder / "metadata_30_secs.csv")]
+    return [*tables, "--output-root", str(root), "--workers", "2", *SPEC_FLAGS, *more]
+
+
+def flags_of(changes: dict) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in changes.items()]
+
+
+def test_values_agree_with_librosa_for_tracks_and_clips(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    cache = build_cache(table, tmp_path / "mels", SPEC, workers=2)
+    half_step = 2.0**-5  # float16 between 32 and 64
+    for track, path in zip(table["track_id"], table["file_path"], strict=True):
+        waveform, _ = librosa.load(path, sr=SPEC.sample_rate)
+        row = cache.rows.loc[track, "row"]
+        np.testing.assert_allclose(cache.tracks[row], librosa_mel(waveform, SPEC), atol=half_step)
+        for clip in range(5):
+            piece = waveform[clip * 8000 : (clip + 1) * 8000]
+            np.testing.assert_allclose(cache.clips[row, clip], librosa_mel(piece, SPEC), atol=half_step)
+
+
+def test_every_fault_gets_its_row_and_reason(tmp_path):
+    table, audio = make_corpus(tmp_path, 9), tmp_path / "audio"
+    (audio / "000000.wav").write_bytes(b"")
+    (audio / "000001.wav").write_text("<html>not found</html>")
+    soundfile.write(audio / "000002.wav", np.zeros(40_000), 8000)
+    write_track(audio / "000003.wav", 300, 3, seconds=0.4)
+    (audio / "000004.wav").unlink()
+    soundfile.write(audio / "000005.wav", np.full(40_000, np.nan, np.float32), 8000, subtype="FLOAT")
+    write_track(audio / "000006.wav", 300, 6, seconds=2.6)
+    rows = build_cache(table, tmp_path / "mels", SPEC, workers=2).rows
+    statuses = ["unreadable", "unreadable", "silent", "short", "missing", "unreadable", "ok", "ok", "ok"]
+    assert rows["status"].tolist() == statuses
+    assert rows["clips"].tolist() == [0, 0, 0, 0, 0, 0, 3, 5, 5]
+    assert (rows.loc[rows["status"] != "ok", "reason"] != "").all()
+    assert rows.loc["6", "seconds"] == pytest.approx(2.6)
+
+
+# --- other kinds, other clips -------------------------------------------------------------------------------
+
+
+def librosa_power(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
+    power = np.abs(librosa.stft(waveform.astype(float), n_fft=spec.n_fft, hop_length=spec.hop)) ** 2
+    return librosa.power_to_db(power, top_db=spec.top_db)
+
+
+def test_power_spectrogram_of_overlapping_clips_agrees_with_librosa(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    spec = dataclasses.replace(SPEC, kind="linear", clip_overlap=0.5)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.folder.name.startswith("8000hz_257linear_")
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 257, 157), (3, 9, 257, 32))
+    waveform, _ = librosa.load(table["file_path"][1], sr=SPEC.sample_rate)
+    half_step = 2.0**-5  # float16 between 32 and 64
+    np.testing.assert_allclose(cache.tracks[1], librosa_power(waveform, spec), atol=half_step)
+    for clip in range(9):
+        piece = waveform[clip * 4000 : clip * 4000 + 8000]
+        np.testing.assert_allclose(cache.clips[1, clip], librosa_power(piece, spec), atol=half_step)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("mfcc", (20,)), ("stack", (3, 32))])
+def test_arrays_have_channels_only_where_there_are_several(tmp_path, kind, shape):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, kind=kind)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, *shape, 157), (3, 5, *shape, 32))
+    waveform, _ = librosa.load(table["file_path"][2], sr=SPEC.sample_rate)
+    np.testing.assert_array_equal(cache.clips[2, 4], make_transform(spec)(waveform[32_000:]).astype(np.float16))
+
+
+def test_one_clip_as_long_as_the_track(tmp_path):
+    """Both arrays are of one length, and must not share a file."""
+    spec = dataclasses.replace(SPEC, clip_seconds=5.0)
+    cache = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", spec, workers=1)
+    assert {path.name for path in cache.folder.glob("*.npy")} == {"5s.npy", "5s_clips.npy"}
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 32, 157), (3, 1, 32, 157))
+    np.testing.assert_array_equal(cache.clips[:, 0], cache.tracks)
+    assert cache.rows["clips"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("seconds", "clips"), [(5.0, 19), (2.0, 8), (1.25, 5), (1.24, 4), (0.5, 2)])
+def test_clips_with_half_their_audio_are_counted_with_overlap(tmp_path, seconds, clips):
+    """Clips start every 0.25 s and last 0.5 s: the last to count starts 0.25 s before the end."""
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, clip_seconds=0.5, clip_overlap=0.5)
+    write_track(Path(table["file_path"][0]), 500, 0, seconds)
+    assert build_cache(table[:1], tmp_path / "mels", spec, workers=1).rows["clips"].tolist() == [clips]
+
+
+@pytest.mark.parametrize(
+    ("ending", "index"),
+    [("repeat", np.r_[0:16_000, 0:16_000, 0:8000]), ("hold", np.r_[0:16_000, [15_999] * 24_000])],
+)
+def test_short_track_is_completed_as_told(tmp_path, ending, index):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, ending=ending)
+    write_track(Path(table["file_path"][0]), 500, 0, seconds=2)
+    cache = build_cache(table[:1], tmp_path / "mels", spec, workers=1)
+    waveform, _ = librosa.load(table["file_path"][0], sr=SPEC.sample_rate)
+    np.testing.assert_allclose(cache.tracks[0], librosa_mel(waveform[index], spec), atol=2.0**-5)
+    assert cache.rows["clips"].tolist() == [2]
+
+
+def test_waveforms_are_cached_as_their_samples(tmp_path):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, kind="waveform", clip_overlap=0.5)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.folder.name.startswith("8000hz_1waveform_")
+    assert (cache.tracks.shape, cache.clips.shape) == ((3, 1, 40_000), (3, 9, 1, 8000))
+    assert json.loads((cache.folder / "spec.json").read_text())["unit"] == "amplitude"
+    waveform, _ = soundfile.read(table["file_path"][1], dtype="float32")
+    np.testing.assert_array_equal(cache.tracks[1, 0], waveform.astype(np.float16))
+    np.testing.assert_array_equal(cache.clips[1, 3, 0], waveform[12_000:20_000].astype(np.float16))
+
+
+def test_loudest_clip_alone_is_cached(tmp_path):
+    """Its frames are those of the track's spectrogram, which at its edges see what lies beyond the clip."""
+    table = make_corpus(tmp_path, 3)
+    spec = dataclasses.replace(SPEC, clip_overlap=0.75, selection="loudest", ending="repeat")
+    waveform, rate = soundfile.read(table["file_path"][0])
+    waveform[18_432:26_624] *= 3  # of the track's 157 frames, 256 samples apart, those from 72 on; 8 between clips
+    soundfile.write(table["file_path"][0], waveform, rate)
+    write_track(Path(table["file_path"][1]), 500, 0, seconds=1.2)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.clips.shape == (3, 1, 32, 32)
+    assert cache.rows["clips"].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(cache.clips[0, 0], cache.tracks[0, :, 72:104])
+
+
+def test_notes_shorter_than_a_clip(tmp_path):
+    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, least_seconds=0.3, ending="repeat")
+    for path, seconds in zip(table["file_path"], (0.31, 0.29, 2.6), strict=True):
+        write_track(Path(path), 500, 0, seconds)
+    cache = build_cache(table, tmp_path / "mels", spec, workers=1)
+    assert cache.rows["status"].tolist() == ["ok", "short", "ok"]
+    assert cache.rows["reason"].tolist() == ["", "less than 0.3 s", ""]
+    assert cache.rows["clips"].tolist() == [1, 0, 3]
+    waveform, _ = librosa.load(table["file_path"][0], sr=SPEC.sample_rate)
+    expected = librosa_mel(np.resize(waveform, 8000), SPEC)  # the note again and again
+    np.testing.assert_allclose(cache.clips[0, 0], expected, atol=2.0**-5)
+
+
+def test_folder_of_the_main_task_keeps_its_name(tmp_path):
+    assert cache_folder(tmp_path, MelSpec()).name == "44100hz_128mel_23283e5d"
+
+
+def test_record_without_later_fields_is_opened(tmp_path):
+    folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
+    record = json.loads((folder / "spec.json").read_text())
+    for name in ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds"):
+        del record["spec"][name]
+    (folder / "spec.json").write_text(json.dumps(record))
+    assert MelCache.open(tmp_path / "mels", SPEC).spec == SPEC
+
+
+# --- tables and files ---------------------------------------------------------------------------------------
+
+
+def test_one_table_with_a_row_a_track_is_enough(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path, 3)
+    (tmp_path / "data").mkdir()
+    full, ensemble = tmp_path / "metadata_30_secs.csv", tmp_path / "data" / "metadata_ensemble.csv"
+    ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
+    monkeypatch.chdir(tmp_path)
+    mels_command(["--full-csv", str(full), "--output-root", "mels", "--workers", "1", *SPEC_FLAGS])
+    assert "3 tracks: 3 ok" in capsys.readouterr().out
+
+
+def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, capsys):
+    make_corpus(tmp_path / "data", 3)
+    ensemble = tmp_path / "data" / "metadata_ensemble.csv"
+    monkeypatch.chdir(tmp_path)
+    flags = ["--output-root", "mels", "--workers", "1", *SPEC_FLAGS]
+    ensemble.write_text(ensemble.read_text() + "\n".join(ensemble.read_text().splitlines()[1:4]))  # 8 rows of track 0
+    mels_command(flags)
+    ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
+    with pytest.raises(SystemExit):
+        mels_command(flags)
+    assert "is in only one of" in capsys.readouterr().err
+    ensemble.unlink()
+    mels_command(flags)
+    with pytest.raises(SystemExit):
+        mels_command(["--csv", str(ensemble), *flags])
+    assert "no such table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 48_000, 96_000])
+def test_other_sample_rates_and_six_channels(tmp_path, rate):
+    table = make_corpus(tmp_path, 3)
+    time = np.arange(5 * rate) / rate
+    tone = np.sin(2 * np.pi * 700 * time)[:, None] * np.linspace(0.1, 0.6, 6)
+    soundfile.write(table["file_path"][0], tone, rate)
+    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    loudest = cache.tracks[0].astype(float).mean(axis=1).argmax()
+    assert librosa.mel_frequencies(34, fmin=0, fmax=4000)[loudest + 1] == pytest.approx(700, abs=80)
+
+
+def test_long_track_is_cut_and_padding_is_silence(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    write_track(Path(table["file_path"][0]), 500, 0, seconds=60)
+    write_track(Path(table["file_path"][1]), 500, 0, seconds=2)
+    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert cache.rows["clips"].tolist()[:2] == [5, 2]
+    assert cache.rows["seconds"].tolist()[:2] == [5.0, 2.0]
+    assert (cache.clips[1, 3] == cache.clips[1, 3].min()).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "moments"),
+    [({}, (1, 40)), ({"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (30,))],
+    ids=["log-mel", "overlapping clips of three channels"],
+)
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, changes, moments):
+    make_corpus(tmp_path, 60)
+    command = [sys.executable, "scripts/utils/mels.py"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    spec, flags = dataclasses.replace(SPEC, **changes), flags_of(changes)
+    mels_command(arguments(tmp_path, whole, *flags))
+    folder = cache_folder(broken, spec)
+    for lines in moments:
+        process = subprocess.Popen([*command, *arguments(tmp_path, broken, *flags)], stderr=subprocess.DEVNULL)
+        journal = folder.with_name(folder.name + ".partial") / "journal.jsonl"
+        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert journal.exists(), "killed before the end"
+    journal.write_bytes(journal.read_bytes()[:-7])  # a line cut in the middle
+    mels_command(arguments(tmp_path, broken, *flags))
+    assert contents(folder) == contents(cache_folder(whole, spec))
+    assert [path.name for path in broken.iterdir()] == [folder.name]
+
+
+def test_a_second_start_changes_nothing(tmp_path):
+    table = make_corpus(tmp_path, 6)
+    folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_new_and_changed_files_are_cached_and_the_others_kept(tmp_path):
+    table = make_corpus(tmp_path, 9)
+    first = build_cache(table[:6], tmp_path / "mels", SPEC, workers=1)
+    kept = np.array(first.clips[2])
+    write_track(Path(table["file_path"][0]), 3000, 99)
+    Path(table["file_path"][1]).unlink()
+    second = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    fresh = build_cache(table, tmp_path / "fresh", SPEC, workers=1)
+    assert contents(second.folder) == contents(fresh.folder)
+    assert second.rows.loc["1", "status"] == "missing"
+    np.testing.assert_array_equal(second.clips[2], kept)
+
+
+def test_a_smaller_table_keeps_the_other_tracks(tmp_path):
+    table = make_corpus(tmp_path, 6)
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert len(build_cache(table[:2], tmp_path / "mels", SPEC, workers=1).rows) == 6
+
+
+def test_another_parameter_gets_another_folder_and_is_named(tmp_path):
+    table = make_corpus(tmp_path, 3)
+    other = MelSpec(**(SPEC.as_dict() | {"n_mels": 24}))
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    with pytest.raises(CacheError, match="n_mels is 32, not 24"):
+        MelCache.open(tmp_path / "mels", other)
+    build_cache(table, tmp_path / "mels", other, workers=1)
+    assert MelCache.open(tmp_path / "mels", SPEC).tracks.shape[1] == 32
+    assert MelCache.open(tmp_path / "mels", other).tracks.shape[1] == 24
+
+
+def test_another_dataset_under_the_same_ids_is_refused(tmp_path):
+    table = make_corpus(tmp_path / "a", 3)
+    other = make_corpus(tmp_path / "b", 3)
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    with pytest.raises(CacheError, match="choose another --output-root"):
+        build_cache(other, tmp_path / "mels", SPEC, workers=1)
+    assert build_cache(other, tmp_path / "mels", SPEC, 1, overwrite=True).rows["file"].iloc[0] == other["file_path"][0]
+
+
+def test_rows_of_two_decoders_are_never_mixed(tmp_path):
+    table = make_corpus(tmp_path, 6)
+    folder = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).folder
+    record = json.loads((folder / "spec.json").read_text())
+    (folder / "spec.json").write_text(json.dumps(record | {"decoder": "another 1.0"}))
+    assert len(build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).rows) == 3
+    with pytest.raises(CacheError, match="decoded by another 1.0"):
+        build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert len(build_cache(table, tmp_path / "mels", SPEC, 1, overwrite=True).rows) == 6
+
+
+@pytest.mark.parametrize("damage", ["spec", "array", "rows", "gone"])
+def test_damaged_cache_is_refused(tmp_path, damage):
+    folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
+    if damage == "spec":
+        (folder / "spec.json").write_text("{")
+    elif damage == "array":
+        (folder / "1s.npy").write_bytes(b"nothing")
+    elif damage == "rows":
+        np.save(folder / "1s.npy", np.zeros((2, 5, 32, 32), np.float16))
+    else:
+        shutil.rmtree(folder)
+    with pytest.raises(CacheError):
+        MelCache.open(tmp_path / "mels", SPEC)
+
+
+def test_no_file_at_all_is_an_error_and_leaves_nothing(tmp_path):
+    table = make_corpus(tmp_path, 3).assign(file_path="nowhere.mp3")
+    with pytest.raises(TableError, match="none of the 3 audio files exists"):
+        build_cache(table, tmp_path / "mels", SPEC)
+    assert not (tmp_path / "mels").exists()
+
+
+def test_record_says_what_made_it(tmp_path):
+    cache = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1)
+    record = json.loads((cache.folder / "spec.json").read_text())
+    assert MelSpec(**record["spec"]) == SPEC
+    assert f"soundfile {soundfile.__version__}" in record["decoder"]
