@@ -1,26 +1,25 @@
-"""Cross-validation: train on all folds but one, test on that one, until every track has been tested.
+"""Cross-validation: train on all folds but one, test on that one, until every track has been tested."""
 
-    python -m scripts.crossval --experiment best_scratch --folds 5 --repeats 2
-    python -m scripts.crossval --experiment fma_cnn_3s --folds 10 --by artist --resume
+if __name__ == "__main__":  # as `python -m scripts crossval`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-Each fold is a run of its own; the predictions of all folds are pooled. With metric=last nothing is chosen on a
-validation part, and all other folds train; otherwise the next fold validates.
-"""
+    run_file("crossval")
 
-import argparse
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.storage import write_csv, write_json
+from scripts.config import flags
 from scripts.config.experiment import Experiment
+from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run
 from scripts.metrics.single_label import bootstrap_interval
 from scripts.reports.single_label import averaging, describe_averaging, scores_of
-from scripts.train import add_experiment_flags, chosen_experiment, describe_spread, train_or_keep
+from scripts.train import describe_spread, train_or_keep
 
 
 def cross_validate(
@@ -136,22 +135,8 @@ def describe(name: str, summary: dict, reports: list[dict]) -> str:
     )
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_experiment_flags(parser)
-    parser.add_argument("--folds", type=positive_int, default=5, help="default: 5")
-    parser.add_argument("--repeats", type=positive_int, default=1, help="so many times with other folds; default: 1")
-    parser.add_argument("--by", choices=("track", "artist"), default="track", help="what stays whole; default: track")
-    parser.add_argument("--fold-seed", type=int, default=0, help="of the first repeat's folds; default: 0")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.crossval(argv)
     settings = args.folds, args.repeats, args.by, args.fold_seed, args.tag, args.runs, args.resume, args.overwrite
     cross_validate(chosen_experiment(args), *settings)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,35 +1,27 @@
-"""Score a run's best epoch again and write its report.
+"""Score a run's best epoch again and write its report."""
 
-    python -m scripts.evaluate fma_cnn_3s
-    python -m scripts.evaluate fma_cnn_3s --part validation --checkpoint last.pt
-    python -m scripts.evaluate fma_cnn_3s --tensorboard
+if __name__ == "__main__":  # as `python -m scripts evaluate`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-Printed, and kept in runs/reports/RUN/test.json: track and clip accuracy with 95 % bootstrap intervals over tracks,
-what averaging clips gains, top-k track accuracy, precision, recall and F1 per genre, the calibration error (ECE)
-before and after a temperature fitted on the validation tracks, and beside them chance, the majority baseline and the
-split's fingerprint. With several labels a track: F1, mAP, ROC-AUC and more, with thresholds that were chosen on the
-validation tracks, beside predictors that do not listen. Only the best epoch's scores on the test part are kept;
-others are printed.
-"""
+    run_file("evaluate")
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.errors import ConfigError
 from scripts.common.machine import choose_device
 from scripts.common.memory import keep_freed_memory
 from scripts.common.storage import write_csv
+from scripts.config import flags
 from scripts.config.experiment import Experiment
-from scripts.config.run import ROOT, Run
+from scripts.config.run import Run
 from scripts.loading.experiment_data import Data
 from scripts.metrics.test_scores import Scores, TagScores
 from scripts.reports import multi_label, single_label
-from scripts.tables.label_table import PARTS
 from scripts.trainer import Trainer
 from scripts.training.checkpoints import load_checkpoint, save_checkpoint
 from scripts.training.losses import MULTI_LABEL
@@ -159,33 +151,11 @@ def show(
     )
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("run", help="name of a run, as in runs/reports/")
-    add("--part", choices=PARTS, default="test", help="only test writes the report; default: test")
-    add("--checkpoint", default=BEST, metavar="FILE", help="in runs/checkpoints/RUN/; only best.pt writes the report")
-    add(
-        "--top-k",
-        type=positive_int,
-        default=single_label.TOP_K,
-        metavar="K",
-        help="guesses per track; default: %(default)s",
-    )
-    add("--tensorboard", action="store_true", help="also log settings, embeddings, and mistakes to listen to")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.evaluate(argv)
     scores = evaluate(Run(args.run, args.runs), None, args.part, args.checkpoint, args.top_k, args.tensorboard)
     if "per_label" in scores:
         print(pd.DataFrame(scores["per_label"], dtype=float).T.to_string(na_rep="-"))
     else:
         print(pd.DataFrame(scores["per_genre"]).T.astype({"tracks": int}).round(3).to_string())
-
-
-if __name__ == "__main__":
-    main()

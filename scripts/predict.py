@@ -1,33 +1,27 @@
-"""The genre, or the labels, of audio files of any length, by a trained run.
+"""The genre, or the labels, of audio files of any length, by a trained run."""
 
-    python -m scripts.predict song.mp3 other.wav --top 3
-    python -m scripts.predict my_music --model genres@production --out predictions.csv
-    python -m scripts.predict my_music --out predictions.csv --write-tags --dry-run
-    python -m scripts.predict my_music --out predictions.csv --playlist jazz.m3u8 --only Jazz --least 0.7
+if __name__ == "__main__":  # as `python -m scripts predict`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-Of folders, all audio files at any depth are taken. With --out each file gets a row as soon as it is predicted, also
-one that cannot be used, with the reason; started again, the command passes over files that have not changed.
-docs/predict.md says more.
-"""
+    run_file("predict")
 
 import argparse
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from scripts.common.cli import command, pick, positive_int
+from scripts.common.cli import command, pick, require
 from scripts.common.errors import AudioError, ConfigError
-from scripts.common.packages import require
 from scripts.config.run import Run
+from scripts.inference import flags
 from scripts.inference.file_tags import Change, plan_change, write_genres
 from scripts.inference.playlist import sort_rows, write_playlist
 from scripts.inference.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
 from scripts.inference.predictor import Predictor
-from scripts.inference.registry import add_registry_flags, find_run
+from scripts.inference.registry import find_run
 
 LONGEST = 3 * 3600.0  # seconds; that much audio takes 2 GB
 
@@ -117,30 +111,6 @@ def tag(rows: list[Row], dry_run: bool, sure: bool) -> list[str]:
     return [change.path for change in changes]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("files", nargs="+", help="audio files of any length from one clip up, and folders of them")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--run", help="name of a trained run, as in runs/reports/")
-    model.add_argument(
-        "--model", metavar="REFERENCE", help="name@stage, name@version or name in the registry, or a run"
-    )
-    add("--top", type=positive_int, default=3, help="how many genres or labels to print; default: 3")
-    add("--least", type=float, metavar="P", help="probability from which on a genre or label is found; see docs")
-    add("--overlap", type=float, help="share of a window that the next repeats; default: as in the test")
-    add("--longest", type=float, default=LONGEST, metavar="SECONDS", help="refuse longer files; default: %(default)g")
-    add("--json", action="store_true", help="one JSON object a line")
-    add("--out", type=Path, metavar="CSV", help="write a row for each file instead; goes on where it was stopped")
-    add("--playlist", type=Path, metavar="M3U8", help="also write a playlist of the files in which something is found")
-    add("--only", metavar="NAME", help="the playlist holds only files in which this genre or label is found")
-    add("--write-tags", action="store_true", help="also put what is found into the files' own metadata, as genre")
-    add("--dry-run", action="store_true", help="only show what --write-tags would change")
-    add("--yes", action="store_true", help="let --write-tags change the files without a question")
-    add_registry_flags(parser)
-    return parser.parse_args(argv)
-
-
 def check(args: argparse.Namespace) -> None:
     """Refuse what could only fail after all the work; raises a ConfigError."""
     if args.least is not None and not 0 <= args.least <= 1:
@@ -159,7 +129,7 @@ def check(args: argparse.Namespace) -> None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.predict(argv)
     check(args)
     run = Run(args.run, args.runs) if args.run else find_run(args.model, args.runs, args.registry)
     predictor = Predictor(run, args.overlap, args.longest)
@@ -183,7 +153,3 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError(f"{failures}; the reasons stand above")
     if failures:
         say(f"{failures}; the reasons stand in {args.out}")
-
-
-if __name__ == "__main__":
-    main()

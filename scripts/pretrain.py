@@ -1,19 +1,10 @@
-"""Teach an experiment's network a task that needs no labels, to start training from its weights.
+"""Teach an experiment's network a task that needs no labels, to start training from its weights."""
 
-    python -m scripts.pretrain --experiment best_scratch --task mae --epochs 100
-    python -m scripts.pretrain --experiment best_scratch --task tiles --epochs 100 --task-set grid=6 --tag fine
-    python -m scripts.pretrain --experiment best_scratch --task mae --table data/more/metadata_ensemble.csv \\
-        --set cache=data/more/mels
-    python -m scripts.train --experiment best_scratch --set initial=runs/checkpoints/best_scratch-mae/last.pt
+if __name__ == "__main__":  # as `python -m scripts pretrain`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-mae     restores hidden patches of a spectrogram; settings patch (16 rows and frames), share (0.6 of them hidden)
-tiles   says of each tile whether it is in its place, moved, or another item's; settings grid (4 x 4 tiles),
-        moved and replaced (0.3 of the tiles each)
+    run_file("pretrain")
 
-Of the experiment it takes spectrograms, network, optimiser and schedule; no labels, augmentation or validation.
-"""
-
-import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -24,23 +15,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scripts.common.cli import command, pick, positive_int
+from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.machine import choose_device
 from scripts.common.memory import keep_freed_memory
 from scripts.common.storage import write_json
+from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.experiment import parse as parse_value
+from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run, make_model
 from scripts.loading.experiment_data import Data, in_fold, read_items
 from scripts.loading.loader import Batch, Items, Loader
-from scripts.tables.label_table import LABELS, PARTS, check_columns, read_table
+from scripts.tables.label_table import LABELS, check_columns, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import fingerprint
 from scripts.train import (
-    add_experiment_flags,
     as_markdown,
-    chosen_experiment,
     describe_start,
     embedding_width,
     refuse_leaks,
@@ -202,22 +193,6 @@ def all_settings(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != "experiment"} | config["experiment"]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_experiment_flags(parser, runs_exist=False)
-    parser.add_argument("--task", required=True, metavar="NAME", help=f"one of {', '.join(TASKS)}")
-    parser.add_argument(
-        "--task-set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the task, such as patch=8"
-    )
-    parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the experiment's")
-    parser.add_argument("--table", metavar="CSV", help="with track_id, and split if any; default: the experiment's")
-    parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=["train"], help="whose tracks to learn from; default: train"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on where it stopped")
-    return parser.parse_args(argv)
-
-
 def read_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """`name=value` assignments, their values in JSON or text."""
     pairs = [text.partition("=") for text in assignments]
@@ -229,12 +204,8 @@ def read_settings(assignments: Sequence[str]) -> dict[str, Any]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.pretrain(argv)
     given = {"epochs": args.epochs, "table": args.table}
     changes = {name: value for name, value in given.items() if value is not None}
     experiment = dataclasses.replace(chosen_experiment(args), **changes)
     pretrain(experiment, args.task, read_settings(args.task_set), args.parts, args.tag, args.runs, args.resume)
-
-
-if __name__ == "__main__":
-    main()

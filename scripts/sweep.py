@@ -1,27 +1,24 @@
-"""Search settings by Optuna, by the validation score alone; the test part stays untouched.
+"""Search settings by Optuna, by the validation score alone; the test part stays untouched."""
 
-    python -m scripts.sweep --experiment fma_cnn_3s --trials 30 \\
-        --space learning_rate=log:1e-4:1e-2 augment.mixup.alpha=0:0.5 batch_size=8,16,32
+if __name__ == "__main__":  # as `python -m scripts sweep`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-Each --space is NAME=LOW:HIGH, NAME=log:LOW:HIGH (whole numbers stay whole) or NAME=A,B,C. The study lives in
-runs/sweeps/<experiment>-<tag>/study.db: start the command again and it goes on until --trials are done. At the end
-it prints the best settings as the flags of scripts.train. Needs `pip install optuna`.
-"""
+    run_file("sweep")
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command, require
 from scripts.common.errors import ConfigError, TrainingError
-from scripts.common.packages import require
+from scripts.config import flags
 from scripts.config.experiment import Experiment, parse
+from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run
 from scripts.loading.experiment_data import Data
 from scripts.metrics.single_label import METRICS
-from scripts.train import add_experiment_flags, chosen_experiment, fit
+from scripts.train import fit
 
 DIVERGED_LOSS = 1e6  # the score of a trial whose loss is not finite
 Range = tuple[float, float, bool] | list[Any]  # low, high, logarithmic; or choices
@@ -134,22 +131,9 @@ def score(trial: Any, experiment: Experiment, data: Data, space: dict[str, Range
     return float(history.max() if metric.higher_is_better else history.min())
 
 
-def parse_flags(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_experiment_flags(parser, runs_exist=False)
-    parser.add_argument("--space", action="append", nargs="+", default=[], metavar="NAME=RANGE", help="see above")
-    parser.add_argument("--trials", type=positive_int, default=20, help="in all, earlier ones included; default: 20")
-    parser.add_argument("--sweep-seed", type=int, default=0, help="of the search; default: 0")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse_flags(argv)
+    args = flags.sweep(argv)
     space = parse_space([text for group in args.space for text in group])
     best = sweep(chosen_experiment(args), space, args.trials, args.tag, args.runs, args.sweep_seed)
     print(f"best of {best['trials']} trials, validation {best['value']:.4f}: --set {' '.join(best['settings'])}")
-
-
-if __name__ == "__main__":
-    main()

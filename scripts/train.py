@@ -1,14 +1,10 @@
-"""Train one experiment, then score its best epoch on the test set once.
+"""Train one experiment, then score its best epoch on the test set once."""
 
-    python -m scripts.train --experiment fma_cnn_3s
-    python -m scripts.train --experiment fma_cnn_3s --set epochs=10 --set model_settings.norm=batch --tag bn
-    python -m scripts.train --experiment best_scratch --seeds 0 1 2
-    python -m scripts.train --config runs/reports/fma_cnn_3s/config.json --tag again
+if __name__ == "__main__":  # as `python -m scripts train`, whose help needs none of what follows
+    from scripts.__main__ import run_file
 
-Watch it live: tensorboard --logdir runs/logs
-"""
+    run_file("train")
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -25,9 +21,10 @@ from scripts.common.cli import command
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.machine import choose_device
 from scripts.common.memory import keep_freed_memory
+from scripts.config import flags
 from scripts.config.experiment import Experiment
-from scripts.config.experiments import EXPERIMENTS, get_experiment
-from scripts.config.run import ROOT, Run, make_model, read_config
+from scripts.config.experiments import chosen_experiment
+from scripts.config.run import ROOT, Run, make_model
 from scripts.evaluate import evaluate
 from scripts.loading.experiment_data import Data
 from scripts.loading.loader import Items, Loader
@@ -253,49 +250,11 @@ def as_markdown(experiment: Experiment) -> str:
     return f"| setting | value |\n|---|---|\n{rows}"
 
 
-def add_experiment_flags(parser: argparse.ArgumentParser, runs_exist: bool = True) -> None:
-    """The flags that choose, change and name what is trained, and what to do if it exists."""
-    parser.add_argument("--experiment", metavar="NAME", help=f"one of {', '.join(EXPERIMENTS)}")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="config.json of a run, to run it again")
-    parser.add_argument(
-        "--set", action="append", default=[], nargs="+", metavar="NAME=VALUE", dest="changes",
-        help="change a setting, such as epochs=10 spec.n_mels=64 augment.mixup.alpha=0.3",
-    )  # fmt: skip
-    parser.add_argument("--tag", default="", help="call the run <experiment>-<tag>")
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    parser.add_argument("--allow-leak", action="store_true", help="train on a split that is known to leak")
-    if runs_exist:
-        parser.add_argument("--resume", action="store_true", help="go on where it stopped; what is finished is kept")
-        parser.add_argument("--overwrite", action="store_true", help="delete earlier runs of this name")
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_experiment_flags(parser)
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="train once with each seed, as <run>-seedN")
-    return parser.parse_args(argv)
-
-
-def chosen_experiment(args: argparse.Namespace) -> Experiment:
-    if (args.experiment is None) == (args.config is None):
-        raise ConfigError(f"give either --experiment NAME or --config FILE; experiments: {', '.join(EXPERIMENTS)}")
-    if args.config is not None:
-        experiment = Experiment.from_dict(read_config(args.config)["experiment"])
-    else:
-        experiment = get_experiment(args.experiment)
-    changed = experiment.changed([change for group in args.changes for change in group])
-    return dataclasses.replace(changed, allow_leak=True) if args.allow_leak else changed
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.train(argv)
     experiment = chosen_experiment(args)
     if not args.seeds:
         train(experiment, args.tag, args.runs, args.resume, args.overwrite)
     else:
         train_seeds(experiment, args.seeds, args.tag, args.runs, args.resume, args.overwrite)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.audio.decoding import ENDINGS, count_clips, fit_length, slice_clips
+from scripts.audio.decoding import count_clips, fit_length, slice_clips
+from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError, ConfigError
 from scripts.config.run import Run
 from scripts.inference.playlist import sort_rows, write_playlist

@@ -1,14 +1,4 @@
-"""How much of a score is leakage: the same classifier under leaky and clean splits, side by side.
-
-    python -m scripts audit --dataset gtzan_features --root data/gtzan
-    python -m scripts audit --experiment fma_cnn_3s
-    python -m scripts audit --table data/metadata_30_secs.csv --cache data/mels
-
-The first takes GTZAN's public table of 57 features: 10-fold and random splits against the split without common
-artists, repeated or faulty files. The others take your own cached data: clips at random, tracks at random, artists at
-random and the table's own split, with a classical classifier on statistics of each clip's spectrogram (mean and
-deviation of each row, and deviation of its change), and they list the recordings that stand in two parts.
-"""
+"""How much of a score is leakage: the same classifier under leaky and clean splits, side by side."""
 
 import argparse
 import contextlib
@@ -19,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scripts.analysis import flags
 from scripts.analysis.audit_report import describe, write_report
 from scripts.analysis.duplicates import exact_duplicates, near_duplicates
 from scripts.analysis.leak_cost import known_artists, measure_clips, measure_splits, measure_tracks
 from scripts.audio.cache import MelCache, read_spec
 from scripts.audio.spec import MelSpec
 from scripts.baselines.classical import CLASSIFIERS
-from scripts.common.cli import command, pick, positive_int
+from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.config.experiments import get_experiment
 from scripts.config.run import ROOT
@@ -124,26 +115,6 @@ def same_samples(tracks: pd.DataFrame) -> Callable[[str, str], bool | None]:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--dataset", metavar="NAME", help="gtzan_features, the public table; needs --root")
-    what.add_argument("--experiment", metavar="NAME", help="a named experiment, for its table and cache")
-    what.add_argument("--table", type=Path, metavar="CSV", help="your metadata table; needs --cache")
-    parser.add_argument("--root", type=Path, default=Path("data/gtzan"), help="of --dataset; default: data/gtzan")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of --table, such as data/mels")
-    parser.add_argument(
-        "--classifier", metavar="NAME",
-        help=f"{', '.join(CLASSIFIERS)}; default: svm for --dataset, otherwise nearest, which is quick and memorises "
-        "its tracks as an overgrown network does",
-    )  # fmt: skip
-    parser.add_argument("--draws", type=positive_int, help="of each random split; default: 20 for --dataset, else 5")
-    parser.add_argument("--seed", type=int, default=0, help="of the random splits and the classifier; default: 0")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/reports/audit-<what is audited>")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object, and nothing else")
-    return parser.parse_args(argv)
-
-
 def run_audit(args: argparse.Namespace) -> tuple[str, dict]:
     """What is audited, and the result."""
     if args.dataset:
@@ -168,7 +139,7 @@ def only_spec(root: Path) -> MelSpec | None:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.audit(argv)
     pick("classifier", args.classifier or "svm", CLASSIFIERS)
     name, result = run_audit(args)
     folder = args.output or ROOT / "reports" / f"audit-{name}"
@@ -177,7 +148,3 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(result))
     else:
         print("\n".join([*describe(result), f"{folder}: audit.md, audit.json, accuracies.png"]))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,5 @@
-"""An ensemble of any runs by their saved predictions: the weighted mean of their probabilities.
+"""An ensemble of any runs by their saved predictions: the weighted mean of their probabilities."""
 
-    python -m scripts blend cnn-seed0 cnn-seed1 cnn-seed2 --name cnn_blend
-    python -m scripts blend openmic_cnn label_svm_rbf --weights validation --name openmic_blend
-
-Weights are equal, or those that make the blend likeliest on the validation tracks. Probabilities are averaged, not
-their logarithms: a run that is sure and wrong cannot silence the others, one rule does for genres and for labels, and
-the loss is convex in the weights. Runs have to be of one split, with the same tracks and labels; the members' scores on
-its test part are printed beside the blend's. The report runs/reports/NAME/ is that of a run, so that a blend can be
-compared with runs and blended again; it knows no clips: its clip accuracy is its track accuracy.
-"""
-
-import argparse
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
+from scripts.analysis import flags
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_csv, write_json
@@ -239,21 +229,7 @@ def show_labels(member: Member) -> dict[str, str]:
     return {title: f"{scores[name]:.3f}" for name, title in TITLES.items()}
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("names", nargs="+", metavar="RUN", help="two or more, as in runs/reports/")
-    add("--weights", default="mean", metavar="HOW", help="mean, or validation: the best there; default: mean")
-    add("--name", required=True, help="of the blend")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.blend(argv)
     blend(args.names, args.name, args.weights, args.runs)
-
-
-if __name__ == "__main__":
-    main()

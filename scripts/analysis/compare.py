@@ -1,16 +1,5 @@
-"""Set runs side by side that were tested on the same tracks: intervals, and whether they differ at all.
+"""Set runs side by side that were tested on the same tracks: intervals, and whether they differ at all."""
 
-    python -m scripts compare fma_cnn_3s fma_cnn_30s
-    python -m scripts compare wide-seed0 wide-seed1 deep-seed0 deep-seed1 --group --out runs/compare/depth
-
-Prints, and writes as compare.csv, compare.md and compare.png, the scores of each run with 95 % bootstrap intervals over
-tracks, beside those of systems that do not listen: of genres track and clip accuracy, macro F1 and the calibration
-error (ECE); of several labels macro F1, mAP and micro F1. Each pair of runs is tested on the same tracks: genres by
-McNemar's exact test, labels by the bootstrap of the difference, corrected after Holm for more than two runs. Runs must
-have been tested (python -m scripts.evaluate RUN).
-"""
-
-import argparse
 import json
 import re
 from pathlib import Path
@@ -18,7 +7,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from scripts.analysis import compare_genres, compare_tags
+from scripts.analysis import compare_genres, compare_tags, flags
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_csv, write_text
@@ -159,20 +148,7 @@ def show_pair(row: pd.Series, differences: dict[str, str]) -> dict[str, str]:
     return shown | ({"p (Holm)": f"{row['p_holm']:.2g}"} if "p_holm" in row else {})
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", metavar="RUN", help="two or more, as in runs/reports/")
-    parser.add_argument("--group", action="store_true", help="also mean ± sd over <name>-seed0, <name>-seed1, ...")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write; default: runs/compare")
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.compare(argv)
     compare(args.names, args.runs, args.out, args.group)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,34 +1,21 @@
-"""The embeddings of a run's tracks, as a table and as a map of the plane.
-
-    python -m scripts embeddings fma_cnn_3s
-    python -m scripts embeddings fma_cnn_3s --part validation --method tsne
-
-A track's embedding is the mean over its clips of what the network's head is given. Written into runs/reports/RUN/:
-embeddings.csv (of another part than test, embeddings_<part>.csv) with a column e0, e1, ... for each dimension, and the
-map, embeddings_<method>.png, by principal components (PCA, with the variance that they explain) or t-SNE (L. van der
-Maaten, G. Hinton, JMLR 9, 2008; which keeps neighbours together, but neither distances nor sizes of clusters). The
-colour is the genre, or the first of a track's labels. To walk around in them, see `python -m scripts.evaluate RUN
---tensorboard`.
-"""
-
-import argparse
-from pathlib import Path
+"""The embeddings of a run's tracks, as a table and as a map of the plane."""
 
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from scripts.analysis import flags
 from scripts.analysis.explain_figures import embedding_map
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_csv
-from scripts.config.run import ROOT, Run
+from scripts.config.run import Run
 from scripts.evaluate import BEST, check_split, tester
 from scripts.loading.experiment_data import Data
 from scripts.reports.tensorboard import embed_tracks
 from scripts.tables.label_matrix import split_names
-from scripts.tables.label_table import LABELS, PARTS
+from scripts.tables.label_table import LABELS
 from scripts.utils.visualisation import save
 
 METHODS = ("pca", "tsne")
@@ -93,22 +80,7 @@ def project(vectors: np.ndarray, method: str, seed: int = 0) -> tuple[np.ndarray
     return points, (first, second)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("run", help="name of a run, as in runs/reports/")
-    add("--part", choices=PARTS, default="test", help="of the split; default: test")
-    add("--method", choices=METHODS, default="pca", help="of the map; default: pca")
-    add("--seed", type=int, default=0, help="of the map; default: 0")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.embeddings(argv)
     embeddings(Run(args.run, args.runs), args.part, args.method, args.seed)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,5 @@
-"""Where in a spectrogram a network finds a label: Grad-CAM over each window of an audio file.
+"""Where in a spectrogram a network finds a label: Grad-CAM over each window of an audio file."""
 
-    python -m scripts explain song.mp3 --run fma_cnn_3s
-    python -m scripts explain song.mp3 --run fma_cnn_3s --label Rock Jazz --output explained
-
-For each window a figure, <file>_<start>s.png, with a panel for each label, and the window's audio beside it as .wav.
-Heat shows what speaks for a label relative to the window's own maximum, so it says where, not how much: that is the
-probability above each panel.
-"""
-
-import argparse
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +11,13 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from scripts.analysis import flags
 from scripts.analysis.explain_figures import heat_maps
 from scripts.audio.normalise import normalise
-from scripts.common.cli import command, pick, positive_int
+from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_aside
-from scripts.config.run import ROOT, Run
+from scripts.config.run import Run
 from scripts.inference.predictor import Predictor
 from scripts.utils.visualisation import save
 
@@ -144,22 +136,9 @@ def write_explanation(found: Explanation, predictor: Predictor, stem: Path) -> N
         soundfile.write(temporary, found.waveform, spec.sample_rate, format="WAV")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("file", type=Path, help="audio of any length from one clip up")
-    add("--run", required=True, help="name of a trained run on spectrograms, as in runs/reports/")
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--label", nargs="+", default=[], metavar="NAME", help="which to explain")
-    choice.add_argument("--top", type=positive_int, default=3, help="or so many, the file's likeliest; default: 3")
-    add("--output", type=Path, metavar="FOLDER", help="default: runs/reports/RUN/explained")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.explain(argv)
     run = Run(args.run, args.runs)
     predictor, folder = Predictor(run), args.output or run.report / "explained"
     windows = 0
@@ -167,7 +146,3 @@ def main(argv: list[str] | None = None) -> None:
         write_explanation(found, predictor, folder / args.file.stem)
         windows += 1
     print(f"{folder}: {windows} windows of {args.file.name}, each as .png and .wav")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,31 +1,17 @@
-"""Tracks whose labels are probably wrong, by predictions of networks that did not train on them.
+"""Tracks whose labels are probably wrong, by predictions of networks that did not train on them."""
 
-    python -m scripts.crossval --experiment fma_cnn_3s --folds 5
-    python -m scripts label_issues fma_cnn_3s-folds
-    python -m scripts label_issues fma_cnn_3s-folds --cleanlab --relabel --output data/overrides.csv
-
-The quality of a label is the probability of what it says ("self-confidence"); that of a track with several labels is
-its worst label's, those that are unknown left out. An issue is a track that the prediction contradicts and whose
-quality is at most a cut-off, or that confident learning calls wrong (C. Northcutt, L. Jiang, I. Chuang, JAIR 70, 2021;
-needs the package cleanlab). All tracks are listed in runs/reports/RUN/label_quality.csv, the worst first; the issues in
-overrides.csv, for the setting `overrides` of an experiment. Listen to them and edit that file: `leave_out` 1 takes a
-track out of training, 0 trains it with the label that is suggested there. A run that is no cross-validation has
-predictions only of tracks that no override touches: its list is to look at.
-"""
-
-import argparse
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from scripts.common.cli import command
+from scripts.analysis import flags
+from scripts.common.cli import command, require
 from scripts.common.errors import ConfigError
-from scripts.common.packages import require
 from scripts.common.storage import write_csv
-from scripts.config.run import ROOT, Run
-from scripts.reports.predictions import FILES, Saved, read_saved
+from scripts.config.run import Run
+from scripts.reports.predictions import Saved, read_saved
 from scripts.tables.label_matrix import join
 from scripts.tables.label_table import LABELS
 
@@ -189,27 +175,8 @@ def describe(table: pd.DataFrame) -> str:
     return f"{head}\n{table.head(SHOWN).to_string(index=False)}"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("run", help="as in runs/reports/, such as fma_cnn_3s-folds")
-    add("--part", choices=FILES, default="test", help="of the run's predictions; default: test")
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--quality", type=float, default=CUT_OFF, help=f"greatest of an issue; default: {CUT_OFF}")
-    choice.add_argument("--share", type=float, help="instead: of the tracks, the worst ones")
-    choice.add_argument("--cleanlab", action="store_true", help="instead: what confident learning finds")
-    add("--relabel", action="store_true", help="train on the suggestions; default: leave the issues out")
-    add("--output", type=Path, metavar="FILE", help="the overrides; default: runs/reports/RUN/overrides.csv")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.label_issues(argv)
     how = args.quality, args.share, args.cleanlab, args.relabel
     label_issues(Run(args.run, args.runs), args.part, *how, args.output)
-
-
-if __name__ == "__main__":
-    main()

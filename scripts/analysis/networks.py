@@ -1,14 +1,5 @@
-"""What each network costs: parameters, multiply-accumulates (MACs) and milliseconds for one clip.
+"""What each network costs: parameters, multiply-accumulates (MACs) and milliseconds for one clip."""
 
-    python -m scripts networks
-    python -m scripts networks cnn4 secnn short_chunk --classes 10 --frames 130 --mels 513
-    python -m scripts networks --markdown
-
-Times are medians of single clips in evaluation mode on the device that is named; MACs leave out everything but
-convolutions and matrix products.
-"""
-
-import argparse
 import statistics
 import time
 
@@ -17,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.common.cli import command, positive_int
-from scripts.common.machine import DEVICES, choose_device
+from scripts.analysis import flags
+from scripts.common.cli import command
+from scripts.common.machine import choose_device
 from scripts.models import build_model, count_parameters, known_models
 
 REPEATS = 5
@@ -77,22 +69,9 @@ def as_text(table: pd.DataFrame, markdown: bool) -> str:
     return "\n".join(f"{line[0]:20}" + "".join(f"{text:>14}" for text in line[1:]) for line in [header, *lines])
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts networks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(known_models())})")
-    parser.add_argument("--classes", type=positive_int, default=8, help="default: %(default)s")
-    parser.add_argument("--frames", type=positive_int, default=259, help="of the input; default: %(default)s, 3 s")
-    parser.add_argument("--mels", type=positive_int, default=128, help="of the input; default: %(default)s")
-    parser.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.networks(argv)
     device = choose_device(args.device)
     names = list(dict.fromkeys(args.names)) or [name for name in known_models() if name not in {"timm", *ON_WAVEFORMS}]
     table = summarise(names, args.classes, args.frames, args.mels, device)

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config
+from scripts.common.cli import require
 from scripts.common.errors import ConfigError
-from scripts.common.packages import require
 from scripts.models import Network, register
 
 PUBLISHED = "MIT/ast-finetuned-audioset-10-10-0.4593"

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from scripts.architectures.heads import AttentionPooling
+from scripts.common.cli import require
 from scripts.common.errors import ConfigError
-from scripts.common.packages import require
 from scripts.models import Network, build_model, register
 
 

@@ -8,8 +8,7 @@ import torch
 
 from scripts.architectures.heads import AttentionPooling, DeepHead
 from scripts.architectures.hub import check_waveforms, load_network, make_config
-from scripts.common.cli import pick
-from scripts.common.packages import require
+from scripts.common.cli import pick, require
 from scripts.models import Network, register
 
 PUBLISHED = "facebook/wav2vec2-base"

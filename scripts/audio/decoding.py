@@ -217,14 +217,14 @@ def resample(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def fit_length(waveform: np.ndarray, samples: int, ending: str = "zeros") -> np.ndarray:
-    """Cut to `samples`, or go on after the end with zeros or another of `ENDINGS`.
+    """Cut to `samples`, or go on after the end with zeros or another of `spec.ENDINGS`.
 
     "repeat" plays the waveform [length] again and again, "hold" its last sample, "reflect" plays it backwards,
     forwards, ..., without its turning points twice; "noise" goes on with zeros and lays faint noise over everything.
     """
     if len(waveform) >= samples:
         return waveform[:samples]
-    return np.pad(waveform, (0, samples - len(waveform)), ENDINGS[ending])
+    return np.pad(waveform, (0, samples - len(waveform)), PADDING[ending])
 
 
 def lay_noise(padded: np.ndarray, *_: object) -> None:
@@ -235,8 +235,8 @@ def lay_noise(padded: np.ndarray, *_: object) -> None:
     padded += FAINT * np.random.default_rng(0).random(len(padded), np.float32)
 
 
-# name -> NumPy's padding
-ENDINGS = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect", "noise": lay_noise}
+# ending -> NumPy's padding
+PADDING = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect", "noise": lay_noise}
 
 
 def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> np.ndarray:

@@ -5,11 +5,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from scripts.audio.decoding import ENDINGS
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
 KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
+ENDINGS = ("zeros", "repeat", "hold", "reflect", "noise")
 SELECTIONS = ("all", "loudest")
 POSITIVE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
 FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "least_seconds")

@@ -1,15 +1,5 @@
-"""Classical classifiers on tables of features: the baselines that a network has to beat.
+"""Classical classifiers on tables of features: the baselines that a network has to beat."""
 
-    python -m scripts classical --table data/metadata_30_secs.csv --features data/descriptors.csv --classifier svm
-    python -m scripts classical --features data/descriptors_clips.csv --classifier lda --folds 10 --by artist
-    python -m scripts classical --features gtzan --root data/gtzan --classifier svm
-
-Trains on train and validation, as it chooses nothing, and tests once. With a row per clip, a track's scores are the
-means of its clips' scores. The run `classical_<classifier>-<tag>` gets the same report as a network, so that
-scripts.analysis.compare can set them side by side; a run of the same name is written anew.
-"""
-
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +15,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from scripts.common.cli import command, pick, positive_int
+from scripts.baselines import flags
+from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_json
-from scripts.config.run import ROOT, Run
+from scripts.config.run import Run
 from scripts.datasets import gtzan_features
 from scripts.loading.loader import Items
 from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
@@ -281,29 +272,9 @@ def describe_test(facts: dict, summary: dict) -> str:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
-    add(
-        "--features", default="data/descriptors.csv",
-        help="table with track_id and a column for each feature, a row per track or per clip; or gtzan, gtzan_clips: "
-        "the public tables, with their own labels and fault-filtered split; default: %(default)s",
-    )  # fmt: skip
-    add("--root", type=Path, default=Path(gtzan_features.DATASET.root), help="of the public tables; %(default)s")
-    add("--classifier", default="svm", metavar="NAME", help=f"{', '.join(CLASSIFIERS)}; default: svm")
-    add("--balanced", action="store_true", help="weigh every class alike, however many rows it has")
-    add("--seed", type=int, default=0, help="of the classifier and the folds; default: 0")
-    add("--folds", type=positive_int, help="test every track once in so many folds, whatever its split")
-    add("--by", choices=("track", "artist"), default="track", help="what a fold keeps whole; default: track")
-    add("--tag", default="", help="ending of the run's name")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.classical(argv)
     pick("classifier", args.classifier, CLASSIFIERS)
     data = FeatureData.load(args.features, args.table, args.root, args.folds, args.by, args.seed)
     run = Run(f"classical_{args.classifier}" + (f"-{args.tag}" if args.tag else ""), args.runs)
@@ -311,7 +282,3 @@ def main(argv: list[str] | None = None) -> None:
     config = {"run": run.name, "classical": settings, "classes": data.classes, "split": fingerprint(data.tracks)}
     write_json(run.config_path, config)
     score_classifier(data, run, args.classifier, args.seed, args.balanced)
-
-
-if __name__ == "__main__":
-    main()

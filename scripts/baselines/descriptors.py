@@ -1,13 +1,5 @@
-"""Classical features of every track, or of every clip, as one table for `scripts.baselines.classical`.
+"""Classical features of every track, or of every clip, as one table for `scripts.baselines.classical`."""
 
-    python -m scripts descriptors --csv data/labeled_tracks.csv --output data/descriptors.csv
-    python -m scripts descriptors --set mel_statistics --clips --output data/descriptors_clips.csv
-
-Killed at any moment and started again it goes on where it was, and ends with the same bytes. Files that cannot be
-used are counted and listed with their reasons in <output>_left_out.csv.
-"""
-
-import argparse
 import functools
 import hashlib
 import itertools
@@ -29,7 +21,8 @@ from tqdm.auto import tqdm
 from scripts.audio.decoding import decode, decoder_version, fit_length, is_silent, resample, slice_clips
 from scripts.audio.features import LogMel
 from scripts.audio.spec import MelSpec
-from scripts.common.cli import command, pick, positive_int
+from scripts.baselines import flags
+from scripts.common.cli import command, pick
 from scripts.common.errors import AudioError, ConfigError, TableError
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_text
@@ -307,31 +300,12 @@ def left_out_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}_left_out.csv")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--csv", type=Path, default=Path("data/labeled_tracks.csv"), help="table of tracks; default: %(default)s")
-    add("--output", type=Path, default=Path("data/descriptors.csv"), help="default: %(default)s")
-    add(
-        "--set", default="gtzan57", metavar="NAME",
-        help="gtzan57: those of the public GTZAN table (default); irmas28: spectrum and entropies of a clip as one "
-        "frame, for --clips; mel_statistics: how each band of the log-mel is spread and moves",
-    )  # fmt: skip
-    add("--clips", action="store_true", help="a row for every whole clip of 3 s instead of one a track")
-    add("--workers", type=positive_int, help="processes; default: one a core")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.descriptors(argv)
     described, left_out = describe_tracks(
         read_table(args.csv, NEEDED_TO_CACHE), args.output, args.set, args.clips, args.workers
     )
     for status, rows in left_out.groupby("status"):
         print(f"left out: {len(rows)} {status}, such as {rows['file_path'].iloc[0]}: {rows['reason'].iloc[0]}")
     print(f"{args.output}: {len(described)} rows of {described['track_id'].nunique()} tracks; {len(left_out)} left out")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,5 @@
-"""A support vector machine for each label, on tables of descriptors: what a network for several labels has to beat.
+"""A support vector machine for each label, on tables of descriptors: what a network for several labels has to beat."""
 
-    python -m scripts descriptors --csv data/metadata_30_secs.csv --set irmas28 --clips --output data/descriptors.csv
-    python -m scripts label_svm --table data/metadata_30_secs.csv --features data/descriptors.csv
-    python -m scripts label_svm --kernel linear --C 10 --tag c10
-
-Scaling, machines and probabilities are fitted to the training part alone and thresholds to validation; the test part
-is scored once. With a row per clip, a track's clips are averaged as those of a network. The run
-`label_svm_<kernel>-<tag>` gets the same report as a network, so that `blend` can average them; a run of the same
-name is written anew.
-"""
-
-import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -25,11 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm.auto import tqdm
 
+from scripts.baselines import flags
 from scripts.baselines.classical import join
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv, write_json
-from scripts.config.run import ROOT, Run
+from scripts.config.run import Run
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import track_means
 from scripts.metrics.test_scores import TagScores, make_scores
@@ -184,27 +174,8 @@ def score_part(items: Items, probabilities: np.ndarray, part: str) -> TagScores:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
-    add(
-        "--features", type=Path, default=Path("data/descriptors.csv"),
-        help="table with track_id and a column for each feature, a row per track or per clip; default: %(default)s",
-    )  # fmt: skip
-    add("--kernel", default="rbf", metavar="NAME", help=f"{' or '.join(KERNELS)}; default: rbf")
-    add("--C", type=float, default=1, help="the greater, the closer it keeps to the training part; default: 1")
-    add("--tag", default="", help="ending of the run's name")
-    add("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.label_svm(argv)
     run = Run(f"label_svm_{args.kernel}" + (f"-{args.tag}" if args.tag else ""), args.runs)
     score_machines(args.table, args.features, run, args.kernel, args.C)
-
-
-if __name__ == "__main__":
-    main()

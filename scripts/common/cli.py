@@ -1,14 +1,35 @@
-"""What all commands share: one-line errors and argument types."""
+"""What all commands share: flags, one-line errors, argument types, optional packages."""
 
 import argparse
 import difflib
 import errno
 import functools
+import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
 
 from scripts.common.errors import ConfigError, ProjectError
+
+
+def flags(add: Callable[[argparse.ArgumentParser], None]) -> Callable[[list[str] | None], argparse.Namespace]:
+    """Turn a function that adds the flags of the command of its name into one that parses them.
+
+    Its docstring is the text of the command's help; the first line is the command's line in the list of all.
+    """
+
+    @functools.wraps(add)
+    def parse(argv: list[str] | None = None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(
+            prog=f"python -m scripts {add.__name__}",
+            description=inspect.cleandoc(add.__doc__),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add(parser)
+        return parser.parse_args(argv)
+
+    return parse
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
@@ -78,3 +99,10 @@ def pick(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+def require(*packages: str, what: str) -> None:
+    """A ConfigError that says `what` needs a package, and how to install it, where one of `packages` is missing."""
+    for package in packages:
+        if importlib.util.find_spec(package.replace("-", "_")) is None:
+            raise ConfigError(f"{what} needs the package {package}; install it: pip install {package}")

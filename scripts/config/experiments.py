@@ -1,18 +1,15 @@
-"""Every named experiment by name, each with a twin on the synthetic demo corpus where there can be one.
-
-python -m scripts experiments
-
-lists the presets as a Markdown table: what each is and does otherwise than its source, the score that its source
-reported, and the score that was measured here, each with its split.
-"""
+"""Every named experiment by name, each with a twin on the synthetic demo corpus where there can be one."""
 
 import argparse
 import dataclasses
 
 from scripts.common.cli import command, pick
+from scripts.common.errors import ConfigError
+from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.genre_presets import PRESETS as GENRES
 from scripts.config.preset import Preset
+from scripts.config.run import read_config
 from scripts.config.tag_presets import PRESETS as TAGS
 
 PRESETS = [*GENRES, *TAGS]
@@ -53,6 +50,18 @@ def get_experiment(name: str) -> Experiment:
     return EXPERIMENTS[pick("experiment", name, EXPERIMENTS)]
 
 
+def chosen_experiment(args: argparse.Namespace) -> Experiment:
+    """What the flags of `flags.add_experiment_flags` choose; raises a ConfigError if they name none, or two."""
+    if (args.experiment is None) == (args.config is None):
+        raise ConfigError(f"give either --experiment NAME or --config FILE; experiments: {', '.join(EXPERIMENTS)}")
+    if args.config is not None:
+        experiment = Experiment.from_dict(read_config(args.config)["experiment"])
+    else:
+        experiment = get_experiment(args.experiment)
+    changed = experiment.changed([change for group in args.changes for change in group])
+    return dataclasses.replace(changed, allow_leak=True) if args.allow_leak else changed
+
+
 def describe(presets: list[Preset]) -> str:
     """A Markdown table: experiment, what it is, reported, measured here."""
     rows = (f"| `{p.experiment.name}` | {p.source} | {p.reported} | {p.measured} |" for p in presets)
@@ -62,9 +71,5 @@ def describe(presets: list[Preset]) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    flags.experiments(argv)
     print(describe(PRESETS))
-
-
-if __name__ == "__main__":
-    main()

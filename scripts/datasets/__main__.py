@@ -1,10 +1,10 @@
 """List the datasets that can be turned into a label table, or show one of them in full."""
 
-import argparse
 import textwrap
 
 from scripts.common.cli import command
 from scripts.datasets import DATASETS, Dataset, get_dataset
+from scripts.utils import flags
 
 WIDTH = 112
 
@@ -59,14 +59,5 @@ def entry(name: str, text: str) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts datasets", description=__doc__,
-        epilog="Each is read by python scripts/utils/labeled_tracks.py --dataset NAME --root FOLDER.",
-    )  # fmt: skip
-    parser.add_argument("name", nargs="?", help=f"show this one in full: {', '.join(DATASETS)}; default: list all")
-    args = parser.parse_args(argv)
+    args = flags.datasets(argv)
     print(details(get_dataset(args.name)) if args.name else overview())
-
-
-if __name__ == "__main__":
-    main()

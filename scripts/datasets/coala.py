@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from scripts.audio.spec import MelSpec
+from scripts.common.cli import require
 from scripts.common.errors import TableError
-from scripts.common.packages import require
 from scripts.common.storage import write_csv, write_json
 from scripts.datasets.contract import Dataset, check_unique
 from scripts.tables.label_matrix import NONE, SEPARATOR, join

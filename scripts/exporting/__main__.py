@@ -1,18 +1,5 @@
-"""A trained run for other programs: ONNX graphs, and its weights in the layout of the Hugging Face hub.
+"""A trained run for other programs: ONNX graphs, and its weights in the layout of the Hugging Face hub."""
 
-    python -m scripts export --model fma_cnn_3s                           # everything below but --int8
-    python -m scripts export --model genres@production --onnx --int8
-    python -m scripts export --model fma_cnn_3s --safetensors --output exported
-
-    onnx/waveform.onnx     audio of any length -> probabilities of the whole and of each window; makes the spectrogram
-    onnx/spectrogram.onnx  a spectrogram as the cache holds it -> probabilities
-    onnx/*_int8.onnx       the same with weights of 8 bits; how far their probabilities are off on noise is printed
-    model.safetensors, config.json, README.md    weights, settings with labels and thresholds, model card
-
-Each graph is compared with PyTorch before it is written. docs/export.md shows how to use the files.
-"""
-
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +8,9 @@ from scripts.common.errors import ConfigError
 from scripts.common.storage import write_aside
 from scripts.config.run import Run
 from scripts.exporting import graphs, hub
+from scripts.inference import flags
 from scripts.inference.predictor import Predictor
-from scripts.inference.registry import add_registry_flags, find_run
+from scripts.inference.registry import find_run
 
 if TYPE_CHECKING:
     import onnx
@@ -59,22 +47,9 @@ def write_graph(graph: "onnx.ModelProto", facts: dict[str, Any], path: Path) -> 
     return path
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--model", required=True, metavar="REF", help="a run, or a registered model as name@stage or name@version")
-    add("--output", type=Path, metavar="FOLDER", help="default: exported/RUN in the folder of the runs")
-    add("--onnx", action="store_true", help="the graphs alone")
-    add("--safetensors", action="store_true", help="weights, settings and card alone")
-    add("--without-mel", action="store_true", help="no graph from waveforms, only the network's")
-    add("--int8", action="store_true", help="also graphs with weights of 8 bits")
-    add_registry_flags(parser)
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.export(argv)
     both = args.onnx == args.safetensors
     if (args.int8 or args.without_mel) and args.safetensors and not args.onnx:
         raise ConfigError("--int8 and --without-mel are about ONNX graphs; add --onnx, or leave out --safetensors")
@@ -86,7 +61,3 @@ def main(argv: list[str] | None = None) -> None:
         written += hub.write_hub_folder(run, predictor, folder)
     for path in written:
         print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
-
-
-if __name__ == "__main__":
-    main()

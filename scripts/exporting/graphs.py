@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from scripts.audio.normalise import normalise
+from scripts.common.cli import require
 from scripts.common.cpu_pooling import PoolReluDropout
 from scripts.common.errors import ConfigError
-from scripts.common.packages import require
 from scripts.exporting.front_end import WITHOUT, Windows, make_front_end
 from scripts.inference.predictor import Predictor
 from scripts.models import BAD_VALUE

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from scripts.common.cli import require
 from scripts.common.errors import AudioError
-from scripts.common.packages import require
 from scripts.common.storage import write_aside
 
 if TYPE_CHECKING:

@@ -1,14 +1,4 @@
-"""Trained runs with versions and stages, for the programs that use them.
-
-    python -m scripts registry add fma_cnn_3s --name genres --stage staging
-    python -m scripts registry promote genres@1 production
-    python -m scripts registry list
-    python -m scripts registry show genres@production
-    python -m scripts registry remove genres@1
-
-The registry is the folder runs/registry, or what --registry or the variable AUDIO_REGISTRY names: another folder, or a
-URL such as s3://bucket/models. docs/registry.md says more.
-"""
+"""Trained runs with versions and stages, for the programs that use them."""
 
 import argparse
 import dataclasses
@@ -25,6 +15,7 @@ from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_text
 from scripts.config.run import ROOT, Run
+from scripts.inference import flags
 from scripts.inference.model_card import describe_score, main_scores, write_card
 from scripts.inference.registry_store import STAGES, Store, Version, sha256
 
@@ -217,33 +208,6 @@ def describe_scores(version: Version) -> str:
     return "; ".join(describe_score(name, score) for name, score in [*version.metrics.items()][:1])
 
 
-def add_registry_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where runs and models are."""
-    parser.add_argument("--runs", type=Path, default=ROOT, metavar="FOLDER", help="default: runs")
-    where = f"folder or URL of the models; default: the variable {VARIABLE}, else registry in the folder of the runs"
-    parser.add_argument("--registry", metavar="PLACE", help=where)
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="register a tested run as the next version of a model")
-    add.add_argument("run", help="name of a run, as in runs/reports/")
-    add.add_argument("--name", default="", help="of the model; default: the run's")
-    add.add_argument("--stage", default="none", help=f"one of {', '.join(STAGES)}; default: none")
-    add.add_argument("--dataset", default="", help="what it was trained on, as python -m scripts datasets lists it")
-    listing = actions.add_parser("list", help="all versions, with stage and scores")
-    show = actions.add_parser("show", help="the card of a version, and its files")
-    promote = actions.add_parser("promote", help="give a version another stage")
-    remove = actions.add_parser("remove", help="delete a version")
-    for action in (show, promote, remove):
-        action.add_argument("reference", help="name@version, name@stage, or name")
-    promote.add_argument("stage", help=f"one of {', '.join(STAGES)}")
-    for action in (add, listing, show, promote, remove):
-        add_registry_flags(action)
-    return parser.parse_args(argv)
-
-
 def show(models: Registry, version: Version) -> str:
     """The card, the stage, and the files with their sums."""
     run = models.open(version)
@@ -270,9 +234,5 @@ def act(models: Registry, args: argparse.Namespace) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.registry(argv)
     print(act(Registry(args.registry, args.runs), args))
-
-
-if __name__ == "__main__":
-    main()

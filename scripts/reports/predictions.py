@@ -101,7 +101,7 @@ def read_saved(run: Run, part: str = "test") -> Saved:
     ------
     ConfigError : the run has saved none, or the file is damaged.
     """
-    path = run.report / FILES[part]
+    path = run.report / FILES[pick("part", part, FILES)]
     again = f"score the run again (python -m scripts.evaluate {run.name}) or leave it out"
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(KEPT, str), keep_default_na=False)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from scripts.common.cli import require
 from scripts.common.errors import ConfigError, TableError
-from scripts.common.packages import require
 from scripts.tables.label_matrix import NONE, number_of, split_names
 from scripts.tables.label_table import read_csv
 

@@ -1,12 +1,5 @@
-"""A small synthetic corpus in exactly FMA-small's layout, with FMA's faults, made from a seed.
+"""A small synthetic corpus in exactly FMA-small's layout, with FMA's faults, made from a seed."""
 
-    python scripts/utils/demo.py --output data/demo --seed 0 --tracks-per-genre 20 --workers 2
-
-writes <output>/fma_metadata/tracks.csv, <output>/fma_small/<first 3 digits>/<6-digit id>.mp3 and, when
-all of it is there, <output>/demo.json. Artists, ids and audio follow from the seed and the track's number.
-"""
-
-import argparse
 import dataclasses
 import functools
 import json
@@ -14,8 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts demo`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("demo")
 
 import numpy as np
 import pandas as pd
@@ -23,10 +19,11 @@ import soundfile
 import soxr
 from tqdm.auto import tqdm
 
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.errors import ConfigError
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_aside, write_json
+from scripts.utils import flags
 from scripts.utils.synthesis import GENRES, PARTS, SAMPLE_RATE, Artist, compose
 
 FMA_GENRE_IDS = {"Hip-Hop": 21, "Pop": 10, "Folk": 17, "Experimental": 38, "Rock": 12, "International": 2,
@@ -296,14 +293,5 @@ def write_tracks(output: Path, seed: int, tracks: Sequence[Track], workers: int 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Make a small synthetic corpus in FMA-small's layout.")
-    parser.add_argument("--output", type=Path, default=Path("data/demo"), help="folder of the corpus")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other artists and tracks")
-    parser.add_argument("--tracks-per-genre", type=positive_int, default=20, help=f"at least {FEWEST_TRACKS}")
-    parser.add_argument("--workers", type=positive_int, help="processes; default: one a core")
-    args = parser.parse_args(argv)
+    args = flags.demo(argv)
     make_demo(args.output, args.seed, args.tracks_per_genre, args.workers)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,25 +1,22 @@
-"""A small synthetic corpus of single notes, a folder for each of six rough instruments, to mix and to tell apart.
+"""A small synthetic corpus of single notes, a folder for each of six rough instruments, to mix and to tell apart."""
 
-python scripts/utils/demo_notes.py
-
-Each instrument is a spectrum of partials, an envelope and a manner of its own; pitch, level, length and brightness
-are drawn for each note. They are caricatures: scores on them show how things work, not what instruments are like.
-"""
-
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts demo_notes`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("demo_notes")
 
 import numpy as np
 import soundfile
 
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.storage import write_aside
+from scripts.utils import flags
 
 RATE = 22_050  # Hz
 SECONDS = 2.0
@@ -107,14 +104,6 @@ def envelope(time: np.ndarray, instrument: Instrument, generator: np.random.Gene
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path("data/demo/notes"), help="default: data/demo/notes")
-    parser.add_argument("--notes", type=positive_int, default=NOTES, help=f"of each instrument; default: {NOTES}")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+    args = flags.demo_notes(argv)
     root = make_demo_notes(args.root, args.notes, args.seed)
     print(f"{root}: {args.notes} synthetic notes of each of {len(INSTRUMENTS)} instruments: {', '.join(INSTRUMENTS)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,16 @@
 """FMA's official archives: download, check and unpack one. A broken download goes on where it stopped."""
 
-import argparse
 import os
 import shutil
 import sys
 import zipfile
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts download`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("download")
 
 import pooch
 import requests
@@ -17,6 +19,7 @@ from tqdm.auto import tqdm
 from scripts.common.cli import command, pick
 from scripts.common.errors import DownloadError
 from scripts.datasets.fma import ARCHIVES
+from scripts.utils import flags
 
 CHUNK = 2**16  # bytes; a break loses less than this
 TIMEOUT = 30  # seconds without a byte
@@ -139,20 +142,7 @@ def unpack(zip_path: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    sizes = ", ".join(f"{name} {archive.size}" for name, archive in ARCHIVES.items())
-    parser.add_argument("name", choices=list(ARCHIVES), help=sizes)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder to download and unpack to")
-    parser.add_argument("--keep-zip", action="store_true", help="do not delete the zip after unpacking")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.download(argv)
     download(args.name, args.data, args.keep_zip)
-
-
-if __name__ == "__main__":
-    main()

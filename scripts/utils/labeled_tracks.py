@@ -1,19 +1,22 @@
 """A dataset's files -> the label table, one row per track. `python -m scripts datasets` lists the datasets."""
 
-import argparse
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts labeled_tracks`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("labeled_tracks")
 
 import pandas as pd
 
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv
-from scripts.datasets import DATASETS, get_dataset
+from scripts.datasets import get_dataset
 from scripts.tables.label_matrix import label_names
+from scripts.utils import flags
 
 
 def write_label_table(name: str, root: str | Path | None, output: Path, /, **options: str) -> pd.DataFrame:
@@ -45,21 +48,6 @@ def write_label_table(name: str, root: str | Path | None, output: Path, /, **opt
     return table
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", default="fma", help=f"{', '.join(DATASETS)}; default: fma")
-    parser.add_argument("--root", type=Path, help="where the dataset lies; default: data for fma, data/gtzan for gtzan")
-    parser.add_argument(
-        "--output", type=Path, default=Path("data/labeled_tracks.csv"),
-        help="the label table; default: data/labeled_tracks.csv",
-    )  # fmt: skip
-    parser.add_argument(
-        "--option", action="extend", default=[], nargs="+", metavar="NAME=VALUE", dest="options",
-        help="of the dataset, such as subset=medium; `python -m scripts datasets NAME` lists them",
-    )  # fmt: skip
-    return parser.parse_args(argv)
-
-
 def parse_options(texts: list[str]) -> dict[str, str]:
     """["name=value", ...] -> {name: value}."""
     pairs = [text.partition("=") for text in texts]
@@ -71,9 +59,5 @@ def parse_options(texts: list[str]) -> dict[str, str]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.labeled_tracks(argv)
     write_label_table(args.dataset, args.root, args.output, **parse_options(args.options))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,22 +1,25 @@
 """The label table -> two metadata files with a split: one row a track, and one row a clip."""
 
-import argparse
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts metadata`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("metadata")
 
 import pandas as pd
 
 from scripts.audio.spec import MelSpec
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.errors import TableError
 from scripts.common.storage import write_csv
 from scripts.tables.label_matrix import label_matrix, label_names
 from scripts.tables.label_table import COLUMNS, LABELS, NEEDED_TO_CACHE, PARTS, check_columns, class_names, read_table
 from scripts.tables.leaks import describe_leaks, shared_artists
-from scripts.tables.splits import SPLITS, assign, default_split, fingerprint, known_ids
+from scripts.tables.splits import assign, default_split, fingerprint, known_ids
+from scripts.utils import flags
 
 CLIPS = MelSpec().clips_per_track
 
@@ -78,27 +81,7 @@ def repeat_clips(tracks: pd.DataFrame, clips: int) -> pd.DataFrame:
     return rows
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--input", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table")
-    parser.add_argument("--output", type=Path, default=Path("data/metadata_ensemble.csv"), help="one row per clip")
-    parser.add_argument("--full-output", type=Path, default=Path("data/metadata_30_secs.csv"), help="one row per track")
-    parser.add_argument(
-        "--split", choices=list(SPLITS),
-        help="official: the dataset's own, default where there is one; random80: 80/20 of tracks, an eighth of the "
-        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts; artist_album: the same, "
-        "and artists who share an album stay together",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the order of rows")
-    parser.add_argument("--clips", type=positive_int, default=CLIPS, help="rows per track in --output")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.metadata(argv)
     write_metadata(args.input, args.output, args.full_output, args.split, args.seed, args.clips)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,6 @@
-"""Mixtures of several tracks as audio files, with their multi-label table.
+"""Mixtures of several tracks as audio files, with their multi-label table."""
 
-    python -m scripts mixtures --part train=2000:1 validation=300:2-3 test=500:2-3 --output data/polyphony
-
-writes <output>/audio/<part>_<number>.flac and, when all of them are there, <output>/metadata.csv. A mixture takes all
-of its tracks from its own part of the split, so no file is on both sides. What a mixture holds follows from the seed
-and its number: a run that was stopped goes on where it was.
-"""
-
-import argparse
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,9 +15,9 @@ import torch
 from tqdm.auto import tqdm
 
 from scripts.audio.decoding import decode, is_silent
-from scripts.audio.spectrogram_mixing import WAYS, draw_partners, union
+from scripts.audio.spectrogram_mixing import draw_partners, union
 from scripts.audio.waveform_mixing import Form, Job, write_mixture
-from scripts.common.cli import command, pick, positive_int
+from scripts.common.cli import command, pick
 from scripts.common.errors import AudioError, ConfigError, TableError
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_json
@@ -32,6 +25,7 @@ from scripts.tables.label_matrix import SEPARATOR, join, label_matrix, label_nam
 from scripts.tables.label_table import MULTI_LABEL_COLUMNS, NEEDED_TO_CACHE, PARTS, check_columns, read_table
 from scripts.tables.leaks import repeated_files, repeated_tracks
 from scripts.tables.splits import fingerprint, known_ids
+from scripts.utils import flags
 
 TABLE, RECORD = "metadata.csv", "polyphony.json"
 SPLIT_FIRST = "split it first (python scripts/utils/metadata.py --help)"
@@ -267,32 +261,8 @@ def parse_request(text: str) -> Request:
     return Request(part, int(count), *((int(least), int(most or least)) if least else ()))
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add, form = parser.add_argument, Form()
-    add("--input", type=Path, default=Path("data/metadata_30_secs.csv"),
-        help="table with a split and a genre or labels; default: data/metadata_30_secs.csv")  # fmt: skip
-    add("--output", type=Path, default=Path("data/polyphony"), help="folder; default: data/polyphony")
-    add("--part", nargs="+", required=True, dest="parts", metavar="PART=COUNT[:TRACKS]",
-        help="train, validation or test, how many mixtures, and of how many tracks each, such as 2 or 1-3, the "
-        "default; each number is taken equally often")  # fmt: skip
-    add("--how", choices=WAYS, default=form.how, help=f"all tracks at once, or in turn; default: {form.how}")
-    add("--seconds", type=float, default=form.seconds, help=f"length of a mixture; default: {form.seconds:g}")
-    add("--sample-rate", type=positive_int, default=form.sample_rate, help=f"Hz; default: {form.sample_rate}")
-    add("--spread", type=float, default=form.spread,
-        help="tracks are equally loud but for a gain of up to so many dB up or down; "
-        f"default: {form.spread:g}")  # fmt: skip
-    add("--seed", type=int, default=0, help="of everything that is drawn; default: 0")
-    add("--workers", type=positive_int, help="processes; default: one a core")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
-    form = Form(args.how, args.seconds, args.sample_rate, args.spread)
+    args = flags.mixtures(argv)
+    form = Form(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Form) if field.name in args})
     make_mixtures(args.input, args.output, list(map(parse_request, args.parts)), form, args.seed, args.workers)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,16 @@
-"""Listen to every file of a table: missing, unreadable, silent, near-silent, short, or twice there?
+"""Listen to every file of a table: missing, unreadable, silent, near-silent, short, or twice there?"""
 
-Faults are findings, not errors: the exit code stays 0.
-"""
-
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts verify`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("verify")
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,13 @@ from tqdm.auto import tqdm
 
 from scripts.audio.decoding import SILENCE, decode, is_silent
 from scripts.audio.spec import MelSpec
-from scripts.common.cli import command, positive_int
+from scripts.common.cli import command
 from scripts.common.errors import AudioError, TableError
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv
 from scripts.datasets.fma import KNOWN_DUPLICATES, KNOWN_FAULTS
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
+from scripts.utils import flags
 
 SAMPLE_RATE = MelSpec().sample_rate
 CLIP_SECONDS = MelSpec().clip_seconds
@@ -149,24 +149,12 @@ def report(found: pd.DataFrame, tracks: int) -> str:
     return "\n".join(lines)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--csv", type=Path, default=Path("data/labeled_tracks.csv"), help="table of tracks")
-    parser.add_argument("--output", type=Path, help="also write the findings to this CSV")
-    parser.add_argument("--workers", type=positive_int, help="processes; default: one a core")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.verify(argv)
     table = read_table(args.csv, NEEDED_TO_CACHE)
     found = verify_tracks(table, args.workers)
     print(report(found, table["track_id"].nunique()))
     if args.output:
         write_csv(args.output, found)
         print(f"{args.output}: {len(found)} rows")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,15 @@
-"""Figures of tracks, training and scores; as a command: a track's waveform, its spectrogram, and its clips.
+"""Figures of tracks, training and scores; as a command: a track's waveform, its spectrogram, and its clips."""
 
-Every function returns a Figure that pyplot does not know: nothing is left open, no screen is needed, and
-`savefig` or a notebook (after `%matplotlib inline`) shows it.
-"""
-
-import argparse
 import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: let `import scripts` work
+if __name__ == "__main__":  # as `python -m scripts visualisation`
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("visualisation")
 
 import numpy as np
 import pandas as pd
@@ -30,6 +28,7 @@ from scripts.common.cli import command
 from scripts.common.errors import TableError
 from scripts.common.storage import write_aside
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
+from scripts.utils import flags
 
 WIDTH = 6.4  # inches
 DPI = 150  # 960 pixels wide
@@ -312,21 +311,9 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    style = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    add = parser.add_argument
-    add("--csv", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata with a row per track")
-    add("--cache", type=Path, default=Path("data/mels"), help="folder of this dataset's caches")
-    add("--output", type=Path, default=Path("sources/visualisation"), help="folder of the figures")
-    add("--track-id", help="which track; default: a random one")
-    add("--seed", type=int, default=0, help="of the random choice")
-    return parser.parse_args(argv)
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = flags.visualisation(argv)
     table, cache = read_table(args.csv, NEEDED_TO_CACHE), MelCache.open(args.cache)
     track_id = pick_track(table, cache, args.track_id, args.seed)
     track = table[table["track_id"] == track_id].iloc[0]
@@ -334,7 +321,3 @@ def main(argv: list[str] | None = None) -> None:
     for name, figure in draw_track(cache, track_id, ", ".join([*labels, f"track {track_id}"])).items():
         save(figure, args.output / f"{name}.png")
     print(f"{args.output}: figures of track {track_id}")
-
-
-if __name__ == "__main__":
-    main()

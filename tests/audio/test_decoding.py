@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio.decoding import (
-    ENDINGS,
     SUFFIXES,
     count_clips,
     decode,
@@ -28,6 +27,7 @@ from scripts.audio.decoding import (
     quiet_decoder,
     slice_clips,
 )
+from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError
 from tests.conftest import tone_samples
 

@@ -1,18 +1,12 @@
-"""What people corrected, for training: a label table of the sounds they looked at, and overrides of such a table.
+"""What people corrected, for training: a label table of the sounds they looked at, and overrides of such a table."""
 
-python -m scripts corrections --store data/sounds --out data/sounds/exports
-
-Both files have the sounds that somebody corrected or confirmed; their tags count as complete. Where each has exactly
-one tag the files serve a model of genres too.
-"""
-
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from scripts.apps.store import ROOT, Store, StoredSound, StoreError
+from scripts.apps import flags
+from scripts.apps.store import Store, StoredSound, StoreError
 from scripts.common.cli import command
 from scripts.common.storage import write_csv
 from scripts.tables.label_matrix import join
@@ -68,13 +62,6 @@ def one_tag_each(sounds: Sequence[StoredSound]) -> bool:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=ROOT, metavar="FOLDER", help=f"default: {ROOT}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: exports/ in the store")
-    args = parser.parse_args(argv)
+    args = flags.corrections(argv)
     for path in export(Store(args.store), args.out or args.store / "exports"):
         print(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,4 @@
-"""Tags the newest sounds of a source with a trained run, again and again, and puts them into a store.
-
-    FREESOUND_TOKEN=... python -m scripts tagger --source freesound --count 20 --model genres@production --every 3d
-    python -m scripts tagger --source folder --folder recordings --once
-    python -m scripts tagger --source rss --feed https://example.org/podcast.xml --longest 3600 --once
-
-Stored by id: the audio, a picture of its spectrogram, and the probabilities. What is there already is left alone, and
-what failed or was not reached is tried again the next time, so it may be stopped or killed at any moment.
-"""
+"""Tags the newest sounds of a source with a trained run, again and again, and puts them into a store."""
 
 import argparse
 import contextlib
@@ -20,8 +12,9 @@ from pathlib import Path
 
 from matplotlib.image import imsave
 
+from scripts.apps import flags
 from scripts.apps.store import Sound, Store
-from scripts.apps.tagger.schedule import Stop, Stopped, period, until_next
+from scripts.apps.tagger.schedule import Stop, Stopped, until_next
 from scripts.apps.tagger.sources.contract import Offer, Source, SourceError
 from scripts.apps.tagger.sources.folder import Folder
 from scripts.apps.tagger.sources.freesound import Freesound, read_token
@@ -29,11 +22,11 @@ from scripts.apps.tagger.sources.rss import Feed
 from scripts.apps.tagger.sources.web import Web
 from scripts.apps.tagger.worklist import alone, plan
 from scripts.audio.spec import MelSpec
-from scripts.common.cli import command, describe_os_error, positive_int, positive_number
+from scripts.common.cli import command, describe_os_error
 from scripts.common.errors import AudioError, ConfigError, ProjectError
 from scripts.config.run import Run
 from scripts.inference.predictor import Predictor, Windows, whole
-from scripts.inference.registry import add_registry_flags, find_run
+from scripts.inference.registry import find_run
 from scripts.utils.visualisation import save, waveform
 
 
@@ -190,36 +183,13 @@ def once(args: argparse.Namespace, stop: Stop) -> None:
     print(result)
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--source", required=True, choices=("freesound", "folder", "rss"), help="where the sounds come from")
-    add("--folder", type=Path, metavar="FOLDER", help="of --source folder: audio files at any depth")
-    add("--feed", metavar="URL", help="of --source rss: the address of an RSS or Atom feed")
-    add("--count", type=positive_int, default=10, help="so many of the newest are looked at; default: 10")
-    add("--model", metavar="REF", help="a run, or name, name@stage or name@3 of the registry; default: what is there")
-    add("--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: data/sounds")
-    add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
-    add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
-    when = parser.add_mutually_exclusive_group(required=True)
-    when.add_argument("--every", type=period, metavar="TIME", help="a round at once, then every 90s, 30m, 12h, 3d ...")
-    when.add_argument("--once", action="store_true", help="one round, for cron")
-    add_registry_flags(parser)
-    args = parser.parse_args(argv)
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = flags.tagger(argv)
     for source, flag in (("folder", "folder"), ("rss", "feed")):
         if args.source == source and getattr(args, flag) is None:
             raise ConfigError(f"--source {source} needs --{flag}; give it")
-    return args
-
-
-@command
-def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
     with Stop() as stop, contextlib.suppress(Stopped):
         repeat(args, stop) if args.every else once(args, stop)
     if stop.wanted:
         print("stopped; the same command goes on where this one ended")
-
-
-if __name__ == "__main__":
-    main()

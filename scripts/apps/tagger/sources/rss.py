@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, Offer, SourceError, digest, plain
 from scripts.apps.tagger.sources.web import Web, shown
 from scripts.audio.decoding import SUFFIXES
-from scripts.common.packages import require
+from scripts.common.cli import require
 
 
 class Feed:

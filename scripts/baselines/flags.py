@@ -1,0 +1,88 @@
+"""The flags of the classical baselines."""
+
+import argparse
+from pathlib import Path
+
+from scripts.common.cli import flags, positive_int
+from scripts.config.flags import add_runs_flag
+
+
+@flags
+def descriptors(parser: argparse.ArgumentParser) -> None:
+    """Compute classical features of every track, or of every clip, as one table for `classical`.
+
+        python -m scripts descriptors --csv data/labeled_tracks.csv --output data/descriptors.csv
+        python -m scripts descriptors --set mel_statistics --clips --output data/descriptors_clips.csv
+
+    Killed at any moment and started again it goes on where it was, and ends with the same bytes. Files that cannot be
+    used are counted and listed with their reasons in <output>_left_out.csv.
+    """
+    add = parser.add_argument
+    add("--csv", type=Path, default=Path("data/labeled_tracks.csv"), help="table of tracks; default: %(default)s")
+    add("--output", type=Path, default=Path("data/descriptors.csv"), help="default: %(default)s")
+    add(
+        "--set", default="gtzan57", metavar="NAME",
+        help="gtzan57: those of the public GTZAN table (default); irmas28: spectrum and entropies of a clip as one "
+        "frame, for --clips; mel_statistics: how each band of the log-mel is spread and moves",
+    )  # fmt: skip
+    add("--clips", action="store_true", help="a row for every whole clip of 3 s instead of one a track")
+    add("--workers", type=positive_int, help="processes; default: one a core")
+
+
+@flags
+def classical(parser: argparse.ArgumentParser) -> None:
+    """Train and test a classical classifier on a table of features: the baseline that a network has to beat.
+
+        python -m scripts classical --table data/metadata_30_secs.csv --features data/descriptors.csv --classifier svm
+        python -m scripts classical --features data/descriptors_clips.csv --classifier lda --folds 10 --by artist
+        python -m scripts classical --features gtzan --root data/gtzan --classifier svm
+
+    Trains on train and validation, as it chooses nothing, and tests once. With a row per clip, a track's scores are the
+    means of its clips' scores. The run `classical_<classifier>-<tag>` gets the same report as a network, so that
+    compare can set them side by side; a run of the same name is written anew.
+    """
+    add = parser.add_argument
+    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
+    add(
+        "--features", default="data/descriptors.csv",
+        help="table with track_id and a column for each feature, a row per track or per clip; or gtzan, gtzan_clips: "
+        "the public tables, with their own labels and fault-filtered split; default: %(default)s",
+    )  # fmt: skip
+    add("--root", type=Path, default=Path("data/gtzan"), help="of the public tables; %(default)s")
+    add(
+        "--classifier",
+        default="svm",
+        metavar="NAME",
+        help="svm, logistic, lda, boosting, forest or nearest; default: svm",
+    )
+    add("--balanced", action="store_true", help="weigh every class alike, however many rows it has")
+    add("--seed", type=int, default=0, help="of the classifier and the folds; default: 0")
+    add("--folds", type=positive_int, help="test every track once in so many folds, whatever its split")
+    add("--by", choices=("track", "artist"), default="track", help="what a fold keeps whole; default: track")
+    add("--tag", default="", help="ending of the run's name")
+    add_runs_flag(parser)
+
+
+@flags
+def label_svm(parser: argparse.ArgumentParser) -> None:
+    """Train a support vector machine for each label: what a network for several labels has to beat.
+
+        python -m scripts descriptors --csv data/metadata_30_secs.csv --set irmas28 --clips
+        python -m scripts label_svm --table data/metadata_30_secs.csv --features data/descriptors.csv
+        python -m scripts label_svm --kernel linear --C 10 --tag c10
+
+    Scaling, machines and probabilities are fitted to the training part alone and thresholds to validation; the test
+    part is scored once. With a row per clip, a track's clips are averaged as those of a network. The run
+    `label_svm_<kernel>-<tag>` gets the same report as a network, so that blend can average them; a run of the same name
+    is written anew.
+    """
+    add = parser.add_argument
+    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
+    add(
+        "--features", type=Path, default=Path("data/descriptors.csv"),
+        help="table with track_id and a column for each feature, a row per track or per clip; default: %(default)s",
+    )  # fmt: skip
+    add("--kernel", default="rbf", metavar="NAME", help="rbf or linear; default: rbf")
+    add("--C", type=float, default=1, help="the greater, the closer it keeps to the training part; default: 1")
+    add("--tag", default="", help="ending of the run's name")
+    add_runs_flag(parser)

@@ -1,0 +1,205 @@
+"""The flags of the commands that prepare data."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from scripts.audio.spec import ENDINGS, KINDS, SELECTIONS, MelSpec
+from scripts.common.cli import flags, positive_int
+
+SPECTROGRAM = {
+    "sample_rate": "Hz",
+    "n_fft": "window in samples",
+    "hop": "step between frames in samples",
+    "n_mels": "mel bands",
+    "f_min": "lowest frequency of the mel bands in Hz",
+    "f_max": "highest frequency of the mel bands in Hz; default: half the sample rate",
+    "top_db": "range below the maximum in dB",
+    "track_seconds": "a track is cut or completed to this",
+    "clip_seconds": "length of a clip",
+    "kind": "log-mel, power spectrogram in dB, cepstral coefficients, log-mels of three windows as channels, natural "
+    "log of a magnitude mel, or the samples themselves",
+    "n_mfcc": "coefficients of kind mfcc",
+    "clip_overlap": "share of a clip that the next one repeats, below 1",
+    "ending": "what completes a short track: silence, the track again, its last sample, the track backwards, or "
+    "silence under faint noise",
+    "selection": "all clips of a track, or only the loudest among those that start at each step",
+    "least_seconds": "a shorter track is left out; default: the length of a clip",
+}
+CHOICES = {"kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS}
+
+
+@flags
+def download(parser: argparse.ArgumentParser) -> None:
+    """Download one of FMA's official archives, check it and unpack it. A broken download goes on where it stopped."""
+    add = parser.add_argument
+    add("name", metavar="NAME", help="metadata (342 MiB), small (7.2 GiB), medium, large or full")
+    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack to; default: data")
+    add("--keep-zip", action="store_true", help="do not delete the zip after unpacking")
+
+
+@flags
+def demo(parser: argparse.ArgumentParser) -> None:
+    """Make a small synthetic corpus in exactly FMA-small's layout, with FMA's faults, from a seed.
+
+    It has <output>/fma_metadata/tracks.csv, <output>/fma_small/<first 3 digits>/<6-digit id>.mp3 and, when all of it is
+    there, <output>/demo.json. Artists, ids and audio follow from the seed and the track's number.
+    """
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("data/demo"), help="folder of the corpus; default: %(default)s")
+    add("--seed", type=int, default=0, help="another seed, other artists and tracks; default: %(default)s")
+    add("--tracks-per-genre", type=positive_int, default=20, metavar="N", help="at least 3; default: %(default)s")
+    add("--workers", type=positive_int, help="processes; default: one a core")
+
+
+@flags
+def demo_notes(parser: argparse.ArgumentParser) -> None:
+    """Make a small synthetic corpus of single notes, a folder for each of six rough instruments.
+
+    Each instrument is a spectrum of partials, an envelope and a manner of its own; pitch, level, length and brightness
+    are drawn for each note. They are caricatures: scores on them show how things work, not what instruments are like.
+    """
+    add = parser.add_argument
+    add("--root", type=Path, default=Path("data/demo/notes"), help="folder of the corpus; default: %(default)s")
+    add("--notes", type=positive_int, default=40, help="of each instrument; default: %(default)s")
+    add("--seed", type=int, default=0, help="of all that is drawn; default: %(default)s")
+
+
+@flags
+def datasets(parser: argparse.ArgumentParser) -> None:
+    """List the datasets that can be turned into a label table, or show one of them in full.
+
+    Each is read by `python -m scripts labeled_tracks --dataset NAME --root FOLDER`.
+    """
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show this one in full; default: list all")
+
+
+@flags
+def labeled_tracks(parser: argparse.ArgumentParser) -> None:
+    """Turn a dataset's files into the label table, a row for each track.
+
+    `python -m scripts datasets` lists the datasets.
+    """
+    add = parser.add_argument
+    add("--dataset", default="fma", metavar="NAME", help="default: fma")
+    add(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="where the dataset lies; default: data for fma, data/NAME for others",
+    )
+    add("--output", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table; default: %(default)s")
+    add(
+        "--option", action="extend", default=[], nargs="+", metavar="NAME=VALUE", dest="options",
+        help="of the dataset, such as subset=medium; `python -m scripts datasets NAME` lists them",
+    )  # fmt: skip
+
+
+@flags
+def verify(parser: argparse.ArgumentParser) -> None:
+    """Check every file of a table: missing, unreadable, silent, nearly silent, short, or there twice.
+
+    Faults are findings, not errors: the exit code stays 0.
+    """
+    add = parser.add_argument
+    add("--csv", type=Path, default=Path("data/labeled_tracks.csv"), help="table of tracks; default: %(default)s")
+    add("--output", type=Path, metavar="CSV", help="also write the findings to this file")
+    add("--workers", type=positive_int, help="processes; default: one a core")
+
+
+@flags
+def metadata(parser: argparse.ArgumentParser) -> None:
+    """Deal the tracks of a label table out to train, validation and test: a row a track, and a row a clip."""
+    add = parser.add_argument
+    add("--input", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table; default: %(default)s")
+    add("--output", type=Path, default=Path("data/metadata_ensemble.csv"), help="a row a clip; default: %(default)s")
+    add(
+        "--full-output",
+        type=Path,
+        default=Path("data/metadata_30_secs.csv"),
+        help="a row a track; default: %(default)s",
+    )
+    add(
+        "--split", metavar="NAME",
+        help="official: the dataset's own, default where there is one; random80: 80/20 of tracks, an eighth of the "
+        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts; artist_album: the same, "
+        "and artists who share an album stay together",
+    )  # fmt: skip
+    add("--seed", type=int, default=0, help="of the split and of the order of rows; default: %(default)s")
+    add("--clips", type=positive_int, default=10, help="rows a track in --output; default: %(default)s")
+
+
+@flags
+def mels(parser: argparse.ArgumentParser) -> None:
+    """Cache the spectrograms of all tracks, whole and in clips: decode once, both lengths, all cores.
+
+    Killed at any moment and started again it goes on where it was, and ends with the same bytes. Tracks that are
+    already there and whose files have not changed are kept; new ones are added.
+
+        python -m scripts mels --workers 8
+        for an experiment:    --experiment best_scratch
+        10 s images:          --sample-rate 22050 --track-seconds 10 --clip-seconds 10
+        19 clips per track:   --sample-rate 22050 --n-fft 1024 --kind linear --clip-overlap 0.5 --ending hold
+        one label table:      --full-csv data/gtzan/labels.csv --output-root data/mels/gtzan
+    """
+    add = parser.add_argument
+    add("--full-csv", type=Path, metavar="CSV",
+        help="metadata or label table with a row per track; default: data/metadata_30_secs.csv")  # fmt: skip
+    add("--csv", type=Path, metavar="CSV",
+        help="metadata with rows per clip, to check against; default: without --full-csv data/metadata_ensemble.csv, "
+        "if it is there")  # fmt: skip
+    add("--output-root", type=Path, metavar="FOLDER", help="of this dataset's caches; default: data/mels")
+    add("--workers", type=positive_int, help="processes; default: one a core")
+    add("--overwrite", action="store_true", help="start anew instead of keeping what is there")
+    add("--limit", type=positive_int, help="only the first so many tracks")
+    spec = parser.add_argument_group("spectrogram (another value gets another folder)")
+    spec.add_argument("--experiment", metavar="NAME", help="take what follows, and --output-root, from this experiment")
+    for field in dataclasses.fields(MelSpec):
+        kind = float if field.default is None else type(field.default)
+        text = SPECTROGRAM[field.name] + ("" if field.default is None else f"; default: {field.default}")
+        spec.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS,
+            choices=CHOICES.get(field.name), help=text,
+        )  # fmt: skip
+
+
+@flags
+def mixtures(parser: argparse.ArgumentParser) -> None:
+    """Write mixtures of several tracks as audio files, with their multi-label table.
+
+        python -m scripts mixtures --part train=2000:1 validation=300:2-3 test=500:2-3 --output data/polyphony
+
+    writes <output>/audio/<part>_<number>.flac and, when all of them are there, <output>/metadata.csv. A mixture takes
+    all of its tracks from its own part of the split, so no file is on both sides. What a mixture holds follows from the
+    seed and its number: a run that was stopped goes on where it was.
+    """
+    add, form = parser.add_argument, {"default": argparse.SUPPRESS}
+    add("--input", type=Path, default=Path("data/metadata_30_secs.csv"), metavar="CSV",
+        help="table with a split and a genre or labels; default: %(default)s")  # fmt: skip
+    add("--output", type=Path, default=Path("data/polyphony"), metavar="FOLDER", help="default: %(default)s")
+    add("--part", nargs="+", required=True, dest="parts", metavar="PART=COUNT[:TRACKS]",
+        help="train, validation or test, how many mixtures, and of how many tracks each, such as 2 or 1-3, the "
+        "default; each number is taken equally often")  # fmt: skip
+    add("--how", metavar="NAME", help="sum, all tracks at once, or concatenate, in turn; default: sum", **form)
+    add("--seconds", type=float, help="length of a mixture; default: 2", **form)
+    add("--sample-rate", type=positive_int, help="Hz; default: 44100", **form)
+    add(
+        "--spread",
+        type=float,
+        metavar="DB",
+        help="tracks are equally loud but for a gain of up to so many dB up or down; default: 3",
+        **form,
+    )
+    add("--seed", type=int, default=0, help="of everything that is drawn; default: %(default)s")
+    add("--workers", type=positive_int, help="processes; default: one a core")
+
+
+@flags
+def visualisation(parser: argparse.ArgumentParser) -> None:
+    """Draw a track of the cache: its waveform, its spectrogram, and its clips."""
+    add = parser.add_argument
+    add("--csv", type=Path, default=Path("data/metadata_30_secs.csv"), help="a row a track; default: %(default)s")
+    add("--cache", type=Path, default=Path("data/mels"), help="folder of this dataset's caches; default: %(default)s")
+    add("--output", type=Path, default=Path("sources/visualisation"), help="of the figures; default: %(default)s")
+    add("--track-id", metavar="ID", help="which track; default: a random one")
+    add("--seed", type=int, default=0, help="of the random choice; default: %(default)s")
