@@ -30,7 +30,7 @@ GROUPS = (
             "download": "utils.download",
             "demo": "utils.demo",
             "demo_notes": "utils.demo_notes",
-            "datasets": "datasets.__main__",
+            "datasets": "utils.list_datasets",
             "labeled_tracks": "utils.labeled_tracks",
             "verify": "utils.verify",
             "metadata": "utils.metadata",

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from scripts.common.cli import command
+from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.machine import choose_device
 from scripts.common.memory import keep_freed_memory
@@ -22,11 +22,12 @@ from scripts.config.run import Run
 from scripts.loading.experiment_data import Data
 from scripts.metrics.test_scores import Scores, TagScores
 from scripts.reports import multi_label, single_label
+from scripts.reports.figures import confusion_matrix
+from scripts.tables.label_table import PARTS
 from scripts.trainer import Trainer
 from scripts.training.checkpoints import load_checkpoint, save_checkpoint
 from scripts.training.losses import MULTI_LABEL
 from scripts.training.run_log import RunLog
-from scripts.utils.visualisation import confusion_matrix
 
 BEST = "best.pt"
 
@@ -50,7 +51,7 @@ def evaluate(
         without a report.
     TableError, CacheError, CheckpointError : something it needs is missing or damaged.
     """
-    reported = part == "test" and checkpoint == BEST
+    reported = pick("part", part, PARTS) == "test" and checkpoint == BEST
     if tensorboard and not reported:
         raise ConfigError("--tensorboard shows the test of the best epoch; leave out --part and --checkpoint")
     experiment = run.experiment()

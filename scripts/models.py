@@ -4,10 +4,15 @@ python -m scripts networks                        what each network costs: param
 python -m scripts networks cnn4 secnn --mels 64
 """
 
+if __name__ == "__main__":  # as `python -m scripts networks`
+    from scripts.__main__ import run_file
+
+    run_file("networks")
+
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,10 +37,9 @@ def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn
 
 def known_models() -> dict[str, Callable[..., nn.Module]]:
     """All networks by name; imports every module of `scripts.architectures`, each of which registers its own."""
-    import scripts.architectures as package
-
-    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        importlib.import_module(module.name)
+    for path in sorted(Path(__file__).with_name("architectures").glob("*.py")):
+        if path.stem != "__init__":
+            importlib.import_module(f"scripts.architectures.{path.stem}")
     return MODELS
 
 
@@ -155,9 +159,3 @@ def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential
     if norm == "batch":
         layers.append(nn.BatchNorm2d(outputs))
     return nn.Sequential(*layers, PoolReluDropout(dropout))
-
-
-if __name__ == "__main__":
-    from scripts.analysis.networks import main
-
-    main()

@@ -114,8 +114,8 @@ def refuse_leaks(experiment: Experiment, data: Data) -> None:
     """Scores of a split that leaks are too high; they are made only on request."""
     if data.leaks and not experiment.allow_leak:
         raise TableError(
-            f"{experiment.table}, split {data.fingerprint}, leaks: {'; '.join(data.leaks)}; choose another --split in "
-            "metadata.py, or give --allow-leak, and the report will say so"
+            f"{experiment.table}, split {data.fingerprint}, leaks: {'; '.join(data.leaks)}; choose another --split "
+            "of `metadata`, or give --allow-leak, and the report will say so"
         )
 
 

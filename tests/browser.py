@@ -33,10 +33,10 @@ class App:
 
 
 @contextlib.contextmanager
-def running(module: str, *flags: object, folder: Path = ROOT, **variables: str) -> Iterator[App]:
-    """`python -m module flags --port N`, with a free port, in `folder`; ready once it has printed its address."""
+def running(name: str, *flags: object, folder: Path = ROOT, **variables: str) -> Iterator[App]:
+    """`python -m scripts NAME flags --port N`, with a free port, in `folder`; ready once it has printed its address."""
     port = free_port()
-    command = [sys.executable, "-u", "-m", module, *map(str, flags), "--port", str(port)]
+    command = [sys.executable, "-u", "-m", "scripts", name, *map(str, flags), "--port", str(port)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
@@ -68,9 +68,9 @@ def read_until(process: subprocess.Popen, sign: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., App]]:
-    """`serve("scripts.apps.try_it", "--model", "small")` starts a command for all tests of a module; see `running`."""
+    """`serve("try_it", "--model", "small")` starts a command for all tests of a module; see `running`."""
     with contextlib.ExitStack() as stack:
-        yield lambda module, *flags, **more: stack.enter_context(running(module, *flags, **more))
+        yield lambda name, *flags, **more: stack.enter_context(running(name, *flags, **more))
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,44 @@
-"""The commands as people type them: both forms, help, and bad input in one line with exit code 2."""
+"""The commands as people type them: by name or by file, their help, and bad input in one line with exit code 2."""
 
+import importlib
+import json
 import os
-import runpy
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from scripts.__main__ import COMMANDS, GROUPS, main
 from scripts.audio import build_cache as caching
 from scripts.common.storage import write_aside
 from scripts.utils import mels
 from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
 
-PREPARING = ["download", "demo", "labeled_tracks", "verify", "metadata", "mels", "visualisation", "demo_notes"]
-ON_TOP = [
-    f"scripts.{name}"
-    for name in (
-        "train", "evaluate", "predict", "datasets", "compare", "audit", "classical", "descriptors", "crossval", "sweep",
-        "models", "config.experiments", "polyphony", "pretrain", "blend", "label_svm", "label_issues", "explain",
-        "embeddings", "registry", "export", "apps.tagger", "apps.monitor", "apps.try_it", "apps.api",
-        "apps.corrections",
-    )
-]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
+MODULES = {name: module for group in GROUPS for name, module in group.modules.items()}
+HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "numba"}
+BY_FILE = {name: [f"scripts/{module.replace('.', '/')}.py"] for name, module in MODULES.items() if "utils." in module}
+BY_MODULE = {name: ["-m", f"scripts.{module}"] for name, module in MODULES.items() if "." not in module}
+BY_THEMSELVES = BY_FILE | BY_MODULE | {"networks": ["-m", "scripts.models"]}
+EVERY_HELP = """
+import contextlib, io, json, sys
+from scripts.__main__ import COMMANDS, main
+
+pages, codes = {}, {}
+for name in ("--help", "label-svm", *COMMANDS):
+    with contextlib.redirect_stdout(io.StringIO()) as page:
+        try:
+            main([name, "--help"])
+        except SystemExit as stopped:
+            codes[name] = stopped.code
+    pages[name] = page.getvalue()
+print(json.dumps({"pages": pages, "codes": codes, "modules": list(sys.modules)}))
+"""
 
 
 def call(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -40,23 +54,69 @@ def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last
 
 
-@pytest.mark.parametrize("name", PREPARING)
-def test_runs_as_a_file(name):
-    result = call(f"scripts/utils/{name}.py", "--help")
-    assert result.returncode == 0
-    assert "usage:" in result.stdout and len(result.stdout) > 300
+# --- help ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.* found in sys.modules:RuntimeWarning")
-@pytest.mark.parametrize("name", [f"scripts.utils.{name}" for name in PREPARING] + ON_TOP)
-def test_runs_as_a_module(name, monkeypatch, capsys):
-    """In this process, which has imported torch already."""
-    monkeypatch.setattr(sys, "argv", [name, "--help"])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module(name, run_name="__main__")
-    assert not stopped.value.code
-    out = capsys.readouterr().out
-    assert "usage:" in out and len(out) > 300
+@pytest.fixture(scope="module")
+def every_help() -> dict:
+    """What `python -m scripts` and each command print for --help, their exit codes, and what was imported for it."""
+    result = call("-c", EVERY_HELP)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_the_list_has_a_line_for_each_command(every_help):
+    lines = every_help["pages"]["--help"].splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
+    assert max(map(len, lines)) <= 110
+    assert call("-m", "scripts").stdout.splitlines() == lines
+
+
+def test_help_needs_no_heavy_module(every_help):
+    pages = every_help["pages"]
+    assert all(pages[name].startswith(f"usage: python -m scripts {name} ") for name in COMMANDS)
+    assert pages["label-svm"] == pages["label_svm"]
+    assert every_help["codes"] == dict.fromkeys(["label-svm", *COMMANDS], 0)
+    assert HEAVY.isdisjoint(every_help["modules"])
+
+
+@pytest.mark.parametrize("name", BY_THEMSELVES)
+def test_files_that_run_by_themselves_print_the_same_help(name, every_help):
+    result = call(*BY_THEMSELVES[name], "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == every_help["pages"][name]
+
+
+def test_an_unknown_command_is_answered_by_the_nearest_name():
+    result = call("-m", "scripts", "mel", "--workers", "2")
+    assert_one_line(result, "unknown command 'mel'", "did you mean 'mels'?")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_main(name):
+    assert callable(importlib.import_module(f"scripts.{MODULES[name]}").main)
+
+
+def parser_of(name: str) -> Callable:
+    return getattr(importlib.import_module(f"scripts.{COMMANDS[name].flags}"), name)
+
+
+def test_every_command_on_the_pages_parses():
+    """Those in blocks of code, and the examples of each help."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(block for page in pages for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL))
+    parsers = {name: parser_of(name) for name in COMMANDS}
+    text += "\n".join(parser.__doc__ for parser in parsers.values()).replace("\\\n", " ")
+    found = re.findall(r"^ *(?:\S+=\S+ )*(?:\S+/)?python -m scripts (\w.*)", text, re.MULTILINE)
+    assert len(found) > 80
+    for line in found:
+        name, *argv = shlex.split(line.split(" && ")[0], comments=True)
+        if "--help" not in argv:
+            parsers[name](argv)  # ends the test where a flag or a value does not exist
+
+
+# --- from audio to prediction -------------------------------------------------------------------------------
 
 
 def table_flags(folder: Path) -> list[str]:
@@ -74,58 +134,72 @@ def test_from_audio_to_prediction_by_commands_alone(tmp_path):
     settings = [f"table={tmp_path}/metadata_ensemble.csv", f"cache={tmp_path}/mels", "epochs=2", "batch_size=8"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
     runs = ["--runs", tmp_path / "runs"]
-    trained = call("-m", "scripts.train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
+    trained = call("-m", "scripts", "train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
     assert "track accuracy 1.000" in trained.stdout, trained.stderr
     assert (tmp_path / "runs" / "reports" / "fma_cnn_3s-t" / "test.json").is_file()
     song = tmp_path / "audio" / "000000.mp3"
-    assert "High" in call("-m", "scripts.predict", song, "--run", "fma_cnn_3s-t", *runs, "--top", "1").stdout
+    assert "High" in call("-m", "scripts", "predict", song, "--run", "fma_cnn_3s-t", *runs, "--top", "1").stdout
     assert "track accuracy 1.000" in call("-m", "scripts.evaluate", "fma_cnn_3s-t", *runs).stdout
     again = call("-m", "scripts.train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
     assert_one_line(again, "fma_cnn_3s-t exists", "--resume")
 
 
-def test_tables_that_do_not_fit(tmp_path):
+# --- what does not fit --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., subprocess.CompletedProcess]:
+    """`run(NAME, *flags)` is `python -m scripts NAME flags`, in this process, which has imported torch already."""
+
+    def run_here(*arguments: object) -> subprocess.CompletedProcess:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        return subprocess.CompletedProcess(arguments, stopped.value.code, *capsys.readouterr())
+
+    return run_here
+
+
+def test_tables_that_do_not_fit(tmp_path, run):
     table = make_corpus(tmp_path, 3)
     flags = table_flags(tmp_path)
     full = tmp_path / "metadata_30_secs.csv"
     table.drop(columns="file_path").to_csv(full, index=False)
-    assert_one_line(call("scripts/utils/mels.py", *flags), "lacks the column file_path")
+    assert_one_line(run("mels", *flags), "lacks the column file_path")
     table.assign(file_path="elsewhere/" + table["track_id"]).to_csv(full, index=False)
-    assert_one_line(call("scripts/utils/mels.py", *flags), "none of the 3 audio files exists", "elsewhere/0")
+    assert_one_line(run("mels", *flags), "none of the 3 audio files exists", "elsewhere/0")
     table[:2].to_csv(full, index=False)
-    assert_one_line(call("scripts/utils/mels.py", *flags), "track 2 is in only one of")
+    assert_one_line(run("mels", *flags), "track 2 is in only one of")
     full.write_bytes(b"\xff\xfe\x00binary")
-    assert_one_line(call("scripts/utils/mels.py", *flags), "not a CSV table")
+    assert_one_line(run("mels", *flags), "not a CSV table")
     full.unlink()
-    assert_one_line(call("scripts/utils/mels.py", *flags), "no such table", "make it first")
+    assert_one_line(run("mels", *flags), "no such table", "make it first")
 
 
-def test_flags_that_do_not_fit(tmp_path):
-    assert_one_line(call("scripts/utils/mels.py", "--workers", "0"), "'0' is not a whole number of at least 1")
-    assert_one_line(call("scripts/utils/mels.py", "--n-mels", "-3"), "n_mels is -3; it must be above 0")
-    assert_one_line(call("-m", "scripts.train"), "give either --experiment NAME or --config FILE", "fma_cnn_3s")
-    assert_one_line(call("-m", "scripts.train", "--experiment", "fma_cnn3s"), "did you mean 'fma_cnn_3s'")
-    unknown = call("-m", "scripts.evaluate", "ensembel", "--runs", str(tmp_path))
-    assert_one_line(unknown, "train one first")
+def test_flags_that_do_not_fit(tmp_path, run):
+    assert_one_line(run("mels", "--workers", "0"), "'0' is not a whole number of at least 1")
+    assert_one_line(run("mels", "--n-mels", "-3"), "n_mels is -3; it must be above 0")
+    assert_one_line(run("train"), "give either --experiment NAME or --config FILE", "fma_cnn_3s")
+    assert_one_line(run("train", "--experiment", "fma_cnn3s"), "did you mean 'fma_cnn_3s'")
+    assert_one_line(run("evaluate", "ensembel", "--runs", tmp_path), "train one first")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_write_permission(tmp_path):
+def test_folder_without_write_permission(tmp_path, run):
     make_corpus(tmp_path, 3)
     (tmp_path / "mels").mkdir(mode=0o500)
-    assert_one_line(call("scripts/utils/mels.py", *table_flags(tmp_path)), "Permission denied", "choose another folder")
+    assert_one_line(run("mels", *table_flags(tmp_path)), "Permission denied", "choose another folder")
 
 
-def test_a_file_where_the_folder_should_be(tmp_path):
+def test_a_file_where_the_folder_should_be(tmp_path, run):
     make_corpus(tmp_path, 3)
     (tmp_path / "mels").write_text("in the way")
-    assert_one_line(call("scripts/utils/mels.py", *table_flags(tmp_path)), str(tmp_path / "mels"))
+    assert_one_line(run("mels", *table_flags(tmp_path)), str(tmp_path / "mels"))
     experiment = make_experiment(tmp_path / "other")
     (tmp_path / "runs").write_text("in the way")
     settings = [f"table={experiment.table}", f"cache={experiment.cache}"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
-    command = ["-m", "scripts.train", "--experiment", "fma_cnn_3s", "--runs", tmp_path / "runs", "--set", *settings]
-    assert_one_line(call(*command), str(tmp_path / "runs"))
+    command = ["train", "--experiment", "fma_cnn_3s", "--runs", tmp_path / "runs", "--set", *settings]
+    assert_one_line(run(*command), str(tmp_path / "runs"))
 
 
 def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys):

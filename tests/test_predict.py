@@ -402,4 +402,4 @@ def test_nothing_trained_yet(tmp_path, capsys):
         predict_command([str(tmp_path / "a.mp3"), "--runs", str(tmp_path)])
     err = capsys.readouterr().err
     assert stopped.value.code == 2 and err.count("\n") == 1
-    assert "make run" in err and "python -m scripts.train --experiment fma_cnn_3s" in err
+    assert "make run" in err and "python -m scripts train --experiment fma_cnn_3s" in err

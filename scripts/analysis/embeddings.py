@@ -9,6 +9,7 @@ from scripts.analysis import flags
 from scripts.analysis.explain_figures import embedding_map
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
+from scripts.common.plotting import save
 from scripts.common.storage import write_csv
 from scripts.config.run import Run
 from scripts.evaluate import BEST, check_split, tester
@@ -16,7 +17,6 @@ from scripts.loading.experiment_data import Data
 from scripts.reports.tensorboard import embed_tracks
 from scripts.tables.label_matrix import split_names
 from scripts.tables.label_table import LABELS
-from scripts.utils.visualisation import save
 
 METHODS = ("pca", "tsne")
 PERPLEXITY = 30  # of t-SNE, if there are enough tracks

@@ -16,10 +16,10 @@ from scripts.analysis.explain_figures import heat_maps
 from scripts.audio.normalise import normalise
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
+from scripts.common.plotting import save
 from scripts.common.storage import write_aside
 from scripts.config.run import Run
 from scripts.inference.predictor import Predictor
-from scripts.utils.visualisation import save
 
 
 @dataclass(frozen=True)

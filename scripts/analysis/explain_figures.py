@@ -9,17 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from scripts.audio.spec import MelSpec
-from scripts.utils.visualisation import (
-    BELOW,
-    COLOURS,
-    GREY,
-    GRID,
-    LEGEND,
-    add_colour_bar,
-    draw_mel,
-    frequency_label,
-    new_figure,
-)
+from scripts.audio.spectrogram_axes import draw_mel, frequency_label
+from scripts.common.plotting import BELOW, COLOURS, GREY, GRID, LEGEND, add_colour_bar, new_figure
 
 PANEL = 1.7  # inches, height
 HEAT = LinearSegmentedColormap.from_list("heat", [(*to_rgb(COLOURS[1]), 0), (*to_rgb(COLOURS[1]), 0.75)])

@@ -48,7 +48,7 @@ def blend(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def audit(parser: argparse.ArgumentParser) -> None:
-    """Audit how much of a score is leakage: the same classifier under leaky and clean splits, side by side.
+    """Audit how much of a score is leakage: one classifier under leaky and clean splits.
 
         python -m scripts audit --dataset gtzan_features --root data/gtzan
         python -m scripts audit --experiment fma_cnn_3s
@@ -78,7 +78,7 @@ def audit(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def label_issues(parser: argparse.ArgumentParser) -> None:
-    """List tracks whose labels are probably wrong, by predictions of networks that did not train on them.
+    """List tracks whose labels are probably wrong, by networks that did not train on them.
 
         python -m scripts crossval --experiment fma_cnn_3s --folds 5
         python -m scripts label_issues fma_cnn_3s-folds
@@ -106,7 +106,7 @@ def label_issues(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def explain(parser: argparse.ArgumentParser) -> None:
-    """Show where in a spectrogram a network finds a label: Grad-CAM over each window of an audio file.
+    """Show where in a spectrogram a network finds a label: Grad-CAM over an audio file's windows.
 
         python -m scripts explain song.mp3 --run fma_cnn_3s
         python -m scripts explain song.mp3 --run fma_cnn_3s --label Rock Jazz --output explained
@@ -149,7 +149,7 @@ def embeddings(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def networks(parser: argparse.ArgumentParser) -> None:
-    """List what each network costs: parameters, multiply-accumulates (MACs) and milliseconds for one clip.
+    """List what each network costs: parameters, multiply-accumulates (MACs), milliseconds a clip.
 
         python -m scripts networks
         python -m scripts networks cnn4 secnn short_chunk --classes 10 --frames 130 --mels 513

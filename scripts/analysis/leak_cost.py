@@ -235,7 +235,7 @@ def check_sizes(items: Items) -> None:
     if labels.value_counts().min() < 2 or not genres <= test <= len(labels) - genres:
         raise TableError(
             f"{test} test tracks of {len(labels)} for {genres} genres; the audit needs at least {genres} on either "
-            "side, and two tracks of each genre; add tracks or make another split (metadata.py)"
+            "side, and two tracks of each genre; add tracks or make another split (python -m scripts metadata)"
         )
 
 

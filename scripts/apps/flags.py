@@ -65,7 +65,7 @@ def api(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def tagger(parser: argparse.ArgumentParser) -> None:
-    """Tag the newest sounds of a source with a trained run, again and again, and put them into a store.
+    """Tag the newest sounds of a source with a trained run, at intervals, and store them.
 
         FREESOUND_TOKEN=... python -m scripts tagger --source freesound --count 20 --model genres@production --every 3d
         python -m scripts tagger --source folder --folder recordings --once
@@ -91,7 +91,7 @@ def tagger(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def monitor(parser: argparse.ArgumentParser) -> None:
-    """Serve a page with the newest tagged sounds: hear them, correct their tags, see how the model does over time.
+    """Serve a page with the newest tagged sounds: hear them, correct tags, see how the model does.
 
     python -m scripts monitor --store data/sounds --port 7861
 
@@ -107,7 +107,7 @@ def monitor(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def corrections(parser: argparse.ArgumentParser) -> None:
-    """Export what people corrected, for training: a label table of those sounds, and overrides of such a table.
+    """Export what people corrected, for training: a label table, and overrides of such a table.
 
     python -m scripts corrections --store data/sounds --out data/sounds/exports
 

@@ -5,8 +5,9 @@ import errno
 import os
 import socket
 
-from scripts.apps.api.limits import CONNECTIONS
 from scripts.common.errors import ConfigError
+
+CONNECTIONS = 512  # open ones, idle ones included; below the usual limit of open files
 
 
 def listen(host: str, port: int) -> socket.socket:

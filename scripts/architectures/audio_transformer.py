@@ -30,19 +30,6 @@ ARCHITECTURE = (
 )
 AUDIOSET_CLASSES = 527
 AUDIOSET_MEAN, AUDIOSET_SD = -4.2677393, 4.5689974  # of the log-mels of its training clips
-IRMAS_ROWS = {
-    "cel": 193,
-    "cla": 198,
-    "flu": 196,
-    "gac": 143,
-    "gel": 141,
-    "org": 155,
-    "pia": 153,
-    "sax": 197,
-    "tru": 187,
-    "vio": 191,
-    "voi": 27,
-}
 
 
 @register("ast")
@@ -62,7 +49,7 @@ class AudioTransformer(Network):
     pretrained : True takes the published weights, trained on AudioSet, from the hub; a path takes those of a folder in
         the hub's layout; another name of the hub takes those.
     audioset_rows : for each class, in order, the row of the pretrained AudioSet classifier (0 to 526) that the head
-        starts from, so that it tags without training; `IRMAS_ROWS` has those of IRMAS.
+        starts from, so that it tags without training; `scripts.datasets.irmas.IRMAS_ROWS` has those of IRMAS.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError
 
 USABLE = "ok"
-HOW_TO_CACHE = "python scripts/utils/mels.py --help"
+HOW_TO_CACHE = "python -m scripts mels --help"
 
 
 def cache_folder(root: str | Path, spec: MelSpec) -> Path:

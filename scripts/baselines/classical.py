@@ -21,9 +21,10 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_json
 from scripts.config.run import Run
 from scripts.datasets import gtzan_features
+from scripts.loading.feature_rows import join
 from scripts.loading.loader import Items
 from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
-from scripts.tables.label_table import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, read_table
+from scripts.tables.label_table import NEEDED_TO_TRAIN, class_names, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import fingerprint, k_folds
 
@@ -168,31 +169,6 @@ def read_tables(features: str, table: Path, root: Path) -> tuple[pd.DataFrame, p
         return rows, rows[NEEDED_TO_TRAIN].drop_duplicates("track_id", ignore_index=True)
     tracks = read_table(table, NEEDED_TO_TRAIN).drop_duplicates("track_id", ignore_index=True)
     return read_table(features, ["track_id"]), tracks
-
-
-def join(tracks: pd.DataFrame, rows: pd.DataFrame, source: str) -> Items:
-    """The features of the tracks that have some, in the order of `tracks`."""
-    known = tracks[tracks["track_id"].isin(rows["track_id"])].reset_index(drop=True)
-    if known.empty:
-        raise TableError(f"{source}: has features of none of the tracks; describe the tracks of this table")
-    place = pd.Series(known.index, known["track_id"])
-    rows = rows[rows["track_id"].isin(place.index)]
-    track = place[rows["track_id"]].to_numpy()
-    order = np.argsort(track, kind="stable")
-    array, track, counts = feature_values(rows, source)[order], track[order], np.bincount(track)
-    return Items(array, np.arange(len(track)), known["class"].to_numpy()[track], track, known.assign(items=counts))
-
-
-def feature_values(rows: pd.DataFrame, source: str) -> np.ndarray:
-    """The feature columns, float64 [rows, features], all finite."""
-    columns = [name for name in rows if name not in {*LABEL_COLUMNS, "clip"}]
-    if not columns:
-        raise TableError(f"{source}: has no column of features; make it with python -m scripts descriptors")
-    values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    if not np.isfinite(values).all():
-        column = columns[(~np.isfinite(values)).any(axis=0).argmax()]
-        raise TableError(f"{source}: {column!r} holds what is no number; make it with python -m scripts descriptors")
-    return values
 
 
 # --- training and testing -----------------------------------------------------------------------------------

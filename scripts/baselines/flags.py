@@ -31,7 +31,7 @@ def descriptors(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def classical(parser: argparse.ArgumentParser) -> None:
-    """Train and test a classical classifier on a table of features: the baseline that a network has to beat.
+    """Train and test a classical classifier on a table of features: what a network has to beat.
 
         python -m scripts classical --table data/metadata_30_secs.csv --features data/descriptors.csv --classifier svm
         python -m scripts classical --features data/descriptors_clips.csv --classifier lda --folds 10 --by artist
@@ -65,7 +65,7 @@ def classical(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def label_svm(parser: argparse.ArgumentParser) -> None:
-    """Train a support vector machine for each label: what a network for several labels has to beat.
+    """Train a support vector machine for each label: what a multi-label network has to beat.
 
         python -m scripts descriptors --csv data/metadata_30_secs.csv --set irmas28 --clips
         python -m scripts label_svm --table data/metadata_30_secs.csv --features data/descriptors.csv

@@ -15,11 +15,11 @@ from sklearn.svm import SVC
 from tqdm.auto import tqdm
 
 from scripts.baselines import flags
-from scripts.baselines.classical import join
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv, write_json
 from scripts.config.run import Run
+from scripts.loading.feature_rows import join
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import track_means
 from scripts.metrics.test_scores import TagScores, make_scores

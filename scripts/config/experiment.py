@@ -189,6 +189,21 @@ class Experiment:
         return replaced(self, outer, text)
 
 
+@dataclass(frozen=True)
+class Preset:
+    """An experiment and where it stands.
+
+    source : what it comes from, and what is done otherwise.
+    reported : the source's own score, with its split.
+    measured : the score here, with its split, or why there is none.
+    """
+
+    experiment: Experiment
+    source: str
+    reported: str
+    measured: str
+
+
 def check_task(experiment: Experiment) -> None:
     """Loss, metric and mixing suit the task; raises a ConfigError that says which would."""
     task = experiment.task

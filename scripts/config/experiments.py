@@ -6,9 +6,8 @@ import dataclasses
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.config import flags
-from scripts.config.experiment import Experiment
+from scripts.config.experiment import Experiment, Preset
 from scripts.config.genre_presets import PRESETS as GENRES
-from scripts.config.preset import Preset
 from scripts.config.run import read_config
 from scripts.config.tag_presets import PRESETS as TAGS
 

@@ -47,7 +47,7 @@ def train(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def crossval(parser: argparse.ArgumentParser) -> None:
-    """Cross-validate: train on all folds but one, test on that one, until every track has been tested.
+    """Cross-validate: train on all folds but one, test on that one, until every track is tested.
 
         python -m scripts crossval --experiment best_scratch --folds 5 --repeats 2
         python -m scripts crossval --experiment fma_cnn_3s --folds 10 --by artist --resume
@@ -83,7 +83,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def pretrain(parser: argparse.ArgumentParser) -> None:
-    """Teach an experiment's network a task that needs no labels, to start training from its weights.
+    """Teach an experiment's network a task without labels, to start training from its weights.
 
         python -m scripts pretrain --experiment best_scratch --task mae --epochs 100
         python -m scripts pretrain --experiment best_scratch --task tiles --epochs 100 --task-set grid=6 --tag fine

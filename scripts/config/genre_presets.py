@@ -5,8 +5,7 @@ is scored once.
 """
 
 from scripts.audio.spec import MelSpec
-from scripts.config.experiment import Experiment
-from scripts.config.preset import Preset
+from scripts.config.experiment import Experiment, Preset
 
 NEEDS_FMA = "not run here: needs FMA-small"
 NEEDS_GTZAN = "not run here: needs GTZAN's audio"

@@ -65,7 +65,7 @@ class Run:
         if not self.exists():
             known = sorted(path.parent.name for path in self.root.glob("reports/*/config.json"))
             if not known:
-                raise ConfigError(f"no run in {self.root}/; train one first (python -m scripts.train --help)")
+                raise ConfigError(f"no run in {self.root}/; train one first (python -m scripts train --help)")
             pick("run", self.name, known)
         return read_config(self.config_path)
 
@@ -97,6 +97,7 @@ class Run:
         if self.experiment().task == "single":
             return None
         stored = load_checkpoint(self.checkpoints / "best.pt").get("thresholds", {})
+        stored = {str(name): value for name, value in stored.items()}
         return np.array([stored.get(name, 0.5) for name in self.load_config()["classes"]])
 
 
@@ -120,8 +121,9 @@ def read_config(path: str | Path) -> dict:
             raise ConfigError(f"{path}: a pretraining, which has no classes; {remedy}")
         maker = next((name for name in ("classical", "label_svm", "blend") if name in config), None)
         if maker:
-            raise ConfigError(f"{path}: written by scripts.{maker}, which has no network; see its test.json")
-        return {"experiment": config["experiment"], "classes": config["classes"], "split": config["split"]}
+            raise ConfigError(f"{path}: written by `{maker}`, which has no network; see its test.json")
+        classes = [str(name) for name in config["classes"]]  # older runs hold numbers, true, false and null
+        return {"experiment": config["experiment"], "classes": classes, "split": config["split"]}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the config.json of a run (runs/reports/RUN/)") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -6,11 +6,10 @@ are computed once over the whole test part, and unknown labels are not taken for
 
 from typing import Any
 
-from scripts.architectures.audio_transformer import IRMAS_ROWS
 from scripts.audio.spec import MelSpec
-from scripts.config.experiment import Experiment
-from scripts.config.preset import Preset
+from scripts.config.experiment import Experiment, Preset
 from scripts.datasets.coala import FRONT_END
+from scripts.datasets.irmas import IRMAS_ROWS
 from scripts.datasets.irmas import LABELS as IRMAS_LABELS
 
 # up to three clips of a note; a note shorter than one is repeated

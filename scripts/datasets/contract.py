@@ -82,7 +82,7 @@ class Dataset:
     @property
     def command(self) -> str:
         """The command that writes its label table."""
-        return f"python scripts/utils/labeled_tracks.py --dataset {self.name} --root {self.root}"
+        return f"python -m scripts labeled_tracks --dataset {self.name} --root {self.root}"
 
 
 def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:

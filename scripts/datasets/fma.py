@@ -44,7 +44,7 @@ ARCHIVES = {
     "full": Archive("fma_full.zip", "0f0ace23fbe9ba30ecb7e95f763e435ea802b8ab", "879 GiB"),
 }
 
-# Faults of FMA-small that checksums do not show, and exact duplicates; others are found by looking (verify.py).
+# Faults of FMA-small that checksums do not show, and exact duplicates; others are found by looking (`verify`).
 KNOWN_FAULTS = {
     "99134": "no audio",
     "108925": "no audio",
@@ -68,9 +68,7 @@ def read_tracks(path: Path) -> pd.DataFrame:
     TableError : no such file, or not FMA's layout.
     """
     if not path.is_file():
-        raise TableError(
-            f"{path}: no such file; run `python scripts/utils/download.py metadata` or give another --root"
-        )
+        raise TableError(f"{path}: no such file; run `python -m scripts download metadata` or give another --root")
     try:
         tracks = pd.read_csv(path, index_col=0, header=[0, 1], low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IndexError, ValueError) as error:

@@ -19,6 +19,11 @@ INSTRUMENTS = {
     "org": "organ", "pia": "piano", "sax": "saxophone", "tru": "trumpet", "vio": "violin", "voi": "voice",
 }  # fmt: skip
 LABELS = tuple(INSTRUMENTS.values())
+# of each instrument in AudioSet's list of 527 classes
+IRMAS_ROWS = {
+    "cel": 193, "cla": 198, "flu": 196, "gac": 143, "gel": 141, "org": 155, "pia": 153, "sax": 197, "tru": 187,
+    "vio": 191, "voi": 27,
+}  # fmt: skip
 # [cel][cla]0001__1, 008__[cel][nod][cla]0058__1, or with [dru] or [---]: cla is an instrument and a genre
 TRAINING_NAME = re.compile(r"(?:\d+__)?\[(?P<code>\w+)\](?:\[(?:dru|nod|---)\])?\[[\w-]+\](?P<recording>\d+)__\d+")
 

@@ -1,5 +1,10 @@
 """A trained run for other programs: ONNX graphs, and its weights in the layout of the Hugging Face hub."""
 
+if __name__ == "__main__":  # as `python -m scripts export`
+    from scripts.__main__ import run_file
+
+    run_file("export")
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

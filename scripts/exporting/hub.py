@@ -17,6 +17,7 @@ from scripts.common.storage import write_aside, write_json, write_text
 from scripts.config.run import Run, make_model, read_config, without_download
 from scripts.inference.model_card import write_card
 from scripts.inference.predictor import Predictor
+from scripts.training.checkpoints import check_finite
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 HEADER = """\
@@ -76,7 +77,10 @@ def write_hub_folder(run: Run, predictor: Predictor, folder: Path) -> list[Path]
     """
     card = write_hub_card(run)
     with write_aside(folder / WEIGHTS) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_model(predictor.model, str(temporary), metadata={"format": "pt"})
+        temporary.chmod(mode)  # safetensors keeps its files to their owner
     write_json(folder / CONFIG, gather_facts(run, predictor) | {"experiment": predictor.experiment.as_dict()})
     write_text(folder / CARD, card)
     return [folder / name for name in (WEIGHTS, CONFIG, CARD)]
@@ -88,7 +92,7 @@ def write_hub_card(run: Run) -> str:
     try:
         test = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        remedy = f"score the run (python -m scripts.evaluate {run.name})"
+        remedy = f"score the run (python -m scripts evaluate {run.name})"
         raise ConfigError(f"{path}: missing or damaged; {remedy}") from None
     card = write_card(run, test, run.name, datetime.now(UTC).isoformat(timespec="seconds"))
     return HEADER + card.partition("\n## How to load")[0] + LOADING
@@ -128,6 +132,7 @@ class ExportedRun(Run):
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not the weights of {CONFIG} beside it ({reason}); export again") from None
+        check_finite(model, path)
         return model.to(device, memory_format=torch.channels_last).eval(), 0
 
     def thresholds(self) -> np.ndarray | None:

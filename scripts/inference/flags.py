@@ -84,7 +84,7 @@ def registry(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def export(parser: argparse.ArgumentParser) -> None:
-    """Export a trained run for other programs: ONNX graphs, and weights in the layout of the Hugging Face hub.
+    """Export a trained run for other programs: ONNX graphs, safetensors for the Hugging Face hub.
 
         python -m scripts export --model fma_cnn_3s                           # everything below but --int8
         python -m scripts export --model genres@production --onnx --int8

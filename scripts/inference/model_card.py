@@ -24,7 +24,7 @@ TITLES = {
     "average_precision_macro": "mean average precision",
     "roc_auc_macro": "macro ROC-AUC",
 }
-DEMO = "synthetic demo corpus, composed by scripts/utils/demo.py or demo_notes.py; no music by anyone"
+DEMO = "synthetic demo corpus, composed by `python -m scripts demo` or `demo_notes`; no music by anyone"
 UNKNOWN = "not known here; ask whoever made the table before you publish or sell anything built on this model"
 MADE_OF = {"polyphony": "philharmonia"}  # folder of mixtures -> dataset they are mixed from
 
@@ -70,14 +70,14 @@ answers that matter; comparing methods of research.
 
 - It knows the labels above and no others: {closed}
 - The scores hold for recordings like the test part's. Other kinds of music, other recordings and other codecs may do
-  worse; score it on a table of your own before you rely on it (`python -m scripts.evaluate --help`).
+  worse; score it on a table of your own before you rely on it (`python -m scripts evaluate --help`).
 - Its probabilities are no certainties, and some labels do worse than others; see `test.json` for each.
 - It must not decide anything about a person: not who made a piece, and not what anyone is paid or allowed.
 
 ## How to load
 
 ```
-python -m scripts.predict song.mp3 --model {reference}
+python -m scripts predict song.mp3 --model {reference}
 ```
 
 ```python

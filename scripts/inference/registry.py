@@ -22,7 +22,7 @@ from scripts.inference.registry_store import STAGES, Store, Version, sha256
 VARIABLE = "AUDIO_REGISTRY"
 DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken if nothing is said
 BEST, CARD = "best.pt", "card.md"
-TRAIN = "train one first: `make run`, or python -m scripts.train --experiment fma_cnn_3s"
+TRAIN = "train one first: `make run`, or python -m scripts train --experiment fma_cnn_3s"
 ADD = f"add a run (python -m scripts registry add RUN), or {TRAIN}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -164,7 +164,7 @@ def check_run(run: Run) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(
-            f"{path}: missing or damaged; score the run (python -m scripts.evaluate {run.name})"
+            f"{path}: missing or damaged; score the run (python -m scripts evaluate {run.name})"
         ) from None
 
 

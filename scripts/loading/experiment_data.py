@@ -59,9 +59,7 @@ class Data:
         items, left_out = read_items(table, labels, experiment)
         for part in PARTS:
             if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
-                raise TableError(
-                    f"{experiment.table}: no usable track in {part}; choose another --split in metadata.py"
-                )
+                raise TableError(f"{experiment.table}: no usable track in {part}; choose another --split of `metadata`")
         return cls(items, left_out, classes, fingerprint, leaks)
 
     @property

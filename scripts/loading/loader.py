@@ -13,9 +13,7 @@ from scripts.audio.augment import Augmentation
 from scripts.audio.cache import USABLE, MelCache
 from scripts.audio.normalise import normalise
 from scripts.audio.spectrogram_mixing import Mixing
-from scripts.common.cli import pick
 from scripts.common.errors import TableError
-from scripts.tables.label_table import PARTS
 
 KEPT = ("track_id", "genre", "class", "labels", "absent", "split")  # columns of a table that reports need
 RESIDENT_SHARE = 0.5  # of the free device memory that the data may take
@@ -61,8 +59,8 @@ class Items:
         return len(self.index)
 
     def part(self, name: str) -> "Items":
-        """Only the tracks of train, validation or test; raises a ConfigError for another name."""
-        return self.select((self.tracks["split"] == pick("part", name, PARTS)).to_numpy())
+        """Only the tracks of train, validation or test."""
+        return self.select((self.tracks["split"] == name).to_numpy())
 
     def select(self, keep: np.ndarray) -> "Items":
         """Only the tracks for which the bool array `keep` [tracks] is true."""
@@ -99,7 +97,7 @@ def load_items(
         track = tracks.loc[unknown, "track_id"].iloc[0]
         raise TableError(
             f"{unknown.sum()} tracks of the table are not in {cache.folder}, such as {track}; "
-            "cache them with this table (python scripts/utils/mels.py --help)"
+            "cache them with this table (python -m scripts mels --help)"
         )
     tracks = tracks.join(cache.rows, on="track_id")
     usable = (tracks["status"] == USABLE).to_numpy()

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 from scripts.common.machine import describe
+from scripts.common.plotting import save
 from scripts.common.storage import write_csv, write_json
 from scripts.loading.loader import Items
 from scripts.metrics.multi_label import (
@@ -28,7 +29,6 @@ from scripts.metrics.test_scores import TagScores
 from scripts.metrics.thresholds import best_thresholds
 from scripts.reports import multi_label_figures as figures
 from scripts.tables.label_matrix import join
-from scripts.utils import visualisation
 
 COMPARED = ("f1_macro", "f1_micro", "average_precision_macro", "hamming_accuracy")  # of aggregations and baselines
 BATCH = 16  # of the score that depends on the batch size
@@ -174,7 +174,7 @@ def write_report(
     write_csv(folder / "clips.csv", clips_table(scores, items, names))
     figures = draw(scores, summary, names)
     for name, figure in figures.items():
-        visualisation.save(figure, folder / f"{name}.png")
+        save(figure, folder / f"{name}.png")
     write_json(folder / "test.json", facts | summary | {"machine": describe()})
     return figures
 

@@ -13,20 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
+from scripts.common.plotting import ABOVE, BELOW, COLOURS, GREY, GRID, LEGEND, add_colour_bar, colours, new_figure
+from scripts.reports.figures import f1_per_genre
 from scripts.tables.label_matrix import label_matrix
 from scripts.tables.label_table import PARTS
-from scripts.utils.visualisation import (
-    ABOVE,
-    BELOW,
-    COLOURS,
-    GREY,
-    GRID,
-    LEGEND,
-    add_colour_bar,
-    colours,
-    f1_per_genre,
-    new_figure,
-)
 
 MOST_BARS, MOST_CURVES, MOST_CELLS = 40, 20, 30  # labels in a figure
 CELLS_WITH_TEXT = 20  # labels; the counts of more could not be read

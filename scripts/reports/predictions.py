@@ -102,7 +102,7 @@ def read_saved(run: Run, part: str = "test") -> Saved:
     ConfigError : the run has saved none, or the file is damaged.
     """
     path = run.report / FILES[pick("part", part, FILES)]
-    again = f"score the run again (python -m scripts.evaluate {run.name}) or leave it out"
+    again = f"score the run again (python -m scripts evaluate {run.name}) or leave it out"
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(KEPT, str), keep_default_na=False)
         table = table.sort_values("track_id", ignore_index=True)
@@ -132,7 +132,7 @@ def check_tested(run: Run) -> None:
     """A ConfigError if the run has no test.json; the nearest run that has one is suggested."""
     known = sorted(path.parent.name for path in run.root.glob("reports/*/test.json"))
     if not known:
-        raise ConfigError(f"no tested run in {run.root}/; train one first (python -m scripts.train --help)")
+        raise ConfigError(f"no tested run in {run.root}/; train one first (python -m scripts train --help)")
     pick("tested run", run.name, known)
 
 
@@ -165,5 +165,5 @@ def read_test(run: Run) -> dict[str, Any]:
         return {name: test[name] for name in ("split", "leaks", *COPIED[task])}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path}: damaged or out of date ({error}); score the run again (python -m scripts.evaluate {run.name})"
+            f"{path}: damaged or out of date ({error}); score the run again (python -m scripts evaluate {run.name})"
         ) from None

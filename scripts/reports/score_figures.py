@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from scripts.utils.visualisation import ABOVE, ACCURACY, COLOURS, GREY, GRID, LEGEND, new_figure
+from scripts.common.plotting import ABOVE, ACCURACY, COLOURS, GREY, GRID, LEGEND, new_figure
 
 BAR = 0.4  # of a bin
 

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from scripts.common.errors import TrainingError
 from scripts.common.machine import describe
+from scripts.common.plotting import save
 from scripts.common.storage import write_csv, write_json
 from scripts.loading.loader import Items
 from scripts.metrics.calibration import calibrate, fit_temperature
@@ -24,7 +25,7 @@ from scripts.metrics.single_label import (
 )
 from scripts.metrics.test_scores import Scores
 from scripts.reports import score_figures
-from scripts.utils import visualisation
+from scripts.reports.figures import accuracy_by_clips, confusion_matrix, f1_per_genre, training_curves
 
 TOP_K = 3
 
@@ -137,24 +138,24 @@ def write_report(folder: Path, facts: dict, summary: dict, predictions: pd.DataF
     """
     write_csv(folder / "predictions.csv", predictions)
     for name, figure in draw(folder, summary, names).items():
-        visualisation.save(figure, folder / f"{name}.png")
+        save(figure, folder / f"{name}.png")
     write_json(folder / "test.json", facts | summary | {"machine": describe()})
 
 
 def draw(folder: Path, summary: dict, names: list[str]) -> dict:
     """The figures of a report, by file name."""
     figures = {
-        "confusion_matrix": visualisation.confusion_matrix(np.array(summary["confusion"]), names),
-        "f1_per_genre": visualisation.f1_per_genre(pd.DataFrame(summary["per_genre"]).T),
+        "confusion_matrix": confusion_matrix(np.array(summary["confusion"]), names),
+        "f1_per_genre": f1_per_genre(pd.DataFrame(summary["per_genre"]).T),
         "reliability": draw_calibration(summary["calibration"]),
     }
     if (folder / "metrics.csv").is_file():
         history = {folder.name: pd.read_csv(folder / "metrics.csv")}
-        figures["training_curves"] = visualisation.training_curves(history, summary["chance"])
+        figures["training_curves"] = training_curves(history, summary["chance"])
     if len(summary["accuracy_by_clips"]) > 1:
         bands = {folder.name: summary["accuracy_by_clips_intervals_95"]}
         curves = {folder.name: summary["accuracy_by_clips"]}
-        figures["accuracy_by_clips"] = visualisation.accuracy_by_clips(curves, bands)
+        figures["accuracy_by_clips"] = accuracy_by_clips(curves, bands)
     return figures
 
 

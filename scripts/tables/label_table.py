@@ -78,6 +78,6 @@ def class_names(table: pd.DataFrame) -> list[str]:
     if pairs["class"].tolist() != list(range(len(pairs))) or pairs["genre"].duplicated().any():
         raise TableError(
             f"classes {pairs['class'].tolist()} of genres {pairs['genre'].tolist()} are not 0, 1, 2, ... one for each; "
-            "make the label table again (python scripts/utils/labeled_tracks.py --help)"
+            "make the label table again (python -m scripts labeled_tracks --help)"
         )
     return pairs["genre"].tolist()

@@ -25,7 +25,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; train first (python -m scripts.train --help)")
+        raise CheckpointError(f"{path}: no such checkpoint; train first (python -m scripts train --help)")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -43,7 +43,7 @@ def load_weights(model: torch.nn.Module, state: dict[str, Any], path: str | Path
 
     Raises
     ------
-    CheckpointError : they are another network's.
+    CheckpointError : they are another network's, or not all of them are numbers.
     """
     try:
         model.load_state_dict(state["model"])
@@ -52,3 +52,11 @@ def load_weights(model: torch.nn.Module, state: dict[str, Any], path: str | Path
         raise CheckpointError(
             f"{path}: weights of another network ({detail}); give its own run or checkpoint"
         ) from None
+    check_finite(model, path)
+
+
+def check_finite(model: torch.nn.Module, path: str | Path) -> None:
+    """A CheckpointError if a weight is not a number, or infinite."""
+    broken = [name for name, values in model.state_dict().items() if not torch.isfinite(values).all()]
+    if broken:
+        raise CheckpointError(f"{path}: {broken[0]} holds values that are no numbers; train again")

@@ -31,7 +31,7 @@ CHOICES = {"kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS}
 
 @flags
 def download(parser: argparse.ArgumentParser) -> None:
-    """Download one of FMA's official archives, check it and unpack it. A broken download goes on where it stopped."""
+    """Download one of FMA's archives, check it and unpack it; goes on where it was stopped."""
     add = parser.add_argument
     add("name", metavar="NAME", help="metadata (342 MiB), small (7.2 GiB), medium, large or full")
     add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack to; default: data")
@@ -97,7 +97,7 @@ def labeled_tracks(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def verify(parser: argparse.ArgumentParser) -> None:
-    """Check every file of a table: missing, unreadable, silent, nearly silent, short, or there twice.
+    """Check every file of a table: what is missing, unreadable, silent, short, or there twice.
 
     Faults are findings, not errors: the exit code stays 0.
     """
@@ -109,7 +109,7 @@ def verify(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def metadata(parser: argparse.ArgumentParser) -> None:
-    """Deal the tracks of a label table out to train, validation and test: a row a track, and a row a clip."""
+    """Deal the tracks of a label table out to train, validation and test."""
     add = parser.add_argument
     add("--input", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table; default: %(default)s")
     add("--output", type=Path, default=Path("data/metadata_ensemble.csv"), help="a row a clip; default: %(default)s")
@@ -121,9 +121,9 @@ def metadata(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--split", metavar="NAME",
-        help="official: the dataset's own, default where there is one; random80: 80/20 of tracks, an eighth of the "
-        "80 for validation, default otherwise; artist: 70/10/20, no artist in two parts; artist_album: the same, "
-        "and artists who share an album stay together",
+        help="official: the dataset's own, default where there is one; artist: 70/10/20, no artist in two parts, "
+        "default where artists are known; random80: 80/20 of tracks, an eighth of the 80 for validation, default "
+        "otherwise; artist_album: as artist, and artists who share an album stay together",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="of the split and of the order of rows; default: %(default)s")
     add("--clips", type=positive_int, default=10, help="rows a track in --output; default: %(default)s")
@@ -131,7 +131,7 @@ def metadata(parser: argparse.ArgumentParser) -> None:
 
 @flags
 def mels(parser: argparse.ArgumentParser) -> None:
-    """Cache the spectrograms of all tracks, whole and in clips: decode once, both lengths, all cores.
+    """Cache the spectrograms of all tracks, whole and in clips: decode once, on all cores.
 
     Killed at any moment and started again it goes on where it was, and ends with the same bytes. Tracks that are
     already there and whose files have not changed are kept; new ones are added.

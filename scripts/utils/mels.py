@@ -27,7 +27,7 @@ FULL, ENSEMBLE = Path("data/metadata_30_secs.csv"), Path("data/metadata_ensemble
 def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:
     """Tracks of the table `full` with a row a track; if `ensemble` is given, after checking that both hold the same.
 
-    Without either, the pair that metadata.py writes, or the first of it alone.
+    Without either, the pair that `metadata` writes, or the first of it alone.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:
     tracks = read_table(full, NEEDED_TO_CACHE)
     odd = set(tracks["track_id"]) ^ set(read_table(ensemble, NEEDED_TO_CACHE)["track_id"]) if ensemble else ()
     if odd:
-        raise TableError(f"track {sorted(odd)[0]} is in only one of {full} and {ensemble}; make both with metadata.py")
+        raise TableError(f"track {sorted(odd)[0]} is in only one of {full} and {ensemble}; make both with `metadata`")
     return tracks
 
 

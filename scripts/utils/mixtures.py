@@ -5,9 +5,16 @@ import functools
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+if __name__ == "__main__":  # as `python -m scripts mixtures`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("mixtures")
 
 import numpy as np
 import pandas as pd
@@ -28,7 +35,7 @@ from scripts.tables.splits import fingerprint, known_ids
 from scripts.utils import flags
 
 TABLE, RECORD = "metadata.csv", "polyphony.json"
-SPLIT_FIRST = "split it first (python scripts/utils/metadata.py --help)"
+SPLIT_FIRST = "split it first (python -m scripts metadata --help)"
 REQUEST = re.compile(r"(\w+)=(\d+)(?::(\d+)(?:-(\d+))?)?")
 
 

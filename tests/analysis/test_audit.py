@@ -14,7 +14,6 @@ from sklearn.svm import SVC
 
 from scripts.analysis import audit
 from scripts.analysis import leak_cost as leakage
-from scripts.analysis.audit_report import describe_leakage
 from scripts.analysis.leak_cost import clip_statistics, draw_sizes, measure_clips, measure_splits, measure_tracks
 from scripts.audio.build_cache import build_cache
 from scripts.common.errors import ConfigError, TableError
@@ -217,12 +216,12 @@ def test_features_as_json(gtzan: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_leakage_in_words() -> None:
-    line = describe_leakage({"difference": 0.2471, "share": 0.338})
+    line = audit.describe_leakage({"difference": 0.2471, "share": 0.338})
     assert line.startswith("0.247 of") and "34% of that score is leakage" in line
 
 
 def test_no_leakage_in_words() -> None:
-    assert "nothing" in describe_leakage({"difference": -0.01, "share": -0.02})
+    assert "nothing" in audit.describe_leakage({"difference": -0.01, "share": -0.02})
 
 
 @pytest.fixture(scope="module")

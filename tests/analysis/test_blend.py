@@ -301,7 +301,7 @@ def test_names_that_do_not_fit(root, capsys, arguments, words):
 
 
 def test_without_any_run(tmp_path, capsys):
-    assert_one_line(tmp_path, capsys, ["a", "b"], "no tested run", "scripts.train")
+    assert_one_line(tmp_path, capsys, ["a", "b"], "no tested run", "scripts train")
 
 
 def test_a_blend_takes_the_place_of_no_run(root, capsys):
@@ -336,7 +336,7 @@ def test_missing_and_damaged_predictions(root, capsys):
     write_genres(root, "early", FIRST)
     assert_one_line(
         root, capsys, ["first", "early", "--weights", "validation"],
-        "early has saved no predictions of its validation part", "python -m scripts.evaluate early",
+        "early has saved no predictions of its validation part", "python -m scripts evaluate early",
     )  # fmt: skip
     path = root / "reports/early/predictions.csv"
     sound = path.read_text()
@@ -346,7 +346,7 @@ def test_missing_and_damaged_predictions(root, capsys):
         assert_one_line(root, capsys, ["first", "early"], "early/predictions.csv", "score the run again")
     for damage in ("{", "{}", "[]"):
         (root / "reports/early/test.json").write_text(damage)
-        assert_one_line(root, capsys, ["first", "early"], "early/test.json", "python -m scripts.evaluate early")
+        assert_one_line(root, capsys, ["first", "early"], "early/test.json", "python -m scripts evaluate early")
 
 
 def test_a_genre_without_probabilities(root, capsys):

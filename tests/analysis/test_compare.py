@@ -159,10 +159,10 @@ def test_damaged_reports_say_how_to_write_them_again(root, capsys, damage):
         (report / "test.json").write_text('{"track_accuracy": 0.7}' if damage == "old" else "{")
     with pytest.raises(SystemExit, match="2"):
         call(root, "wide-seed0", "deep")
-    assert_one_line(capsys, "reports/deep", "python -m scripts.evaluate deep")
+    assert_one_line(capsys, "reports/deep", "python -m scripts evaluate deep")
 
 
 def test_without_any_run(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         call(tmp_path, "a", "b")
-    assert_one_line(capsys, "no tested run", "scripts.train")
+    assert_one_line(capsys, "no tested run", "scripts train")

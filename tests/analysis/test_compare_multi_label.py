@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from scripts.analysis.compare import compare, main
-from scripts.analysis.compare_tags import bootstrap_p, compare_pairs, read
+from scripts.analysis.compare import MultiLabelTest, bootstrap_p, compare, compare_pairs, main
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.tables.label_matrix import join
@@ -45,9 +44,9 @@ def write_tags(root: Path, name: str, probabilities: np.ndarray, truth: np.ndarr
     (folder / "test.json").write_text(json.dumps(test | changes))
 
 
-def load(root: Path, *names: str) -> list:
+def load(root: Path, *names: str) -> list[MultiLabelTest]:
     runs = [Run(name, root) for name in names]
-    return [read(run, json.loads((run.report / "test.json").read_text())) for run in runs]
+    return [MultiLabelTest(run, json.loads((run.report / "test.json").read_text())) for run in runs]
 
 
 @pytest.fixture
@@ -111,8 +110,8 @@ def test_what_cannot_be_compared(root, capsys):
     for other, words in {
         "genres": ("one gives a track a genre", "several labels"),
         "others": ("60 tracks have other labels, such as 000, 001, 002",),
-        "mixed up": ("of different tests", "scripts.evaluate mixed up"),
-        "old": ("incomplete", "scripts.evaluate old"),
+        "mixed up": ("of different tests", "scripts evaluate mixed up"),
+        "old": ("incomplete", "scripts evaluate old"),
     }.items():
         with pytest.raises(SystemExit, match="2"):
             main(["bad", other, "--runs", str(root)])

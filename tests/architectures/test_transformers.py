@@ -15,9 +15,10 @@ import transformers
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.architectures.audio_transformer import IRMAS_ROWS, PUBLISHED, log_mels
+from scripts.architectures.audio_transformer import PUBLISHED, log_mels
 from scripts.architectures.wav2vec2 import standardise
 from scripts.common.errors import CheckpointError, ConfigError
+from scripts.datasets.irmas import IRMAS_ROWS
 from scripts.models import build_model, known_models
 from scripts.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from scripts.training.freezing import freeze_backbone, train_mode, unfreeze

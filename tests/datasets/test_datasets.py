@@ -16,13 +16,13 @@ from scripts import datasets
 from scripts.audio.build_cache import build_cache
 from scripts.common.errors import ConfigError, TableError
 from scripts.datasets import DATASETS, contract, fma, folder, get_dataset, gtzan, gtzan_features, table
-from scripts.datasets.__main__ import main as show
 from scripts.datasets.contract import COLUMNS, Dataset, finish_table
 from scripts.datasets.gtzan_split import expand, fault_filtered
 from scripts.datasets.tiny import SECONDS, write_tone
 from scripts.tables.label_matrix import label_names
 from scripts.tables.label_table import LABEL_COLUMNS, LABELS, PARTS, class_names, read_table
 from scripts.utils import labeled_tracks, metadata
+from scripts.utils.list_datasets import main as show
 from tests.corpus import SPEC
 
 EVERY = pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))

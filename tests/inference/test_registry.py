@@ -122,7 +122,7 @@ def test_run_that_cannot_be_registered(genre_run: Run, tmp_path: Path) -> None:
         models.add(Run("smal", genre_run.root))
     copy = shutil.copytree(genre_run.root, runs) and Run("small", runs)
     (copy.report / "test.json").unlink()
-    with pytest.raises(ConfigError, match="python -m scripts.evaluate small"):
+    with pytest.raises(ConfigError, match="python -m scripts evaluate small"):
         models.add(copy)
     (copy.checkpoints / "best.pt").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
@@ -385,7 +385,7 @@ def test_unknown_reference_suggests_the_nearest(runs: Path, reference: str, hint
 
 @pytest.mark.parametrize("reference", [None, "genres", "genres@production"])
 def test_nothing_trained_says_which_command_trains(tmp_path: Path, reference: str | None) -> None:
-    with pytest.raises(ConfigError, match=r"`make run`, or python -m scripts.train --experiment fma_cnn_3s"):
+    with pytest.raises(ConfigError, match=r"`make run`, or python -m scripts train --experiment fma_cnn_3s"):
         find_run(reference, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

@@ -9,14 +9,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from scripts.metrics.multi_label import per_label
 from scripts.reports import multi_label_figures as tag_figures
 from scripts.tables.label_matrix import join
+from tests.figures import assert_nothing_is_cut_off, tick_labels
 
 NAN = np.nan
 NAMES = ["cello", "flute", "oboe"]
 TRUTH = np.array([[1, 1, 0], [1, 0, 1], [1, 0, NAN], [0, 1, 0], [0, 0, 1]])
-
-
-def tick_labels(axis) -> list[str]:
-    return [label.get_text() for label in axis.get_ticklabels()]
 
 
 def legend_labels(figure) -> list[str]:
@@ -197,13 +194,7 @@ FIGURES = {
 @pytest.mark.parametrize("labels", [1, 20])
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off(name: str, labels: int) -> None:
-    figure = FIGURES[name](labels)
-    figure.draw_without_rendering()
-    drawn, page = figure.get_tightbbox(), figure.bbox_inches
-    assert drawn.x0 >= 0
-    assert drawn.y0 >= 0
-    assert drawn.x1 <= page.x1
-    assert drawn.y1 <= page.y1
+    assert_nothing_is_cut_off(FIGURES[name](labels))
     assert plt.get_fignums() == []
 
 

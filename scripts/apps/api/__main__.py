@@ -1,5 +1,10 @@
 """Trained runs behind HTTP: files in, labels over time out."""
 
+if __name__ == "__main__":  # as `python -m scripts api`
+    from scripts.__main__ import run_file
+
+    run_file("api")
+
 from scripts.apps import flags
 from scripts.apps.api.limits import Limits, check_token
 from scripts.apps.ports import listen

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from scripts.common.errors import ConfigError
 
-CONNECTIONS = 512  # open ones, idle ones included; below the usual limit of open files
 TOKEN_LENGTH = 16
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

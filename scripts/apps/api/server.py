@@ -14,10 +14,11 @@ from uvicorn.config import LOGGING_CONFIG
 
 from scripts.apps.api.errors import add_handlers
 from scripts.apps.api.gate import Gate
-from scripts.apps.api.limits import CONNECTIONS, Limits
+from scripts.apps.api.limits import Limits
 from scripts.apps.api.paths import Folders
 from scripts.apps.api.routes import open_router, router
 from scripts.apps.api.service import Crew, Loaded, Model
+from scripts.apps.ports import CONNECTIONS
 from scripts.common.memory import return_freed_memory
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run

@@ -1,5 +1,10 @@
 """A page with the newest tagged sounds: hear them, correct their tags, see how the model does over time."""
 
+if __name__ == "__main__":  # as `python -m scripts monitor`
+    from scripts.__main__ import run_file
+
+    run_file("monitor")
+
 from scripts.apps import flags
 from scripts.apps.ports import check_port
 from scripts.apps.store import Store

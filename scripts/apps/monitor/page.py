@@ -13,7 +13,7 @@ from scripts.apps.monitor.drift import LEAST, agreement, drift, periods
 from scripts.apps.monitor.html import CSS, describe, history
 from scripts.apps.store import LONGEST, Store, StoredSound
 from scripts.common.errors import ConfigError, ProjectError
-from scripts.utils.visualisation import COLOURS, GREY
+from scripts.common.plotting import COLOURS, GREY
 
 PER_PAGE = 12
 AT_ONCE = 4  # people whose changes are written; others wait
@@ -42,7 +42,7 @@ MOVED = (
 TOO_FEW = f"**Drift**: needs two periods of at least {LEAST} sounds by one model; the store has fewer."
 FILES = (
     "The sounds that somebody corrected or confirmed, for training: `labels.csv` is a label table, `overrides.csv` "
-    "corrects such a table (`python -m scripts.train ... --set overrides=FILE`)."
+    "corrects such a table (`python -m scripts train ... --set overrides=FILE`)."
 )
 
 

@@ -1,5 +1,10 @@
 """Tags the newest sounds of a source with a trained run, again and again, and puts them into a store."""
 
+if __name__ == "__main__":  # as `python -m scripts tagger`
+    from scripts.__main__ import run_file
+
+    run_file("tagger")
+
 import argparse
 import contextlib
 import shutil
@@ -24,10 +29,11 @@ from scripts.apps.tagger.worklist import alone, plan
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command, describe_os_error
 from scripts.common.errors import AudioError, ConfigError, ProjectError
+from scripts.common.plotting import save
 from scripts.config.run import Run
 from scripts.inference.predictor import Predictor, Windows, whole
 from scripts.inference.registry import find_run
-from scripts.utils.visualisation import save, waveform
+from scripts.utils.visualisation import waveform
 
 
 @dataclass

@@ -1,5 +1,10 @@
 """A page to drop a sound on and see what a trained run hears in it, moment by moment."""
 
+if __name__ == "__main__":  # as `python -m scripts try_it`
+    from scripts.__main__ import run_file
+
+    run_file("try_it")
+
 import os
 import signal
 import sys

@@ -16,11 +16,11 @@ from PIL import Image
 from scripts.apps.markup import text
 from scripts.apps.try_it.listener import Heard
 from scripts.audio.spec import MelSpec
+from scripts.audio.spectrogram_axes import mark_frequencies
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.inference.model_card import describe_score, main_scores
 from scripts.inference.predictor import Prediction
-from scripts.utils.visualisation import mark_frequencies
 
 SURE = 0.5  # from which probability on a genre is called likely
 WEAKEST = 2  # labels named as those that it knows least
@@ -157,7 +157,7 @@ def read_test(run: Run) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        remedy = f"write it again (python -m scripts.evaluate {run.name})"
+        remedy = f"write it again (python -m scripts evaluate {run.name})"
         raise ConfigError(f"{path}: not a report ({error}); {remedy}") from None
 
 

@@ -35,7 +35,7 @@ class Heard:
 
     Attributes
     ----------
-    prediction : as `scripts.predict` gives it.
+    prediction : as `scripts.inference.predictor.Predictor` gives it.
     curves : the same network on more windows, which overlap, for probabilities over time.
     window : length of a window, in seconds.
     spec : of the spectrogram.

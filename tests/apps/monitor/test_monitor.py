@@ -114,7 +114,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def address(store: Store, serve) -> str:
     pytest.importorskip("gradio")
-    return serve("scripts.apps.monitor", "--store", store.folder).address
+    return serve("monitor", "--store", store.folder).address
 
 
 def card(page, number: int):
@@ -196,7 +196,7 @@ def test_what_is_not_allowed_is_said_and_not_kept(store: Store, address: str, op
 
 def test_free_tags_where_they_are_allowed(store: Store, serve, open_page) -> None:
     add_sounds(store, make_sound(5))
-    page = open_page(serve("scripts.apps.monitor", "--store", store.folder, "--free-tags").address)
+    page = open_page(serve("monitor", "--store", store.folder, "--free-tags").address)
     give_name(page, "Ana")
     add_tag(page, 5, "rain on a roof")
     card(page, 5).get_by_text("Ana added rain on a roof").wait_for()

@@ -357,7 +357,7 @@ def test_killed_with_a_download_in_hand(
         silent(handler)
 
     server.fail(preview(3), half)
-    code = "from scripts.apps import tagger; from scripts.apps.sources import freesound"
+    code = "from scripts.apps.tagger import __main__ as tagger; from scripts.apps.tagger.sources import freesound"
     code += f"; freesound.ADDRESS = {server.url + SEARCH!r}; tagger.main()"
     process = subprocess.Popen([sys.executable, "-c", code, *flags, "--once"])
     assert arrived.wait(120)

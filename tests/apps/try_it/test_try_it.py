@@ -233,7 +233,7 @@ def test_a_run_that_was_not_tested(tones, tmp_path):
     (tmp_path / "reports" / "tones").mkdir(parents=True)
     shutil.copy(tones / "runs" / "reports" / "tones" / "config.json", tmp_path / "reports" / "tones")
     page = try_it_html.render("about", **try_it_html.facts(Run("tones", tmp_path)))
-    assert "python -m scripts.evaluate tones" in page
+    assert "python -m scripts evaluate tones" in page
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(5, [0, 1, 2, 3, 4]), (30, [0, 6, 12, 18, 24]), (600, [0, 100])])
@@ -344,7 +344,7 @@ def app(serve, chromium, tones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
     (folder / "tmp").mkdir()
     flags = ["--model", "tones", "--runs", tones / "runs"]
-    return serve("scripts.apps.try_it", *flags, folder=folder, TMPDIR=str(folder / "tmp")), folder
+    return serve("try_it", *flags, folder=folder, TMPDIR=str(folder / "tmp")), folder
 
 
 def give(page, *files: Path) -> None:

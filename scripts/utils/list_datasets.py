@@ -1,6 +1,14 @@
 """List the datasets that can be turned into a label table, or show one of them in full."""
 
+import sys
 import textwrap
+from pathlib import Path
+
+if __name__ == "__main__":  # as `python -m scripts datasets`
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from scripts.__main__ import run_file
+
+    run_file("datasets")
 
 from scripts.common.cli import command
 from scripts.datasets import DATASETS, Dataset, get_dataset

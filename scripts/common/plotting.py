@@ -1,0 +1,59 @@
+"""What all figures share: their size, colours, axes and legends, and how they are written."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from scripts.common.storage import write_aside
+
+WIDTH = 6.4  # inches
+DPI = 150  # 960 pixels wide
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito, 2008
+GREY, GRID = "#888888", "#e6e6e6"
+LEGEND = {"frameon": False, "fontsize": 9}
+ABOVE, BELOW = "outside upper center", "outside lower center"
+ACCURACY = "accuracy (share correct)"
+
+
+def new_figure(
+    height: float, rows: int = 1, columns: int = 1, title: str = "", share: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure, `height` in inches, and its Axes [rows, columns], which may share their axes."""
+    figure = Figure((WIDTH, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11, parse_math=False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    for axes in grid.flat:
+        axes.spines[:].set_color(GREY)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(color=GREY, labelsize=9)
+        axes.set_axisbelow(True)
+    return figure, grid
+
+
+def whole_numbers(axes: Axes) -> None:
+    """No ticks between whole numbers on the x axis."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def colours(names: Sequence[str] | Mapping[str, object]) -> list[str]:
+    """One colour for each name; after seven they come again."""
+    return [COLOURS[number % len(COLOURS)] for number in range(len(names))]
+
+
+def add_colour_bar(figure: Figure, image: AxesImage, panels: Axes | np.ndarray, label: str) -> None:
+    """The scale of an image beside its panels."""
+    bar = figure.colorbar(image, ax=panels, label=label, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(color=GREY, labelsize=9)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a PNG."""
+    with write_aside(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
