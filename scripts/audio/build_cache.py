@@ -7,7 +7,8 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,21 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from scripts.audio.cache import USABLE, MelCache, array_paths, array_shapes, cache_folder, spec_record
-from scripts.audio.decoding import count_clips, decode, decoder_version, fit_length, is_silent, slice_clips
+from scripts.audio.decoding import (
+    check_silence,
+    count_clips,
+    decode_with_note,
+    decoder_version,
+    fit_length,
+    slice_clips,
+)
 from scripts.audio.features import loudest_clip, make_transform
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import AudioError, CacheError, TableError
+from scripts.common.lock import locked
 from scripts.common.memory import keep_freed_memory
 from scripts.common.parallel import parallel_map
-from scripts.common.storage import write_csv, write_json
+from scripts.common.storage import csv_bytes, write_csv, write_json
 
 IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes
 JOURNAL = "journal.jsonl"
@@ -67,15 +76,17 @@ def start(folder: Path, spec: MelSpec) -> None:
 def cache_track(job: tuple[int, str]) -> dict:
     """Cache one file into its row; returns how it went: row, seconds, clips, status, reason."""
     row, path = job
+    spec, (tracks, clips), seconds = worker.spec, worker.arrays, 0.0
     try:
-        waveform = decode(path, worker.spec.sample_rate, worker.spec.track_seconds)
+        decoded = decode_with_note(path, spec.sample_rate, spec.track_seconds)
+        waveform = decoded.waveform
+        seconds = round(len(waveform) / spec.sample_rate, 3)
+        if len(waveform) < spec.least_samples:
+            reasons = [f"less than {spec.least_samples / spec.sample_rate:g} s", decoded.note]
+            raise AudioError(path, "short", ", ".join(filter(None, reasons)), "give a longer file")
+        check_silence(path, waveform, spec.track_seconds)
     except AudioError as error:
-        return {"row": row, "seconds": 0.0, "clips": 0, "status": error.status, "reason": error.reason}
-    seconds = round(len(waveform) / worker.spec.sample_rate, 3)
-    status, reason = judge(waveform, worker.spec)
-    if status != USABLE:
-        return {"row": row, "seconds": seconds, "clips": 0, "status": status, "reason": reason}
-    spec, (tracks, clips) = worker.spec, worker.arrays
+        return {"row": row, "seconds": seconds, "clips": 0, "status": error.status, "reason": error.reason}
     padded = fit_length(waveform, spec.track_samples, spec.ending)
     whole = worker.transform(padded)
     tracks.write(row, whole)
@@ -84,16 +95,8 @@ def cache_track(job: tuple[int, str]) -> dict:
     else:
         clips.write(row, worker.transform(slice_clips(padded, spec.clip_samples, spec.clip_step)))
     count = max(1, count_clips(len(waveform), spec.clip_samples, spec.clip_starts))
-    return {"row": row, "seconds": seconds, "clips": min(count, spec.clips_per_track), "status": USABLE, "reason": ""}
-
-
-def judge(waveform: np.ndarray, spec: MelSpec) -> tuple[str, str]:
-    """Status and reason of a decoded track."""
-    if len(waveform) < spec.least_samples:
-        return "short", f"less than {spec.least_samples / spec.sample_rate:g} s"
-    if is_silent(waveform):
-        return "silent", "below -60 dB nearly throughout"
-    return USABLE, ""
+    count = min(count, spec.clips_per_track)
+    return {"row": row, "seconds": seconds, "clips": count, "status": USABLE, "reason": decoded.note}
 
 
 # --- all tracks ---------------------------------------------------------------------------------------------
@@ -108,27 +111,37 @@ def build_cache(
 ) -> MelCache:
     """Cache the tracks of a table with columns `track_id, file_path` below `root` and open the result.
 
-    Tracks of an earlier table stay in the cache. `workers` defaults to all cores.
+    Tracks of an earlier table stay in the cache; those that an older version decoded, and this one might decode
+    otherwise, are made again, and said to be. `workers` defaults to all cores.
 
     Raises
     ------
     TableError : no file of the table exists.
     CacheError : the folder holds other files under the same track ids, or was made by another decoder.
+    BusyError : another process is filling the folder.
     """
     spec = spec or MelSpec()
-    folder = cache_folder(root, spec)
+    folder, files = cache_folder(root, spec), list_files(tracks)
+    with locked(folder):
+        return fill_folder(folder, files, spec, workers, overwrite)
+
+
+def fill_folder(folder: Path, files: pd.DataFrame, spec: MelSpec, workers: int | None, overwrite: bool) -> MelCache:
+    """As `build_cache`, while no other process does the same; `files` : of `list_files`."""
     for leftover in (folder, beside(folder, PARTIAL), beside(folder, OLD)) if overwrite else ():
         shutil.rmtree(leftover, ignore_errors=True)
     old = open_old(folder, spec)
-    plan = make_plan(tracks, old)
-    if old is not None and same_rows(plan, old.rows.reset_index()):
+    plan, again = make_plan(files, old), old.outdated() if old else []
+    if old is not None and not again and same_rows(plan, old.rows.reset_index()):
         return old
     partial = beside(folder, PARTIAL)
     if old is not None:
-        refuse_other_decoder(folder)
+        refuse_other_decoder(old)
+    if again:
+        print(f"{old.describe_outdated(again)} and are made again", file=sys.stderr)
     prepare(partial, spec, plan)
     if old is not None:
-        copy_rows(partial, plan, old)
+        copy_rows(partial, plan, old, again)
     fill(partial, spec, plan, workers)
     finish(partial, folder, plan)
     return MelCache.open(folder, spec)
@@ -139,31 +152,36 @@ def open_old(folder: Path, spec: MelSpec) -> MelCache | None:
     publish(folder)
     if not (folder / "spec.json").is_file():
         return None
-    return MelCache.open(folder, spec)
+    return MelCache.read(folder, spec)
 
 
 def beside(folder: Path, ending: str) -> Path:
     return folder.with_name(folder.name + ending)
 
 
-def refuse_other_decoder(folder: Path) -> None:
-    """Rows decoded by two versions must not stand in one cache."""
-    decoder = json.loads((folder / "spec.json").read_text())["decoder"]
-    if decoder != decoder_version():
+def refuse_other_decoder(old: MelCache) -> None:
+    """Rows decoded by two versions of the libraries must not stand in one cache."""
+    if not old.is_by_same_libraries:
         raise CacheError(
-            f"{folder}: decoded by {decoder}; adding tracks by {decoder_version()} would mix the two; "
+            f"{old.folder}: decoded by {old.decoder}; adding tracks by {decoder_version()} would mix the two; "
             "give --overwrite to cache all of it again"
         )
 
 
-def make_plan(tracks: pd.DataFrame, old: MelCache | None) -> pd.DataFrame:
-    """One row per track to be in the cache, in order of track id: row, track_id, file, size, mtime_ns."""
+def list_files(tracks: pd.DataFrame) -> pd.DataFrame:
+    """One row per track of a table: track_id, file, size, mtime_ns; raises a TableError if no file exists."""
     tracks = tracks.drop_duplicates("track_id")
     stats = [file_identity(path) for path in tracks["file_path"]]
     if all(size < 0 for _, size, _ in stats):
         raise TableError(f"none of the {len(stats)} audio files exists, such as {stats[0][0]}; correct file_path")
-    plan = pd.DataFrame(stats, columns=IDENTITY)
-    plan.insert(0, "track_id", tracks["track_id"].astype(str).to_numpy())
+    files = pd.DataFrame(stats, columns=IDENTITY)
+    files.insert(0, "track_id", tracks["track_id"].astype(str).to_numpy())
+    return files
+
+
+def make_plan(files: pd.DataFrame, old: MelCache | None) -> pd.DataFrame:
+    """One row per track to be in the cache, in order of track id: row, track_id, file, size, mtime_ns."""
+    plan = files
     if old is not None:
         kept = old.rows.reset_index()[["track_id", *IDENTITY]]
         refuse_other_dataset(plan, kept, old.folder)
@@ -219,16 +237,16 @@ def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
 
 def is_same_start(partial: Path, record: dict, plan: pd.DataFrame) -> bool:
     try:
-        same_plan = (partial / "plan.csv").read_text() == plan.to_csv(index=False)
+        same_plan = (partial / "plan.csv").read_bytes() == csv_bytes(plan)
         return same_plan and json.loads((partial / "spec.json").read_text()) == record
     except (OSError, ValueError):
         return False
 
 
-def copy_rows(partial: Path, plan: pd.DataFrame, old: MelCache) -> None:
-    """Take over the rows of tracks whose files have not changed since `old` was made."""
+def copy_rows(partial: Path, plan: pd.DataFrame, old: MelCache, again: Sequence[str]) -> None:
+    """Take over the rows of tracks whose files have not changed since `old` was made, but for those made `again`."""
     merged = plan.merge(old.rows.reset_index(), on=["track_id", *IDENTITY], suffixes=("", "_old"))
-    merged = merged[~merged["row"].isin(journal_rows(partial))]
+    merged = merged[~merged["row"].isin(journal_rows(partial)) & ~merged["track_id"].isin(again)]
     writers = tuple(map(RowWriter, array_paths(partial, old.spec)))
     with open(partial / JOURNAL, "a") as journal:
         for new in merged.to_dict("records"):

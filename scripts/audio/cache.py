@@ -9,17 +9,28 @@ Spectrograms of several channels have an axis for them before the rows; some kin
 """
 
 import dataclasses
+import functools
 import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scripts.audio.decoding import SLACK, decoder_version, library_version
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError
+from scripts.common.storage import read_csv, to_numbers
 
 USABLE = "ok"
+NUMBERS = ("row", "size", "mtime_ns", "seconds", "clips")  # columns of tracks.csv; the others are text
+COUNTED = (".wav", ".aif", ".aiff", ".au")  # libsndfile knows how much they hold
+BY_LIBSNDFILE = (".mp3", ".flac", ".ogg", ".oga", ".opus")  # it believes what these announce
+SAID: set[str] = set()  # folders of caches of which was said what is outdated
 HOW_TO_CACHE = "python -m scripts mels --help"
 
 
@@ -67,17 +78,61 @@ class MelCache:
         ------
         CacheError : there is none, it is unfinished or damaged, or its parameters differ (the fields are named).
         """
+        cache = cls.read(root, spec)
+        say_outdated(cache)
+        return cache
+
+    @classmethod
+    def read(cls, root: str | Path, spec: MelSpec | None = None) -> "MelCache":
+        """As `open`, and says nothing of tracks that are outdated."""
         spec = spec or MelSpec()
         folder = find_folder(Path(root), spec)
         check_spec(folder, spec)
-        rows = pd.read_csv(folder / "tracks.csv", dtype={"track_id": "str"}, keep_default_na=False)
+        path = folder / "tracks.csv"
+        rows = to_numbers(path, read_csv(path), NUMBERS).fillna({"reason": ""})
         tracks, clips = (open_array(path, len(rows)) for path in array_paths(folder, spec))
         return cls(folder, spec, rows.set_index("track_id"), tracks, clips)
+
+    @functools.cached_property
+    def decoder(self) -> str:
+        """What decoded the audio."""
+        return json.loads((self.folder / "spec.json").read_text()).get("decoder", "an unknown version")
+
+    @property
+    def is_by_same_libraries(self) -> bool:
+        return f"{self.decoder}, ".startswith(f"{library_version()}, ")
+
+    def outdated(self) -> list[str]:
+        """Ids of tracks that an older version decoded and that this one might decode otherwise.
+
+        With the same libraries these are the ones that were refused, that FFmpeg reads, or that gave less than was
+        wanted in a format whose header is not to be trusted.
+        """
+        if self.decoder == decoder_version() or not self.is_by_same_libraries:
+            return []
+        suffixes = self.rows["file"].str.lower().str.extract(r"(\.\w+)$", expand=False)
+        is_full = self.rows["seconds"] >= self.spec.track_seconds - SLACK / 96_000
+        is_same = suffixes.isin(COUNTED) | suffixes.isin(BY_LIBSNDFILE) & is_full
+        there = self.rows["file"].map(os.path.isfile)
+        return self.rows.index[there & ~(is_same & (self.rows["status"] == USABLE))].tolist()
+
+    def describe_outdated(self, tracks: Sequence[str]) -> str:
+        named = ", ".join(tracks[:3]) + ", ..." * (len(tracks) > 3)
+        return f"{self.folder}: {len(tracks)} of {len(self.rows)} tracks ({named}) were decoded by an older version"
 
     def counts(self) -> dict[str, int]:
         """How many tracks there are of each status, "ok" first."""
         counts = self.rows["status"].value_counts().to_dict()
         return {USABLE: counts.pop(USABLE, 0), **dict(sorted(counts.items()))}
+
+
+def say_outdated(cache: MelCache) -> None:
+    """One line about the tracks that should be made again, once for each cache."""
+    key = str(cache.folder.resolve())
+    tracks = cache.outdated() if key not in SAID and multiprocessing.parent_process() is None else []
+    SAID.add(key)
+    if tracks:
+        print(f"{cache.describe_outdated(tracks)}; the command that cached them makes them again", file=sys.stderr)
 
 
 def find_folder(root: Path, spec: MelSpec) -> Path:

@@ -1,40 +1,102 @@
-"""Audio files to waveforms: decode, mix down, resample, pad or cut, slice into clips."""
+"""Audio files to waveforms: decode, mix down, resample, pad or cut, slice into clips.
+
+What a file's header announces is not believed; what the file holds counts. libsndfile decodes what it can, and is fast.
+Where fewer samples came than were wanted, FFmpeg looks through the file, and decodes it if there is more.
+"""
 
 import contextlib
 import functools
-import importlib.util
+import io
 import itertools
+import math
+import mmap
 import os
+import re
 import sys
-import threading
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
 import soundfile
 import soxr
 
 from scripts.common.errors import AudioError
 
-SUFFIXES = {".mp3", ".wav", ".flac", ".ogg", ".au", ".aif", ".aiff", ".opus", ".m4a", ".aac", ".wma", ".mp4"}
+# how files are called that libsndfile or FFmpeg reads
+# fmt: off
+SUFFIXES = {
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".nist",
+    ".sph", ".paf", ".svx", ".8svx", ".ircam", ".pvf", ".avr", ".sds", ".flac", ".ogg", ".oga", ".ogv", ".opus",
+    ".spx", ".mp1", ".mp2", ".mp3", ".mpa", ".mpga", ".aac", ".adts", ".ac3", ".amr", ".m4a", ".m4b", ".m4r", ".mp4",
+    ".m4v", ".mov", ".3gp", ".3g2", ".mka", ".mkv", ".webm", ".weba", ".wma", ".wmv", ".asf", ".avi", ".ts", ".mts",
+    ".m2ts", ".ape", ".wv", ".tta",
+}
+# fmt: on
 LOUDEST = 1e6  # amplitude; 1 is full scale
 SILENCE = 1e-3  # amplitude, -60 dB of full scale
-SILENT_SHARE = 0.95  # of the samples
+LOUD_SHARE = 0.05  # of the samples: silence has no more
 FAINT = 5e-4  # amplitude of the noise under a short track
 RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
 BLOCK = 2**24  # samples of all channels that are decoded at a time: 30 s of nearly anything
+GLANCE = 2**16  # samples that are looked at at a time: they stay in a core's cache
 MOST_CHANNELS, RATES = 64, (1_000, 768_000)
+PLANES = 8  # of a frame; PyAV 18 reads on behind the last of more
 # files of sound alone: a playlist could name other files and addresses
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,tta,wav,wv"
 FFMPEG = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+SLACK = 3 * 1152  # samples by which counts differ that agree: three frames of an MP3, such as its delay and its padding
+# FFmpeg's formats that write their duration down; elsewhere it is an estimate
+PROMISING = {"ape", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
+ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
+# formats of which FFmpeg, too, gives nothing if their recorder was killed: where the samples are, and their order
+UNFINISHED: dict[str, tuple[Callable[[bytes], int], str]] = {
+    "AIFF": (lambda content: content.find(b"SSND") + 16, "BIG"),
+    "AU": (lambda content: int.from_bytes(content[4:8], "big"), "BIG"),
+    "RF64": (lambda content: content.find(b"data") + 8, "LITTLE"),
+}
+RULES = 2  # rises whenever something is decoded otherwise than before
 LEAVE_OUT = "leave it out or replace it"
+EMPTY = np.empty(0, np.float32)
+
+Source = Path | io.BytesIO  # a file, or a part of one
+Mix = Callable[[np.ndarray], np.ndarray]  # [samples, channels] -> [samples]
+Stretch = tuple[int, np.ndarray]  # sample rate, [samples, channels]
+
+
+class Wanted(NamedTuple):
+    """What is asked of a file: `decode`'s arguments, and what makes one channel of several."""
+
+    path: Path
+    sample_rate: int
+    seconds: float | None
+    mix: Mix
+
+    def is_enough(self, seconds: float) -> bool:
+        return self.seconds is not None and seconds >= self.seconds
+
+
+class Decoded(NamedTuple):
+    """A waveform, float32 [samples], and the second of its file after which there is damage; None: there is none."""
+
+    waveform: np.ndarray
+    damage: float | None = None
+
+    @property
+    def note(self) -> str:
+        """The damage in words, "" if there is none."""
+        return "" if self.damage is None else f"damaged after {self.damage:.1f} s"
 
 
 def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
     """Read a file as a mono waveform.
 
     Channels are averaged; another sample rate is converted by soxr (HQ). WAV, FLAC, OGG, MP3, AU and AIFF are
-    read by libsndfile, everything else by FFmpeg if the optional package `av` is there.
+    read by libsndfile, everything else by FFmpeg, and so is a file of which libsndfile leaves something out. One that
+    changes its rate or its channels on the way is read throughout, a damaged one as far as it goes.
 
     Parameters
     ----------
@@ -50,14 +112,18 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
     ------
     AudioError : missing, empty, not audio, or with samples that are not finite.
     """
+    return decode_with_note(path, sample_rate, seconds).waveform
+
+
+def decode_with_note(path: str | Path, sample_rate: int, seconds: float | None = None) -> Decoded:
+    """As `decode`, and says where the file is damaged, if it is in what was read."""
     path = Path(path)
     if not path.is_file():
         raise AudioError(path, "missing", "no such file", "check the path or make the table again")
     if path.stat().st_size == 0:
         raise AudioError(path, "unreadable", "the file is empty (0 bytes)", LEAVE_OUT)
-    wanted = None if seconds is None else seconds + RESAMPLER_TAIL
     try:
-        waveform = read_waveform(path, sample_rate, wanted)
+        waveform, damage = read_file(Wanted(path, sample_rate, seconds, mix_down))
     except MemoryError:
         raise AudioError(path, "long", "more audio than the memory holds", "cut it into shorter files") from None
     if not len(waveform):
@@ -66,134 +132,311 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
         waveform = waveform[: round(seconds * sample_rate)]
     if not is_sound(waveform):
         raise AudioError(path, "unreadable", "it holds samples that are NaN, infinite or absurdly great", LEAVE_OUT)
-    return waveform
+    return Decoded(waveform, damage)
 
 
-def read_waveform(path: Path, sample_rate: int, seconds: float | None) -> np.ndarray:
-    """As `decode`, which checks more; perhaps a little more than `seconds`, perhaps nothing."""
-    if not os.access(path, os.R_OK):
-        raise AudioError(
-            path, "unreadable", "no permission to read it", "give yourself the right to it, or leave it out"
-        )
+# --- by libsndfile, by FFmpeg, or link by link --------------------------------------------------------------
+
+
+def read_file(wanted: Wanted) -> Decoded:
+    """As `decode_with_note`, which checks more; perhaps a little more than was wanted, perhaps nothing."""
+    if not os.access(wanted.path, os.R_OK):
+        remedy = "give yourself the right to it, or leave it out"
+        raise AudioError(wanted.path, "unreadable", "no permission to read it", remedy)
+    return read_source(wanted.path, wanted)
+
+
+def read_source(source: Source, wanted: Wanted) -> Decoded:
+    """As `read_file`, of the file or of a part of it."""
+    first, slack, trusted = EMPTY, 0.0, False
     try:
-        with quiet_decoder:
-            file = soundfile.SoundFile(os.fsencode(path))
-        with file:
-            check_format(path, file.channels, file.samplerate)
-            return join(read_blocks(file, seconds), file.samplerate, sample_rate)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        return read_with_ffmpeg(path, sample_rate, seconds, getattr(error, "error_string", str(error)))
+        with open_soundfile(source) as file:
+            check_format(wanted.path, file.channels, file.samplerate)
+            first = join(read_blocks(file, wanted.seconds), wanted)
+            slack, trusted = SLACK / file.samplerate, is_counted(file)
+    except (soundfile.SoundFileError, RuntimeError):
+        pass  # FFmpeg may know it
+    came = len(first) / wanted.sample_rate
+    if len(first) and (trusted or wanted.is_enough(came + slack)):
+        return Decoded(first)
+    links = ogg_links(source)
+    if links:
+        return read_links(links, wanted)
+    if not len(first):
+        return read_with_ffmpeg(source, wanted)
+    survey = look_through(source)
+    if survey.held > came + slack:
+        with contextlib.suppress(AudioError):
+            other = read_with_ffmpeg(source, wanted)
+            if len(other.waveform) > (came + slack) * wanted.sample_rate:
+                return other
+    return Decoded(first, came if survey.promised > came + slack else None)
+
+
+def read_links(links: list[bytes], wanted: Wanted) -> Decoded:
+    """As `read_source`, of a chained Ogg file: each link is a file of its own, and may have its own format."""
+    parts, length, damage = [], 0.0, None
+    for link in links:
+        left = None if wanted.seconds is None else wanted.seconds + RESAMPLER_TAIL - length
+        try:
+            waveform, broken = read_source(io.BytesIO(link), wanted._replace(seconds=left))
+        except AudioError:
+            waveform, broken = EMPTY, 0.0
+        if damage is None and broken is not None:
+            damage = length + broken
+        parts.append(waveform)
+        length += len(waveform) / wanted.sample_rate
+        if wanted.is_enough(length):
+            break
+    return Decoded(np.concatenate(parts), damage)
+
+
+def open_soundfile(source: Source) -> soundfile.SoundFile:
+    """Open with libsndfile; what follows a header that announces nothing is read as if it had none."""
+    if not isinstance(source, Path):
+        source.seek(0)
+        return soundfile.SoundFile(source)
+    file = soundfile.SoundFile(os.fsencode(source))
+    if file.frames or file.format not in UNFINISHED or not file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
+        return file
+    with file:
+        find_samples, endian = UNFINISHED[file.format]
+        content = source.read_bytes()
+        samples = io.BytesIO(content[find_samples(content) :])
+        return soundfile.SoundFile(samples, "r", file.samplerate, file.channels, file.subtype, endian, "RAW")
+
+
+def open_ffmpeg(source: Source) -> av.container.InputContainer:
+    if isinstance(source, Path):
+        return av.open(str(source.absolute()), options=FFMPEG)
+    source.seek(0)
+    return av.open(source, options=FFMPEG)
+
+
+def is_counted(file: soundfile.SoundFile) -> bool:
+    """libsndfile knows how many samples there are, and does not guess or believe the header."""
+    return file.format not in ("MP3", "OGG", "FLAC") and not file.subtype.startswith("MPEG")
+
+
+def is_recording(channels: int, rate: int) -> bool:
+    return 1 <= channels <= MOST_CHANNELS and RATES[0] <= rate <= RATES[1]
 
 
 def check_format(path: Path, channels: int, rate: int) -> None:
     """Refuse what a damaged or malicious header announces and no recording has."""
-    if not 1 <= channels <= MOST_CHANNELS or not RATES[0] <= rate <= RATES[1]:
+    if not is_recording(channels, rate):
         reason = (
             f"its header announces {channels} channels at {rate} Hz, not 1-{MOST_CHANNELS} at {RATES[0]}-{RATES[1]}"
         )
         raise AudioError(path, "unreadable", reason, LEAVE_OUT)
 
 
-def read_blocks(file: soundfile.SoundFile, seconds: float | None) -> Iterator[np.ndarray]:
-    """Samples as float32 [samples, channels], unchanged; in one block unless there are many, whatever is announced."""
-    left = sys.maxsize if seconds is None else int(seconds * file.samplerate)
+def read_blocks(file: soundfile.SoundFile, seconds: float | None) -> Iterator[Stretch]:
+    """Samples as float32, unchanged; in one block unless there are many, whatever is announced."""
+    left = sys.maxsize if seconds is None else int((seconds + RESAMPLER_TAIL) * file.samplerate)
     asked = BLOCK // file.channels
     while left > 0:
-        with quiet_decoder:
-            block = file.read(min(asked, left), dtype="float32", always_2d=True)
+        block = file.read(min(asked, left), dtype="float32", always_2d=True)
         if len(block):
-            yield block
+            yield file.samplerate, block
         left = left - asked if len(block) == asked else 0
 
 
-def read_with_ffmpeg(path: Path, sample_rate: int, seconds: float | None, first_error: str) -> np.ndarray:
-    """As `read_waveform`, through PyAV; `first_error` is what libsndfile said."""
-    if importlib.util.find_spec("av") is None:
-        reason = f"not audio that libsndfile can read ({first_error.rstrip('.')})"
-        raise AudioError(path, "unreadable", reason, "`pip install av` for m4a, aac, wma and video, or leave it out")
-    import av
+# --- FFmpeg -------------------------------------------------------------------------------------------------
 
+
+def read_with_ffmpeg(source: Source, wanted: Wanted) -> Decoded:
+    """As `read_source`, through PyAV."""
     try:
-        with av.open(str(path.absolute()), options=FFMPEG) as container:
+        with open_ffmpeg(source) as container:
             stream = container.streams.audio[0]
             if stream.codec_context is None:
                 raise ValueError("no decoder for it")
-            check_format(path, stream.channels, stream.rate or 0)
-            return join(read_stream(container, stream, seconds), stream.rate, sample_rate)
+            check_format(wanted.path, stream.channels, stream.rate or 0)
+            frames = Frames(container, stream)
+            waveform = join(read_stream(frames, wanted.seconds), wanted)
+            is_short = promised(container, stream) > frames.seconds + SLACK / stream.rate
+            is_damaged = frames.ended and (is_short or frames.broken_off)
+            return Decoded(waveform, (frames.fault or frames.seconds) if is_damaged else None)
     except (av.error.FFmpegError, IndexError, ValueError, OSError):
         reason = "not audio that libsndfile or FFmpeg can read"
-        raise AudioError(path, "unreadable", reason, LEAVE_OUT) from None
+        raise AudioError(wanted.path, "unreadable", reason, LEAVE_OUT) from None
 
 
-def read_stream(container, stream, seconds: float | None) -> Iterator[np.ndarray]:
-    """As `read_blocks`, from an audio stream of an open PyAV container."""
-    import av
+class Frames:
+    """The decoded frames of a stream; damaged packets are passed over.
 
-    planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    left = sys.maxsize if seconds is None else int(seconds * stream.rate)
-    blocks, held = [], 0
-    for frame in itertools.chain(sound_frames(container, stream), [None]):
-        for block in planar.resample(frame):
-            blocks.append(block.to_ndarray().T)
-            held += len(blocks[-1])
-        if held and (held >= min(left, BLOCK // stream.channels) or frame is None):
-            yield np.concatenate(blocks)[:left]
-            left, blocks, held = left - held, [], 0
-        if left <= 0:
-            break
-
-
-def sound_frames(container, stream) -> Iterator:
-    """The decoded frames of a PyAV stream; damaged packets are passed over."""
-    import av
-
-    for packet in container.demux(stream):
-        with contextlib.suppress(av.error.InvalidDataError):
-            yield from packet.decode()
-
-
-class QuietStderr:
-    """A context in which the process's stderr goes nowhere.
-
-    The MP3 decoder writes its complaints about a broken file there, which the AudioError says. stderr is one for
-    all threads: the first that comes in turns it away, the last that leaves turns it back, and what any other thread
-    writes to it meanwhile is lost as well.
+    Attributes
+    ----------
+    seconds : of sound that came.
+    fault : the second at which something first could not be read or was not there; None: nowhere.
+    ended : there are no more. broken_off : the last of them could not be read.
     """
 
-    def __init__(self) -> None:
-        self.lock, self.inside, self.kept = threading.Lock(), 0, -1
+    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
+        self.container, self.stream = container, stream
+        self.seconds, self.fault, self.ended, self.broken_off = 0.0, None, False, False
 
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
-            self.inside += 1
+    def __iter__(self) -> Iterator[Stretch]:
+        """Frames in the format that each has: a stream may change its rate and its channels on the way."""
+        packets = self.container.demux(self.stream)
+        while not self.ended:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except StopIteration:
+                self.ended = True
+            except av.error.FFmpegError:
+                self.note_fault()
+                self.broken_off = True
+            else:
+                for frame in frames:
+                    yield from self.take(frame)
 
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                os.dup2(self.kept, 2)
-                os.close(self.kept)
+    def take(self, frame: av.AudioFrame) -> Iterator[Stretch]:
+        rate = frame.sample_rate
+        try:
+            samples = as_float(frame) if is_recording(frame.layout.nb_channels, rate) else None
+        except (av.error.FFmpegError, ValueError):
+            samples = None
+        if samples is None:
+            self.note_fault()
+            return
+        # of these formats, FLAC alone numbers its samples
+        if self.stream.codec_context.name == "flac" and (frame.time or 0) > self.seconds + SLACK / rate:
+            self.note_fault()
+        self.seconds, self.broken_off = self.seconds + frame.samples / rate, False
+        yield rate, samples
+
+    def note_fault(self) -> None:
+        if self.fault is None:
+            self.fault = self.seconds
 
 
-quiet_decoder = QuietStderr()
+def as_float(frame: av.AudioFrame) -> np.ndarray:
+    """float32 [samples, channels], full scale at 1."""
+    if frame.format.is_planar and frame.layout.nb_channels > PLANES:
+        (frame,) = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate).resample(frame)
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    offset, scale = (128, 2**7) if samples.dtype == np.uint8 else (0, 2 ** (8 * samples.itemsize - 1))
+    return ((samples.astype(np.float64) - offset) / scale).astype(np.float32)
 
 
-def join(blocks: Iterator[np.ndarray], rate: int, sample_rate: int) -> np.ndarray:
+def read_stream(frames: Iterable[Stretch], seconds: float | None) -> Iterator[Stretch]:
+    """As `read_blocks`; a new block where the format changes."""
+    left = math.inf if seconds is None else seconds + RESAMPLER_TAIL
+    for (rate, channels), run in itertools.groupby(frames, lambda frame: (frame[0], frame[1].shape[1])):
+        wanted = sys.maxsize if left == math.inf else int(left * rate)
+        blocks, held = [], 0
+        for _, samples in itertools.chain(run, [(rate, None)]):
+            if samples is not None:
+                blocks.append(samples)
+                held += len(samples)
+            if held and (samples is None or held >= min(wanted, BLOCK // channels)):
+                yield rate, np.concatenate(blocks)[:wanted]
+                left, wanted, blocks, held = left - held / rate, wanted - held, [], 0
+            if wanted <= 0:
+                return
+
+
+class Survey(NamedTuple):
+    """Seconds of sound in a file's packets, and those that its header promises; 0: none, nothing."""
+
+    held: float
+    promised: float
+
+
+def look_through(source: Source) -> Survey:
+    """Count a file's packets, without decoding them. An MP3 or AAC file also counts its encoder's delay."""
+    held, pledge = 0.0, 0.0
+    try:
+        with open_ffmpeg(source) as container:
+            stream = container.streams.audio[0]
+            pledge, tick = promised(container, stream), float(stream.time_base)
+            seconds = adts_seconds if container.format.name == "aac" else lambda packet: (packet.duration or 0) * tick
+            for packet in container.demux(stream):
+                held += seconds(packet)
+    except (av.error.FFmpegError, IndexError, ValueError, OSError):
+        pass  # it goes as far as it goes
+    return Survey(held, pledge)
+
+
+def adts_seconds(packet: av.Packet) -> float:
+    """Length of an ADTS packet by the rate in its own header (ISO/IEC 13818-7, 6.2.1); FFmpeg takes the first one's."""
+    index = memoryview(packet)[2] >> 2 & 15 if packet.size > 2 else 15
+    return 1024 / ADTS_RATES[index] if index < len(ADTS_RATES) else 0.0
+
+
+def promised(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """Seconds of sound that the header promises, 0 if it does not."""
+    if container.format.name == "mp3" and stream.rate:
+        return promised_frames(Path(container.name)) * (1152 if stream.rate >= 32_000 else 576) / stream.rate
+    if container.format.name not in PROMISING:
+        return 0.0
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+
+
+def promised_frames(path: Path) -> int:
+    """How many frames follow by an MP3 file's first one, if that is of the kind called Xing or Info; else 0."""
+    with open(path, "rb") as file:
+        mark = file.read(10)
+        tag = 10 + sum(byte << shift for byte, shift in zip(mark[6:], (21, 14, 7, 0), strict=True))
+        file.seek(tag if mark.startswith(b"ID3") else 0)
+        found = re.search(rb"(?:Xing|Info)\0{3}[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", file.read(4096), re.DOTALL)
+    return int.from_bytes(found[1], "big") if found else 0
+
+
+# --- Ogg ----------------------------------------------------------------------------------------------------
+
+
+def ogg_links(source: Source) -> list[bytes]:
+    """The links of a chained Ogg file, such as a recording of a radio; none of any other file.
+
+    A link begins with the first pages of its streams (RFC 3533, 4 and 6).
+    """
+    if not isinstance(source, Path):
+        return []  # a link is not looked into again
+    with open(source, "rb") as file:
+        if file.read(4) != b"OggS":
+            return []
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            starts, end = [], 0
+            for page in re.finditer(rb"OggS\0[\2\3\6\7].{20}(.)", content, re.DOTALL):
+                if page.start() != end or not starts:
+                    starts.append(page.start())
+                segments = content[page.end() : page.end() + page[1][0]]
+                end = page.end() + len(segments) + sum(segments)
+            links = itertools.pairwise([*starts, len(content)]) if len(starts) > 1 else ()
+            return [content[start:stop] for start, stop in links]
+
+
+# --- blocks to waveform -------------------------------------------------------------------------------------
+
+
+def join(stretches: Iterator[Stretch], wanted: Wanted) -> np.ndarray:
+    """Stretches, each at its own rate -> mono [samples] at the wanted one, one after the other."""
+    runs = itertools.groupby(stretches, itemgetter(0))
+    parts = [join_run((block for _, block in run), rate, wanted.sample_rate, wanted.mix) for rate, run in runs]
+    return parts[0] if len(parts) == 1 else np.concatenate([EMPTY, *parts])
+
+
+def join_run(blocks: Iterator[np.ndarray], rate: int, sample_rate: int, mix: Mix) -> np.ndarray:
     """Blocks [samples, channels] at `rate` Hz -> mono [samples] at `sample_rate` Hz, the same in however many blocks.
 
     Of many only the result grows, in place.
     """
-    first, second = next(blocks, np.empty((0, 1), np.float32)), next(blocks, None)
+    first, second = next(blocks), next(blocks, None)
     if second is None:
-        return resample(mix_down(first), rate, sample_rate)
+        return resample(mix(first), rate, sample_rate)
     waveform = np.empty(0, np.float32)
     convert = soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ").resample_chunk
     for block in itertools.chain([first, second], blocks, [first[:0]]):
-        part = mix_down(block)
+        part = mix(block)
         part = part if rate == sample_rate else convert(part, last=not len(part))
         waveform.resize(len(waveform) + len(part), refcheck=False)
         waveform[len(waveform) - len(part) :] = part
@@ -264,19 +507,96 @@ def is_sound(waveform: np.ndarray) -> bool:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """True if nearly all samples stay below -60 dB of full scale."""
-    parts = (waveform[start : start + BLOCK] for start in range(0, len(waveform), BLOCK))
-    return sum(np.count_nonzero(np.abs(part) < SILENCE) for part in parts) >= SILENT_SHARE * len(waveform)
+    """True if nearly all samples stay within -60 dB of full scale of zero, or of their mean: an offset is no sound."""
+    return any(loud_share(waveform, level, LOUD_SHARE) <= LOUD_SHARE for level in levels(waveform))
+
+
+def quiet_share(waveform: np.ndarray) -> float:
+    """Share of the samples that `is_silent` looks for."""
+    return max(1 - loud_share(waveform, level) for level in levels(waveform))
+
+
+def levels(waveform: np.ndarray) -> Iterator[float]:
+    """What the samples of silence may lie around."""
+    yield 0.0
+    yield waveform.mean()
+
+
+def loud_share(waveform: np.ndarray, level: float, enough: float = 1.0) -> float:
+    """Share of the samples that leave the level; counted until it is more than `enough`, which in music is soon."""
+    count = 0
+    for start in range(0, len(waveform), GLANCE):
+        count += np.count_nonzero(np.abs(waveform[start : start + GLANCE] - level) >= SILENCE)
+        if count > enough * len(waveform):
+            break
+    return count / len(waveform)
+
+
+def check_silence(path: str | Path, waveform: np.ndarray, seconds: float | None = None) -> None:
+    """Refuse the decoded file if nothing is heard of it; `seconds` as it was decoded.
+
+    Raises
+    ------
+    AudioError : it is silent nearly throughout, or its channels are: each is heard, their mean is not.
+    """
+    if not is_silent(waveform):
+        return
+    if not is_silent(read_file(Wanted(Path(path), 44_100, seconds, greatest_channel)).waveform):
+        raise AudioError(path, "cancelled", "the channels cancel", "turn one of them round, or leave the others out")
+    raise AudioError(path, "silent", "below -60 dB nearly throughout", "give a file with sound")
+
+
+def greatest_channel(samples: np.ndarray) -> np.ndarray:
+    """[samples, channels] -> [samples], where channels that cancel do not."""
+    return samples.max(axis=1)
 
 
 def duration(path: str | Path) -> float:
-    """Seconds of audio that the file's header announces; NaN where it cannot be read."""
-    with quiet_decoder, contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError):
-        return round(soundfile.info(os.fsencode(path)).duration, 3)
-    return float("nan")
+    """Seconds of sound in a file; NaN where it cannot be read.
+
+    Of PCM, by its size. Of anything else its packets are counted. Where its header agrees with them, to three frames of
+    an MP3, it is right, as it knows of delay and padding too; where it does not, the file is decoded.
+    """
+    try:
+        return round(measure(Path(path)), 3)
+    except (AudioError, OSError):
+        return float("nan")
+
+
+def measure(source: Source) -> float:
+    """As `duration`, of a file or a part of one."""
+    announced, slack, is_mp3 = 0.0, SLACK / 44_100, False
+    with contextlib.suppress(soundfile.SoundFileError, RuntimeError), open_soundfile(source) as file:
+        announced, slack, is_mp3 = file.frames / file.samplerate, SLACK / file.samplerate, file.format == "MP3"
+        if is_counted(file) and announced:
+            return announced
+    links = ogg_links(source)
+    if links:
+        return float(np.nansum([measure(io.BytesIO(link)) for link in links]))
+    held, pledge = look_through(source)
+    if is_mp3 and not pledge:
+        announced = 0.0  # it was a guess
+    if not announced and not pledge:
+        return held or float("nan")
+    for seconds in filter(None, (announced, pledge)):
+        if abs(seconds - held) <= slack:
+            return seconds
+    return len(read_source(source, Wanted(Path(), 44_100, None, mix_down)).waveform) / 44_100
+
+
+def passed_over(paths: Iterable[str | Path]) -> str:
+    """What a scan of a folder says about files that are not called as audio: "passed over 3 files: 2 .txt, 1 .jpg"."""
+    kinds = Counter(Path(path).suffix.lower() or "without a suffix" for path in paths)
+    named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
+    return f"passed over {kinds.total()} file{'s' * (kinds.total() > 1)}: {named}"
 
 
 @functools.cache
 def decoder_version() -> str:
     """What decodes here, for the cache's record: the same file may decode differently elsewhere."""
+    return f"{library_version()}, PyAV {av.__version__}, rules {RULES}"
+
+
+def library_version() -> str:
+    """What decodes most files; the rest of `decoder_version` matters to those that FFmpeg reads or might read."""
     return f"soundfile {soundfile.__version__}, {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"

@@ -6,7 +6,7 @@ import torch
 
 from scripts.common.cli import pick
 
-EPSILON = 1e-8
+ROUNDING = 1e-6  # a range of less than this share of the values is float32's
 GREYS = 255
 
 
@@ -14,14 +14,20 @@ def standardise(x: torch.Tensor) -> torch.Tensor:
     """[batch, ...] in dB -> float32 with zero mean and unit deviation each; a constant one becomes zeros."""
     flat = x.float().flatten(1)
     deviation, mean = torch.std_mean(flat, dim=1, keepdim=True, correction=0)
-    return flat.sub(mean).div_(deviation + EPSILON).view(x.shape)
+    return flat.sub(mean).div_(deviation.where(vary(flat), torch.inf)).view(x.shape)
+
+
+def vary(flat: torch.Tensor) -> torch.Tensor:
+    """[batch, values] -> bool [batch, 1], False for constants, in whose place a sum of another order has a deviation."""
+    low, high = torch.aminmax(flat, dim=1, keepdim=True)
+    return high - low > ROUNDING * low.abs()
 
 
 def as_image(x: torch.Tensor) -> torch.Tensor:
-    """[batch, ...] in dB -> 256 grey levels from each one's least (0) to its greatest (1) value."""
+    """[batch, ...] in dB -> 256 grey levels from each one's least (0) to its greatest (1) value; a constant is 0."""
     flat = x.float().flatten(1)
-    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-    return flat.sub(low).div_(high - low + EPSILON).mul_(GREYS).round_().div_(GREYS).view(x.shape)
+    low, high = torch.aminmax(flat, dim=1, keepdim=True)
+    return flat.sub(low).div_((high - low).where(vary(flat), torch.inf)).mul_(GREYS).round_().div_(GREYS).view(x.shape)
 
 
 def as_power(x: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
@@ -12,7 +16,11 @@ KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
 ENDINGS = ("zeros", "repeat", "hold", "reflect", "noise")
 SELECTIONS = ("all", "loudest")
 POSITIVE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
+WHOLE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc")
 FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "least_seconds")
+# more than any use of them, and less than what no memory holds
+LARGEST = {"sample_rate": 2**22, "n_fft": 2**18, "n_mels": 2**12, "track_samples": 2**30}
+LARGEST_ARRAY = 2**29  # values of a track's spectrogram, of its clips, or of the mel filters
 # older caches' fingerprints know nothing of these
 LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds")
 
@@ -61,17 +69,23 @@ class MelSpec:
     least_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        for name in WHOLE:
+            object.__setattr__(self, name, as_number(name, getattr(self, name), operator.index, "a whole number"))
         for name in FLOATS:
             if getattr(self, name) is not None:  # 80 and 80.0 are one parameter, not two
-                object.__setattr__(self, name, float(getattr(self, name)))
+                object.__setattr__(self, name, as_number(name, getattr(self, name), float, "a number"))
         for name in POSITIVE:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
-        pick("kind", self.kind, KINDS)
-        pick("ending", self.ending, ENDINGS)
-        pick("selection", self.selection, SELECTIONS)
+        for name, largest in LARGEST.items():
+            if getattr(self, name) > largest:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at most {largest}")
+        pick("kind", str(self.kind), KINDS)
+        pick("ending", str(self.ending), ENDINGS)
+        pick("selection", str(self.selection), SELECTIONS)
         check_lengths(self)
         check_rows(self)
+        check_size(self)
 
     @property
     def top_frequency(self) -> float:
@@ -149,6 +163,14 @@ class MelSpec:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def as_number(name: str, value: Any, convert: Callable[[Any], int | float], what: str) -> int | float:
+    """`convert(value)`, or a ConfigError that says that it is not `what`."""
+    try:
+        return convert(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} is {value!r}; it must be {what}") from None
+
+
 def check_lengths(spec: MelSpec) -> None:
     if spec.clip_samples < 1:
         raise ConfigError(f"a clip of {spec.clip_seconds} s holds no sample; make it longer")
@@ -168,3 +190,18 @@ def check_rows(spec: MelSpec) -> None:
         raise ConfigError(f"mel range {spec.f_min}-{spec.top_frequency} Hz; it must lie in 0-{spec.sample_rate / 2}")
     if spec.kind == "mfcc" and spec.n_mfcc > spec.n_mels:
         raise ConfigError(f"n_mfcc is {spec.n_mfcc}; there are no more coefficients than mel bands, {spec.n_mels}")
+
+
+def check_size(spec: MelSpec) -> None:
+    """Refuse what only together is more than a memory holds."""
+    sizes = {
+        "a track's spectrogram": math.prod(spec.track_shape) * spec.channels,
+        "a track's clips": math.prod(spec.clip_shape) * spec.channels * spec.clips_per_track,
+        "the mel filters": spec.n_mels * (spec.n_fft // 2 + 1),
+    }
+    for name, size in sizes.items():
+        if size > LARGEST_ARRAY:
+            raise ConfigError(
+                f"{name} would have {size:,} values, more than {LARGEST_ARRAY:,}; "
+                "take a smaller n_fft, n_mels or clip_overlap, a greater hop, or shorter tracks"
+            )

@@ -16,10 +16,10 @@ import torch
 from scripts.audio.augment import SUITED, Draws, pitch, row_frequencies
 from scripts.audio.features import FLOOR_POWER
 from scripts.audio.spec import MelSpec
+from scripts.audio.waveform_mixing import WAYS
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
-WAYS = ("sum", "concatenate")
 PARTNERS = ("any", "other", "same_genre")
 DEFAULTS: dict[str, Any] = {"least": 1, "most": 3, "how": "sum", "partners": "other", "spread": 3.0, "pitch": 0.0}
 KINDS = ("mel", "linear", "stack")  # their values are powers in dB

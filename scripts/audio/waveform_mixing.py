@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from scripts.audio.decoding import decode
-from scripts.audio.spectrogram_mixing import WAYS
+from scripts.audio.decoding import check_silence, decode
 from scripts.common.cli import pick
-from scripts.common.errors import ConfigError
+from scripts.common.errors import AudioError, ConfigError
 from scripts.common.storage import write_aside
 
+WAYS = ("sum", "concatenate")
 PEAK = 0.9  # of every mixture; full scale is 1
 LOUD_SHARE = 0.1  # of the power of a track's loudest piece is what each of its pieces has at least
 SHORTEST = 0.1  # seconds
@@ -101,3 +101,12 @@ def take_piece(waveform: np.ndarray, samples: int, generator: np.random.Generato
     energy = energy[samples:] - energy[:-samples]
     start = generator.choice(np.flatnonzero(energy >= LOUD_SHARE * energy.max()))
     return waveform[start : start + samples]
+
+
+def find_fault(sample_rate: int, path: str) -> tuple[str, str]:
+    """The path, and why it cannot be mixed in a word; "" if it can."""
+    try:
+        check_silence(path, decode(path, sample_rate))
+    except AudioError as error:
+        return path, error.status
+    return path, ""

@@ -18,12 +18,13 @@ from scipy.ndimage import median_filter
 from scipy.signal import welch
 from tqdm.auto import tqdm
 
-from scripts.audio.decoding import decode, decoder_version, fit_length, is_silent, resample, slice_clips
+from scripts.audio.decoding import check_silence, decode, decoder_version, fit_length, resample, slice_clips
 from scripts.audio.features import LogMel
 from scripts.audio.spec import MelSpec
 from scripts.baselines import flags
 from scripts.common.cli import command, pick
 from scripts.common.errors import AudioError, ConfigError, TableError
+from scripts.common.lock import locked
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_text
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
@@ -223,8 +224,17 @@ def describe_tracks(
     ------
     ConfigError : an unknown set.
     TableError : no file of the table can be used.
+    BusyError : another process is writing `output`.
     """
     pick("descriptor set", which, DESCRIPTOR_SETS)
+    with locked(output):
+        return describe_alone(table, output, which, clips, workers)
+
+
+def describe_alone(
+    table: pd.DataFrame, output: Path, which: str, clips: bool, workers: int | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `describe_tracks`, while no other process does the same."""
     tracks = table[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
     journal = output.with_name(f".{output.name}.journal")
     done = resume(journal, describe_plan(tracks, which, clips))
@@ -250,12 +260,11 @@ def describe_file(job: tuple[int, str, str, bool]) -> dict:
     record = {"row": row, "status": "ok", "reason": "", "values": []}
     try:
         waveform = decode(path, SAMPLE_RATE)
+        if len(waveform) < CLIP_SAMPLES:
+            return record | {"status": "short", "reason": "less than one clip of 3 s"}
+        check_silence(path, waveform)
     except AudioError as error:
         return record | {"status": error.status, "reason": error.reason}
-    if len(waveform) < CLIP_SAMPLES:
-        return record | {"status": "short", "reason": "less than one clip of 3 s"}
-    if is_silent(waveform):
-        return record | {"status": "silent", "reason": "below -60 dB nearly throughout"}
     pieces = slice_clips(waveform, CLIP_SAMPLES) if clips else [waveform]
     return record | {"values": [describe_waveform(piece, SAMPLE_RATE, which) for piece in pieces]}
 

@@ -1,4 +1,4 @@
-"""Listen to every file of a table: missing, unreadable, silent, near-silent, short, or twice there?"""
+"""Listen to every file of a table: missing, unreadable, damaged, silent, near-silent, short, or twice there?"""
 
 import hashlib
 import sys
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from scripts.audio.decoding import SILENCE, decode, is_silent
+from scripts.audio.decoding import check_silence, decode_with_note, is_silent, quiet_share
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command
 from scripts.common.errors import AudioError, TableError
@@ -82,11 +82,14 @@ def look_at(job: tuple[int, str]) -> Look:
     """Decode the file at (position, path)."""
     position, path = job
     try:
-        waveform = decode(path, SAMPLE_RATE, SECONDS_READ)
+        waveform, damage = decode_with_note(path, SAMPLE_RATE, SECONDS_READ)
     except AudioError as error:
         return Look(position, [(error.status, error.reason)], "")
+    faults = [*judge_length(waveform), *judge_level(path, waveform)]
+    if damage is not None:
+        faults.append(("damaged", f"after {damage:.1f} s"))
     digest = "" if is_silent(waveform) else hashlib.sha256(waveform).hexdigest()
-    return Look(position, [*judge_length(waveform), *judge_level(waveform)], digest)
+    return Look(position, faults, digest)
 
 
 def judge_length(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
@@ -98,14 +101,17 @@ def judge_length(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
         yield "short", f"{seconds:.1f} s"
 
 
-def judge_level(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
+def judge_level(path: str, waveform: np.ndarray) -> Iterator[tuple[str, str]]:
     """At most one (fault, detail)."""
-    quiet = np.mean(np.abs(waveform) < SILENCE)
+    quiet = quiet_share(waveform)
     detail = f"{quiet:.0%} of the samples are below -60 dB"
-    if is_silent(waveform):
-        yield "silent", detail
-    elif quiet >= QUIET_SHARE:
-        yield "near-silent", detail
+    try:
+        check_silence(path, waveform, SECONDS_READ)
+    except AudioError as error:
+        yield error.status, detail if error.status == "silent" else error.reason
+    else:
+        if quiet >= QUIET_SHARE:
+            yield "near-silent", detail
 
 
 def findings(tracks: pd.DataFrame, looks: Sequence[Look]) -> Iterator[Finding]:

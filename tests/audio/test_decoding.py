@@ -1,7 +1,9 @@
 """Decoding against librosa, faulty files, and the arithmetic of clips."""
 
+import functools
 import io
 import os
+import re
 import threading
 import tracemalloc
 import zipfile
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import av
 import librosa
 import numpy as np
 import pytest
@@ -17,18 +20,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio.decoding import (
-    SUFFIXES,
+    check_silence,
     count_clips,
     decode,
+    decode_with_note,
     duration,
     fit_length,
     is_silent,
     mix_down,
-    quiet_decoder,
+    passed_over,
     slice_clips,
 )
 from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError
+from scripts.common.parallel import parallel_map
+from scripts.datasets.folder import read_folder
+from scripts.inference.predict_folder import audio_files
 from tests.conftest import tone_samples
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>\n" * 20
@@ -83,16 +90,38 @@ def test_seconds_beyond_the_end_give_the_whole(tone: Tone) -> None:
     assert np.array_equal(decode(path, 44_100, seconds=30.0), decode(path, 44_100))
 
 
-def encode_m4a(path: Path, seconds: float) -> Path:
+def encode(
+    path: Path, codec: str, seconds: float, rate: int = 44_100, channels: int = 1, frequency: float = 440.0, **options
+) -> Path:
     """A tone through FFmpeg."""
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44_100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(tone_samples(seconds, 44_100).T.copy(), format="fltp", layout="mono")
+    with av.open(str(path), "w", **options) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono" if channels == 1 else "stereo")
+        stream.bit_rate = 128_000
+        samples, form = np.ascontiguousarray(tone_samples(seconds, rate, channels, frequency).T), "fltp"
+        if codec == "flac":
+            samples, form = (samples.T.reshape(1, -1) * 32767).astype(np.int16), "s16"
+        frame = av.AudioFrame.from_ndarray(samples, format=form, layout=stream.layout)
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            if packet.size:
+                container.mux(packet)
+    return path
+
+
+def encode_m4a(path: Path, seconds: float) -> Path:
+    return encode(path, "aac", seconds)
+
+
+def test_twelve_channels_are_averaged(tmp_path: Path) -> None:
+    samples = (tone_samples(1.0, 44_100, channels=12) * 2**14).astype(np.int16)
+    with av.open(str(tmp_path / "a.wv"), "w") as container:
+        stream = container.add_stream("wavpack", rate=44_100, layout="7.1.4")
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="7.1.4")
         frame.sample_rate = 44_100
+        (frame,) = av.AudioResampler("s16p", "7.1.4", 44_100).resample(frame)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    return path
+    np.testing.assert_allclose(decode(tmp_path / "a.wv", 44_100), samples.mean(axis=1) / 2**15, atol=1e-6)
 
 
 def test_m4a_is_read_by_ffmpeg(tmp_path: Path) -> None:
@@ -156,15 +185,266 @@ def test_folder_is_no_file(tmp_path: Path) -> None:
         decode(tmp_path, 44_100)
 
 
-def test_duration_is_the_headers(tone: Tone, tmp_path: Path) -> None:
-    assert duration(tone("a.wav", seconds=1.25)) == 1.25
-    assert duration(tone("a.mp3", seconds=1.25)) == pytest.approx(1.25, abs=0.06)
+def test_duration(tone: Tone, tmp_path: Path) -> None:
+    for suffix in ("wav", "flac", "ogg", "mp3", "aiff"):
+        assert duration(tone(f"a.{suffix}", seconds=1.25)) == pytest.approx(1.25, abs=1e-3)
+    assert duration(encode_m4a(tmp_path / "a.m4a", 1.25)) == pytest.approx(1.25, abs=0.03)
     (tmp_path / "b.mp3").write_bytes(HTML)
     assert np.isnan([duration(tmp_path / "b.mp3"), duration(tmp_path / "none.mp3")]).all()
 
 
-def test_suffixes_are_lower_case_and_dotted() -> None:
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wav",
+        "rf64",
+        "w64",
+        "aiff",
+        "aifc",
+        "au",
+        "snd",
+        "caf",
+        "voc",
+        "flac",
+        "mp3",
+        "ogg",
+        "oga",
+        "opus",
+        "nist",
+        "paf",
+    ]
+    + ["m4a:aac", "m4b:aac", "mp4:aac", "mov:aac", "3gp:aac", "aac:aac", "ac3:ac3", "mp2:mp2", "mpga:mp2", "wma:wmav2"]
+    + [
+        "mka:libopus",
+        "webm:libopus",
+        "weba:libopus",
+        "wv:wavpack",
+        "tta:tta",
+        "ts:aac",
+        "avi:ac3",
+        "asf:wmav2",
+        "mkv:flac",
+    ],
+)
+def test_what_is_read_by_name_is_found_in_folders(tmp_path: Path, name: str) -> None:
+    suffix, _, codec = name.partition(":")
+    path, written = tmp_path / f"a.{suffix}", {"oga": "OGG", "opus": "OGG", "aifc": "AIFF", "snd": "AU"}
+    if codec:
+        containers = {"mpga": "mp2", "m4b": "mp4", "mka": "matroska", "weba": "webm", "aac": "adts"}
+        encode(path, codec, 1.0, rate=48_000, format=containers.get(suffix))
+    else:
+        subtype = {"opus": "OPUS", "ogg": "VORBIS", "oga": "VORBIS", "mp3": None}.get(suffix, "PCM_16")
+        samples = tone_samples(1.0, 48_000)
+        soundfile.write(path, samples, 48_000, subtype, format=written.get(suffix, suffix.upper()))
+    path = path.rename(tmp_path / f"a.{suffix.upper()}")
+    found = decode(path, 48_000)
+    assert len(found) == pytest.approx(48_000, abs=0.06 * 48_000)
+    assert pitch(found[-24_000:], 48_000) == pytest.approx(440, abs=4)
+    assert audio_files([str(tmp_path)]) == [str(path)]
+    assert duration(path) == pytest.approx(len(found) / 48_000, abs=0.06)
+
+
+def test_what_a_scan_passes_over_is_counted(tone: Tone, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    files = [tone(f"music/{name}", seconds=0.1) for name in ("jazz/a.ogg", "jazz/live/b.wav", "folk/c.flac")]
+    for name in ("jazz/a.TXT", "folk/deep/b.txt", "cover.jpg", "jazz/README", "jazz/.hidden.pdf"):
+        (tmp_path / "music" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "music" / name).touch()
+    line = f"{tmp_path}/music: passed over 4 files: 2 .txt, 1 .jpg, 1 without a suffix\n"
+    assert sorted(audio_files([str(tmp_path / "music")])) == sorted(map(str, files))
+    assert capsys.readouterr().err == line
+    assert len(read_folder(tmp_path / "music")) == 3
+    assert capsys.readouterr().err == line
+    audio_files([str(tmp_path / "music" / "jazz" / "live"), str(files[0])])
+    assert capsys.readouterr().err == ""
+    assert passed_over(["a.jpg"]) == "passed over 1 file: 1 .jpg"
+
+
+# --- the whole sound, whatever is announced -----------------------------------------------------------------
+
+FORMS = {"mono": (44_100, 1), "stereo": (44_100, 2), "low": (22_050, 1)}  # rate, channels
+
+
+def pitch(waveform: np.ndarray, rate: int) -> float:
+    """The loudest frequency, Hz."""
+    return np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))).argmax() * rate / len(waveform)
+
+
+def mp3(path: Path, form: str = "mono", frequency: float = 440.0, with_xing: bool = True) -> bytes:
+    """1.5 s at a variable bit rate; without its Xing frame, nothing says how much there is."""
+    rate, channels = FORMS[form]
+    samples = tone_samples(1.5, rate, channels, frequency)
+    samples[: len(samples) // 5] *= 0.001  # which takes few bits, so that the first frames are no measure of the others
+    soundfile.write(path, samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.2)
+    if with_xing:
+        return path.read_bytes()
+    with av.open(str(path)) as container:
+        return b"".join(map(bytes, container.demux(audio=0)))
+
+
+def ogg(path: Path, form: str = "mono", frequency: float = 440.0, subtype: str = "VORBIS") -> bytes:
+    rate, channels = FORMS[form]
+    if subtype == "FLAC":
+        return encode(path, "flac", 1.5, rate, channels, frequency).read_bytes()
+    rate = {"OPUS": 48_000}.get(subtype, rate)
+    soundfile.write(path, tone_samples(1.5, rate, channels, frequency), rate, subtype, format="OGG")
+    return path.read_bytes()
+
+
+def adts(path: Path, form: str = "mono", frequency: float = 440.0) -> bytes:
+    return encode(path, "aac", 1.5, *FORMS[form], frequency, format="adts").read_bytes()
+
+
+def flac(path: Path, form: str = "mono", frequency: float = 440.0) -> bytes:
+    rate, channels = FORMS[form]
+    soundfile.write(path, tone_samples(1.5, rate, channels, frequency), rate, format="FLAC")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "forms", "options"),
+    [
+        (mp3, ["mono", "mono"], {}),
+        (mp3, ["mono", "mono"], {"with_xing": False}),
+        (mp3, ["mono", "stereo"], {}),
+        (mp3, ["stereo", "mono"], {"with_xing": False}),
+        (mp3, ["mono", "low"], {}),
+        (mp3, ["low", "stereo"], {"with_xing": False}),
+        (ogg, ["mono", "mono", "mono"], {}),
+        (ogg, ["mono", "stereo"], {}),
+        (ogg, ["low", "mono"], {}),
+        (ogg, ["mono", "stereo"], {"subtype": "OPUS"}),
+        (ogg, ["mono", "mono"], {"subtype": "FLAC"}),
+        (ogg, ["mono", "low"], {"subtype": "FLAC"}),
+        (adts, ["mono", "low"], {}),
+        (adts, ["low", "mono"], {}),
+        (adts, ["mono", "stereo"], {}),
+        (adts, ["stereo", "low"], {}),
+        (flac, ["mono", "stereo"], {}),
+        (flac, ["mono", "low"], {}),
+    ],
+)
+def test_joined_files_are_heard_throughout(tmp_path: Path, make: Callable, forms: list[str], options: dict) -> None:
+    """At its pitch each, whatever becomes of rate and channels; an MP3 or AAC part begins with its encoder's delay."""
+    pitches = [440.0, 1000.0, 600.0][: len(forms)]
+    parts = [make(tmp_path / "part.ogg", form, hertz, **options) for form, hertz in zip(forms, pitches, strict=True)]
+    (tmp_path / "joined").write_bytes(b"".join(parts))
+    found, note = decode_with_note(tmp_path / "joined", 16_000)
+    assert len(found) / 16_000 == pytest.approx(1.5 * len(forms), abs={ogg: 0.002, flac: 0.15}.get(make, 0.15))
+    assert note is None
+    for number, hertz in enumerate(pitches):
+        middle = round((number + 0.5) * len(found) / len(forms))
+        assert pitch(found[middle - 4000 : middle + 4000], 16_000) == pytest.approx(hertz, abs=4)
+    assert duration(tmp_path / "joined") == pytest.approx(len(found) / 16_000, abs=0.06)
+    beginning = decode(tmp_path / "joined", 16_000, 2.0)
+    assert len(beginning) == 32_000
+    np.testing.assert_allclose(beginning[:-16], found[: 32_000 - 16], atol=2e-3)
+
+
+def with_xing_frames(content: bytes, frames: int) -> bytes:
+    mark = re.search(rb"(?:Xing|Info)\0\0\0.", content).end()
+    return content[:mark] + frames.to_bytes(4, "big") + content[mark + 4 :]
+
+
+@pytest.mark.parametrize("change", ["none", "xing of 20 frames", "xing of 0 frames", "garbage", "tag with a picture"])
+def test_mp3_is_heard_throughout(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a.mp3"
+    content = mp3(path, with_xing=change.startswith("xing"))
+    if change.startswith("xing"):
+        content = with_xing_frames(content, int(change.split()[2]))
+    elif change == "garbage":
+        half = len(content) // 2
+        content = content[:half] + NOISE[:3000] + content[half:]
+    elif change == "tag with a picture":
+        picture = b"APIC" + (300_014).to_bytes(4, "big") + b"\0\0\0image/jpeg\0\3\0" + NOISE * 15
+        size = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+        content = b"ID3\3\0\0" + size + picture + content
+    path.write_bytes(content)
+    found, damage = decode_with_note(path, 44_100)
+    assert len(found) / 44_100 == pytest.approx(1.5, abs=0.06)
+    assert pitch(found[-20_000:], 44_100) == pytest.approx(440, abs=4)
+    assert damage is None
+    assert duration(path) == pytest.approx(1.5, abs=0.06)
+
+
+@pytest.mark.parametrize("size", [0, 4000, 0xFFFFFFFF, 0x7FFFFFF0])
+@pytest.mark.parametrize("riff", [None, 0])
+def test_wav_whose_recorder_was_killed(tone: Tone, size: int, riff: int | None) -> None:
+    """FFmpeg, too, believes a size that fits."""
+    path = tone("a.wav", seconds=1.0)
+    true = decode(path, 44_100)[: 2000 if size == 4000 else None]
+    patched(path, path.read_bytes().index(b"data") + 4, size.to_bytes(4, "little"))
+    if riff is not None:
+        patched(path, 4, riff.to_bytes(4, "little"))
+    np.testing.assert_array_equal(decode(path, 44_100), true)
+    assert decode_with_note(path, 44_100).note == ""
+    assert duration(path) == pytest.approx(len(true) / 44_100, abs=1e-3)
+
+
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "CAF", "W64", "RF64"])
+def test_file_that_was_never_closed(tmp_path: Path, form: str) -> None:
+    samples = tone_samples(1.0, 44_100, channels=2)
+    with soundfile.SoundFile(tmp_path / "open", "w", 44_100, 2, "PCM_16", format=form) as file:
+        file.write(samples)
+        (tmp_path / "killed").write_bytes((tmp_path / "open").read_bytes())
+    true = decode(tmp_path / "open", 44_100)
+    assert len(true) == 44_100
+    np.testing.assert_array_equal(decode(tmp_path / "killed", 44_100)[:44_100], true)
+    assert duration(tmp_path / "killed") == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("announced", [0, 10_000])
+def test_flac_that_announces_less_than_there_is(tone: Tone, announced: int) -> None:
+    """0 is what an encoder writes that cannot go back to its beginning."""
+    path = tone("a.flac", seconds=1.0)
+    true = decode(path, 44_100)
+    announcing_flac(path, 44_100, 1, announced)
+    np.testing.assert_array_equal(decode(path, 44_100), true)
+    assert duration(path) == 1
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "m4a", "aac", "mka"])
+def test_cut_off_file_is_used_as_far_as_it_goes_and_says_so(tone: Tone, tmp_path: Path, suffix: str) -> None:
+    if suffix in ("mp3", "flac"):
+        path = tone(f"a.{suffix}", seconds=4.0)
+    else:
+        options = {"options": {"movflags": "faststart"}} if suffix == "m4a" else {}
+        path = encode(tmp_path / f"a.{suffix}", "aac", 4.0, **options)
+    whole, content = decode(path, 44_100), path.read_bytes()
+    path.write_bytes(content[: round(0.6 * len(content))])
+    found, damage = decode_with_note(path, 44_100)
+    assert 0.4 < len(found) / len(whole) < 0.7
+    assert damage == pytest.approx(len(found) / 44_100, abs=0.05)
+    assert decode_with_note(path, 44_100).note == f"damaged after {damage:.1f} s"
+    assert duration(path) == pytest.approx(len(found) / 44_100, abs=0.06)
+    assert decode_with_note(path, 44_100, 1.0).note == "", "what was wanted is there"
+    assert decode_with_note(path, 44_100, 4.0).damage == damage
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "flac"])
+def test_sound_after_a_missing_piece_is_used(tone: Tone, suffix: str) -> None:
+    path = tone(f"a.{suffix}", seconds=4.0)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + content[len(content) // 2 + len(content) // 8 :])
+    found, damage = decode_with_note(path, 44_100)
+    assert 3.2 < len(found) / 44_100 < 3.6
+    assert damage == pytest.approx(2.0, abs=0.2) or suffix == "mp3" and damage  # where it is, cannot always be told
+
+
+@pytest.mark.parametrize(
+    ("suffix", "seconds"), [("wav", None), ("wav", 9.0), ("mp3", 1.0), ("mp3", 2.0), ("ogg", 2.05)]
+)
+def test_only_what_comes_short_is_looked_through(
+    tone: Tone, monkeypatch: pytest.MonkeyPatch, suffix: str, seconds: float | None
+) -> None:
+    path = tone(f"a.{suffix}", seconds=2.0)
+    monkeypatch.delattr("scripts.audio.decoding.look_through")
+    assert len(decode(path, 44_100, seconds)) > 0
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac"])
+def test_headers_that_are_right_change_nothing(tone: Tone, suffix: str) -> None:
+    path = tone(f"a.{suffix}", rate=22_050)
+    np.testing.assert_allclose(decode(path, 22_050), soundfile.read(path, dtype="float32")[0], rtol=0, atol=2e-7)
 
 
 # --- hostile files ------------------------------------------------------------------------------------------
@@ -308,7 +588,7 @@ def test_too_much_for_the_memory(tone: Tone, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("scripts.audio.decoding.join", full)
+    monkeypatch.setattr("scripts.audio.decoding.join_run", full)
     with pytest.raises(AudioError, match="more audio than the memory holds") as caught:
         decode(path, 44_100)
     assert caught.value.status == "long"
@@ -325,53 +605,36 @@ def test_name_need_not_be_utf8(tone: Tone, tmp_path: Path, suffix: str) -> None:
 # --- stderr -------------------------------------------------------------------------------------------------
 
 
-def test_stderr_is_away_until_the_last_thread_has_left(capfd: pytest.CaptureFixture) -> None:
-    inside, may_leave = threading.Barrier(3), [threading.Event(), threading.Event()]
-
-    def stay(leave: threading.Event) -> None:
-        with quiet_decoder:
-            inside.wait()
-            leave.wait()
-
-    threads = [threading.Thread(target=stay, args=(event,)) for event in may_leave]
-    os.write(2, b"before ")
-    for thread in threads:
-        thread.start()
-    inside.wait()
-    for thread, event in zip(threads, may_leave, strict=True):
-        os.write(2, b"within ")
-        event.set()
-        thread.join()
-    os.write(2, b"after")
-    assert capfd.readouterr().err == "before after"
-
-
-def test_stderr_comes_back_after_an_error(capfd: pytest.CaptureFixture) -> None:
-    with pytest.raises(KeyError), quiet_decoder:
-        raise KeyError
-    os.write(2, b"after")
-    assert capfd.readouterr().err == "after"
-
-
-def test_broken_files_in_many_threads_leave_stderr_as_it_was(tone: Tone, capfd: pytest.CaptureFixture) -> None:
-    path = tone("a.mp3")
+def broken_mp3(path: Path) -> Path:
+    """One of which the decoder complains."""
     whole = path.read_bytes()
     path.write_bytes(whole[:6_000] + NOISE[:4_000] + whole[10_000:])
-    stderr, descriptors, found = os.fstat(2), len([*Path("/dev/fd").iterdir()]), []
+    return path
+
+
+def test_nothing_that_others_write_to_stderr_is_lost(tone: Tone, capfd: pytest.CaptureFixture) -> None:
+    path, found = broken_mp3(tone("a.mp3")), []
 
     def work() -> None:
-        found.extend(len(decode(path, 44_100)) for _ in range(10))
+        found.extend(len(decode(path, 44_100)) for _ in range(5))
 
     with ExitStack() as threads:
-        for _ in range(4):
+        for _ in range(3):
             thread = threading.Thread(target=work)
             thread.start()
             threads.callback(thread.join)
-    assert len(found) == 40 and len(set(found)) == 1
-    assert (os.fstat(2).st_dev, os.fstat(2).st_ino) == (stderr.st_dev, stderr.st_ino)
-    assert len([*Path("/dev/fd").iterdir()]) == descriptors
-    os.write(2, b"after")
-    assert capfd.readouterr().err == "after"
+        lines = [f"line {number} of another thread\n" for number in range(2000)]
+        for line in lines:
+            os.write(2, line.encode())
+    assert len(found) == 15 and len(set(found)) == 1
+    err = capfd.readouterr().err
+    assert all(line in err for line in lines)
+
+
+def test_workers_complain_to_nobody(capfd: pytest.CaptureFixture) -> None:
+    assert list(parallel_map(functools.partial(os.write, 2), [b"of a worker"] * 2, 2)) == [11, 11]
+    os.write(2, b"of the program")
+    assert capfd.readouterr().err == "of the program"
 
 
 # --- arithmetic ---------------------------------------------------------------------------------------------
@@ -451,6 +714,38 @@ def test_mix_down_is_the_mean(channels: int, length: int, seed: int) -> None:
 
 @pytest.mark.parametrize(("quiet", "silent"), [(1000, True), (950, True), (949, False), (0, False)])
 def test_silent_means_95_percent_below_60_db(quiet: int, silent: bool) -> None:
-    waveform = np.full(1000, 0.1, np.float32)
+    waveform = np.resize([0.1, -0.1], 1000).astype(np.float32)
     waveform[:quiet] = 0.0009
     assert is_silent(waveform) == is_silent(-waveform) == silent
+
+
+@pytest.mark.parametrize(("amplitude", "silent"), [(0.0, True), (0.0008, True), (0.003, False), (0.5, False)])
+@pytest.mark.parametrize("offset", [0.0, 0.05, -0.3])
+def test_an_offset_is_no_sound(amplitude: float, silent: bool, offset: float) -> None:
+    tone = amplitude * np.sin(np.arange(200_000)) + offset
+    assert is_silent(tone.astype(np.float32)) == silent
+
+
+def test_silence_with_a_bang_at_its_end_is_silence() -> None:
+    """Its mean is not what its samples lie around."""
+    waveform = np.zeros(100_000, np.float32)
+    waveform[97_000:] = 0.9
+    assert is_silent(waveform)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_channels_that_cancel_are_named(tone: Tone, tmp_path: Path, suffix: str) -> None:
+    left, path = tone_samples(1.0, 44_100), tmp_path / f"a.{suffix}"
+
+    def refusal(channels: list[np.ndarray]) -> tuple[str, str]:
+        soundfile.write(path, np.hstack(channels), 44_100)
+        with pytest.raises(AudioError) as caught:
+            check_silence(path, decode(path, 44_100))
+        return caught.value.status, caught.value.reason
+
+    assert refusal([left, -left]) == ("cancelled", "the channels cancel")
+    assert refusal([0 * left, 0 * left]) == ("silent", "below -60 dB nearly throughout")
+    assert refusal([0 * left + 0.1, 0 * left - 0.1]) == ("silent", "below -60 dB nearly throughout")
+    assert refusal([0.0005 * left, -0.0005 * left])[0] == "silent"
+    soundfile.write(path, np.hstack([left, -0.5 * left]), 44_100)
+    check_silence(path, decode(path, 44_100))

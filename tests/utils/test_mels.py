@@ -1,9 +1,7 @@
 """The cache: values, faults, restarts, other parameters, extension."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,8 +18,27 @@ from scripts.audio.cache import MelCache, cache_folder
 from scripts.audio.features import make_transform
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError, TableError
+from scripts.config.experiments import EXPERIMENTS
 from scripts.utils.mels import main as mels_command
 from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track
+
+KILLED = """
+import os, signal, sys
+from scripts.audio import build_cache
+from scripts.utils.mels import main
+
+note, left = build_cache.note, int(sys.argv[1])
+
+def note_and_die(*record):
+    global left
+    note(*record)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+build_cache.note = note_and_die
+main(sys.argv[2:])
+"""
 
 
 def librosa_mel(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
@@ -72,6 +89,23 @@ def test_every_fault_gets_its_row_and_reason(tmp_path):
     assert rows["clips"].tolist() == [0, 0, 0, 0, 0, 0, 3, 5, 5]
     assert (rows.loc[rows["status"] != "ok", "reason"] != "").all()
     assert rows.loc["6", "seconds"] == pytest.approx(2.6)
+
+
+def test_damaged_file_is_used_as_far_as_it_goes_and_its_row_says_so(tmp_path):
+    table, audio = make_corpus(tmp_path, 4, ".flac"), tmp_path / "audio"
+    for number, share in ((0, 0.6), (1, 0.19)):
+        content = (audio / f"00000{number}.flac").read_bytes()
+        (audio / f"00000{number}.flac").write_bytes(content[: round(share * len(content))])
+    tone = 0.3 * np.sin(np.arange(40_000))
+    soundfile.write(audio / "000002.flac", np.column_stack([tone, -tone]), 8000)
+    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    statuses, reasons, seconds = (cache.rows[name].tolist() for name in ("status", "reason", "seconds"))
+    assert statuses == ["ok", "short", "cancelled", "ok"]
+    assert reasons[0] == f"damaged after {seconds[0]:.1f} s" and 2.5 < seconds[0] < 3.5
+    assert reasons[1] == f"less than 1 s, damaged after {seconds[1]:.1f} s"
+    assert reasons[2:] == ["the channels cancel", ""]
+    assert cache.rows["clips"].tolist() == [3, 0, 0, 5]
+    assert "damaged" in MelCache.open(cache.folder, SPEC).rows["reason"].iloc[0]
 
 
 # --- other kinds, other clips -------------------------------------------------------------------------------
@@ -241,25 +275,21 @@ def test_long_track_is_cut_and_padding_is_silence(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "moments"),
-    [({}, (1, 40)), ({"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (30,))],
+    [({}, (1, 39)), ({"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (30,))],
     ids=["log-mel", "overlapping clips of three channels"],
 )
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, changes, moments):
     make_corpus(tmp_path, 60)
-    command = [sys.executable, "scripts/utils/mels.py"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     spec, flags = dataclasses.replace(SPEC, **changes), flags_of(changes)
     mels_command(arguments(tmp_path, whole, *flags))
     folder = cache_folder(broken, spec)
-    for lines in moments:
-        process = subprocess.Popen([*command, *arguments(tmp_path, broken, *flags)], stderr=subprocess.DEVNULL)
-        journal = folder.with_name(folder.name + ".partial") / "journal.jsonl"
-        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert journal.exists(), "killed before the end"
+    journal = folder.with_name(folder.name + ".partial") / "journal.jsonl"
+    for tracks in moments:
+        command = [sys.executable, "-c", KILLED, str(tracks), *arguments(tmp_path, broken, *flags)]
+        killed = subprocess.run(command, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(journal.read_bytes().splitlines()) == sum(moments)
     journal.write_bytes(journal.read_bytes()[:-7])  # a line cut in the middle
     mels_command(arguments(tmp_path, broken, *flags))
     assert contents(folder) == contents(cache_folder(whole, spec))
@@ -324,6 +354,34 @@ def test_rows_of_two_decoders_are_never_mixed(tmp_path):
     assert len(build_cache(table, tmp_path / "mels", SPEC, 1, overwrite=True).rows) == 6
 
 
+def test_what_an_older_version_may_have_decoded_otherwise_is_made_again_and_named(tmp_path, capsys, monkeypatch):
+    table, audio = make_corpus(tmp_path, 6), tmp_path / "audio"
+    write_track(audio / "000001.wav", 500, 1, seconds=2)  # libsndfile knows how long it is
+    write_track(audio / "000002.flac", 500, 2, seconds=2)
+    write_track(audio / "000003.flac", 500, 3, seconds=6)
+    write_track(audio / "000004.wav", 500, 4, seconds=0.2)
+    table.loc[[2, 3], "file_path"] = [(audio / f"00000{number}.flac").as_posix() for number in (2, 3)]
+    folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
+    record, whole = json.loads((folder / "spec.json").read_text()), contents(folder)
+    older = record["decoder"].partition(", PyAV")[0]
+    (folder / "spec.json").write_text(json.dumps(record | {"decoder": older}))
+    clips = np.load(folder / "1s.npy", mmap_mode="r+")
+    clips[:] = 0  # so that one sees which rows are made again
+    clips.flush()
+    monkeypatch.setattr("scripts.audio.cache.SAID", set())
+    capsys.readouterr()
+    for _ in range(2):
+        MelCache.open(tmp_path / "mels", SPEC)
+    line = f"{folder}: 2 of 6 tracks (2, 4) were decoded by an older version"
+    assert capsys.readouterr().err == f"{line}; the command that cached them makes them again\n"
+    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert f"{line} and are made again\n" in capsys.readouterr().err
+    assert (cache.clips[2] != 0).any() and not cache.clips[[0, 1, 3, 5]].any()
+    assert (contents(folder)["spec.json"], contents(folder)["tracks.csv"]) == (whole["spec.json"], whole["tracks.csv"])
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert "older" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["spec", "array", "rows", "gone"])
 def test_damaged_cache_is_refused(tmp_path, damage):
     folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
@@ -351,3 +409,26 @@ def test_record_says_what_made_it(tmp_path):
     record = json.loads((cache.folder / "spec.json").read_text())
     assert MelSpec(**record["spec"]) == SPEC
     assert f"soundfile {soundfile.__version__}" in record["decoder"]
+
+
+# --- of an experiment ---------------------------------------------------------------------------------------
+
+
+def test_an_experiment_brings_its_table_its_folder_and_its_spectrograms(tmp_path, monkeypatch):
+    """Of a table with rows per clip, --limit counts tracks; another table is taken if it is given."""
+    monkeypatch.chdir(tmp_path)
+    make_corpus(tmp_path / "data" / "philharmonia", 9)
+    experiment = dataclasses.replace(EXPERIMENTS["philharmonia_notes"], spec=SPEC)
+    monkeypatch.setitem(EXPERIMENTS, "philharmonia_notes", experiment)
+    mels_command(["--experiment", "philharmonia_notes", "--limit", "3"])
+    assert MelCache.open("data/philharmonia/mels", SPEC).rows.index.tolist() == ["0", "1", "2"]
+    make_corpus(tmp_path / "other", 12)
+    mels_command(["--experiment", "philharmonia_notes", "--full-csv", "other/metadata_30_secs.csv", "--overwrite"])
+    assert len(MelCache.open("data/philharmonia/mels", SPEC).rows) == 12
+
+
+def test_an_experiment_without_spectrograms_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        mels_command(["--experiment", "gtzan_mlp_features"])
+    assert "gtzan_mlp_features reads no spectrograms of this kind" in capsys.readouterr().err

@@ -67,8 +67,15 @@ def test_every_fault_is_found(full: Callable[..., Path], tmp_path: Path, workers
         "short": write(tmp_path / "short.flac", tone_samples(28.0, RATE)),
         "tiny": write(tmp_path / "tiny.flac", tone_samples(1.6, RATE)),
         "tiny and silent": write(tmp_path / "both.flac", np.zeros(RATE)),
+        "cancelled": write(
+            tmp_path / "cancelled.flac", np.hstack([tone_samples(29.5, RATE), -tone_samples(29.5, RATE)])
+        ),
+        "offset": write(tmp_path / "offset.flac", quietened(1.0) + 0.1),
+        "damaged": full("damaged.flac", 250.0),
         "copy": Path(shutil.copy(full("sound.flac"), tmp_path / "copy.flac")),
     }
+    content = files["damaged"].read_bytes()
+    files["damaged"].write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 3000 :])
     assert faults(files, workers) == {
         "missing": ["missing"],
         "page": ["unreadable"],
@@ -78,6 +85,9 @@ def test_every_fault_is_found(full: Callable[..., Path], tmp_path: Path, workers
         "short": ["short"],
         "tiny": ["short"],
         "tiny and silent": ["short", "silent"],
+        "cancelled": ["cancelled"],
+        "offset": ["silent"],
+        "damaged": ["short", "damaged"],
         "copy": ["duplicate"],
     }
 
