@@ -6,6 +6,7 @@ import errno
 import functools
 import importlib.util
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -33,10 +34,16 @@ def flags(add: Callable[[argparse.ArgumentParser], None]) -> Callable[[list[str]
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
-    """Turn a user's error into one line on stderr and exit code 2 (130 after Ctrl-C)."""
+    """Turn a user's error into one line on stderr and exit code 2 (130 after Ctrl-C).
+
+    What the terminal cannot show of a file's name is printed as its escape.
+    """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             main(argv)
         except ProjectError as error:
@@ -46,6 +53,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             stop(1, "the reader of this output has gone")
         except OSError as error:
             stop(2, describe_os_error(error))
+        except MemoryError as error:
+            stop(2, f"not enough memory ({error}); close other programs, or give smaller settings or fewer files")
         except KeyboardInterrupt:
             stop(130, "stopped; run the same command again to go on")
 

@@ -47,3 +47,7 @@ class TrainingError(ProjectError):
 
 class DownloadError(ProjectError):
     """An archive that cannot be fetched, is not the official one, or cannot be unpacked."""
+
+
+class BusyError(ProjectError):
+    """A file or folder that another process is writing."""

@@ -1,5 +1,6 @@
 """The machine: which device, which number format, and what to record of it."""
 
+import os
 import platform
 
 import numpy as np
@@ -28,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The format of convolutions and products; weights and everything else stay float32.
+    """The format of convolutions and products in training; weights and everything else stay float32.
 
     "auto" takes bfloat16 where the hardware computes with it, otherwise float32.
     """
@@ -38,15 +39,43 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
+    """Whether it computes with bfloat16, not in its place; a processor also if oneDNN is told to use less of it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "ALL")).upper()
     flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, flag, bool)() for flag in flags)
+    return (
+        device.type == "cpu"
+        and any(name in allowed for name in ("ALL", "DEFAULT", "BF16", "FP16", "AMX"))
+        and any(getattr(torch.cpu, flag, bool)() for flag in flags)
+    )
 
 
-def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Convolutions and products in `precision`; a float32 one changes nothing."""
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+def in_training(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Convolutions and products in `precision`, if that is bfloat16; float32 is that of `in_float32`."""
+    if precision == torch.float32:
+        return in_float32(device)
+    return torch.autocast(device.type, precision)
+
+
+def in_float32(device: torch.device) -> torch.autocast:
+    """All in float32, as scores and predictions are computed on every machine: neither bfloat16 nor TF32.
+
+    TF32 is switched off for good, because its switches are the process's and other threads may be computing.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    return torch.autocast(device.type, enabled=False)
+
+
+def name_of(precision: torch.dtype) -> str:
+    """ "float32" or "bfloat16"."""
+    return str(precision).removeprefix("torch.")
+
+
+def describe_precision(training: str) -> str:
+    """What a report says of number formats; `training` is "float32", "bfloat16", or "" where it was not recorded."""
+    return f"training {training or 'not recorded'}, scores float32"
 
 
 def describe() -> dict[str, str | int]:

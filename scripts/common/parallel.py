@@ -1,13 +1,17 @@
 """Many files over all cores: one process a core, each with one thread."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import resource_tracker
 from typing import Any
 
 import threadpoolctl
@@ -15,6 +19,7 @@ import threadpoolctl
 from scripts.common.errors import ProjectError
 
 JOBS_AHEAD = 4  # waiting jobs per worker
+STARTING = threading.Lock()
 
 
 def available_cores() -> int:
@@ -31,24 +36,33 @@ def parallel_map(
 ) -> Iterator[Any]:
     """Yield `function(job)` for every job, in order of completion.
 
-    `workers` defaults to all cores. Only a few jobs are in flight at a time, so memory does not grow with
-    their number. Workers stop with their parent, however it ends.
+    Workers are not copies of this process, whose threads they would lack: on Linux they are forks of a server that has
+    imported the module of the first call's function, elsewhere fresh processes. So they hold neither torch nor what
+    else this program has imported, unless that module does. They stop with their parent, however it ends.
+
+    Parameters
+    ----------
+    function : of a module that can be imported, or a partial of one; not of the program's main module.
+    jobs : only a few are in flight at a time, so that memory does not grow with their number.
+    workers : default: all cores.
+    initializer, initargs : called once in each worker.
 
     Raises
     ------
     ProjectError : a worker died (killed for memory, or a crash in a decoder); what was yielded stays valid.
     """
     workers = min(workers or available_cores(), max(1, len(jobs)))
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload([getattr(function, "func", function).__module__])
     with ProcessPoolExecutor(workers, context, start_worker, (initializer, initargs)) as pool:
         waiting = iter(jobs)
-        running = {pool.submit(function, job) for _, job in zip(range(workers * JOBS_AHEAD), waiting, strict=False)}
         try:
+            running = submit(pool, function, islice(waiting, workers * JOBS_AHEAD))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-                running |= {pool.submit(function, job) for _, job in zip(done, waiting, strict=False)}
+                running |= submit(pool, function, islice(waiting, len(done)))
         except BrokenProcessPool:
             raise ProjectError(
                 "a worker process died (out of memory, or killed); what was finished is kept: "
@@ -58,12 +72,42 @@ def parallel_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], jobs: Iterable[Any]) -> set[Future]:
+    """Hand jobs to the pool, which starts its workers with the first of them."""
+    with new_processes():
+        return {pool.submit(function, job) for job in jobs}
+
+
+@contextlib.contextmanager
+def new_processes() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, and do not import the program's main module.
+
+    That may import much, and a script without `if __name__ == "__main__"` would run again in each of them.
+    """
+    resource_tracker.ensure_running()  # which lets Ctrl-C through again
+    with STARTING:
+        main, signals = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
 def start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    turn_stderr_away()
     threadpoolctl.threadpool_limits(1)
     threading.Thread(target=stop_with_parent, daemon=True).start()
     if initializer:
         initializer(*initargs)
+
+
+def turn_stderr_away() -> None:
+    """What libsndfile's MP3 decoder complains of there, the rows say; a worker has nothing else to say."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def stop_with_parent() -> None:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
 from scripts.common.storage import write_aside
@@ -44,6 +46,15 @@ def whole_numbers(axes: Axes) -> None:
 def colours(names: Sequence[str] | Mapping[str, object]) -> list[str]:
     """One colour for each name; after seven they come again."""
     return [COLOURS[number % len(COLOURS)] for number in range(len(names))]
+
+
+def add_legend(figure: Figure, loc: str, columns: int, handles: Sequence[Artist] | None = None, **settings) -> Legend:
+    """A legend of what is drawn, or of `handles`, whose names are shown as they are, dollar signs included."""
+    settings |= LEGEND | ({"handles": handles} if handles is not None else {})
+    legend = figure.legend(loc=loc, ncols=columns, **settings)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return legend
 
 
 def add_colour_bar(figure: Figure, image: AxesImage, panels: Axes | np.ndarray, label: str) -> None:

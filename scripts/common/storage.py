@@ -1,13 +1,22 @@
-"""Files that appear whole or not at all: written aside, then renamed."""
+"""Files that appear whole or not at all: written aside, then renamed; and tables as text, written and read alike."""
 
 import contextlib
+import csv
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from scripts.common.errors import TableError
+
+TABLE_TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a file's name need not be UTF-8
+PATHS = ("file_path", "file")  # columns whose cells may begin and end with spaces
+CELL = pd.StringDtype("python", na_value=np.nan)  # pyarrow's cannot hold names that are not UTF-8
 
 
 @contextlib.contextmanager
@@ -15,7 +24,9 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    name = os.fsencode(path.name)  # of 255 bytes at most
+    name = path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -24,8 +35,9 @@ def write_aside(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    r"""Write `text` as UTF-8; a byte of a file's name that is not becomes \udc80 to \udcff, which JSON reads back."""
     with write_aside(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -33,5 +45,94 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table so that `read_csv` gives back its text, file names that are not UTF-8 included."""
     with write_aside(path) as temporary:
-        table.to_csv(temporary, index=False)
+        temporary.write_bytes(csv_bytes(table))
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """What `write_csv` writes."""
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which csv leaves unquoted up to Python 3.12
+        text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def read_csv(path: str | Path, paths: Container[str] = PATHS) -> pd.DataFrame:
+    """A CSV with each cell as the text that it is: nothing is taken for a number, a date or a missing value.
+
+    Spaces around cells and names of columns are taken away; an empty cell is NaN. Columns without a name, such as the
+    row numbers that pandas writes, are left out.
+
+    Parameters
+    ----------
+    path : of the file, in UTF-8, with commas between its cells; other bytes, as a file's name may hold, are kept.
+    paths : names of columns, in small letters, whose cells keep their spaces, for `find_path` to judge.
+
+    Raises
+    ------
+    TableError : the file is empty or no CSV, has other separators than commas, a column twice, or a row with more
+        cells than the header (row named). A row with fewer has its last ones empty.
+    """
+    rows: list[list[str]] = []
+    with open(path, **TABLE_TEXT | {"encoding": "utf-8-sig"}) as file:
+        lines = filter(None, csv.reader(file, strict=True))
+        try:
+            header = [name.strip() for name in next(lines, [])]
+            check_header(path, header)
+            for cells in lines:
+                if len(cells) > len(header):
+                    raise TableError(
+                        f"{path}: row {len(rows) + 2} has {len(cells)} fields, the header {len(header)}; take out a "
+                        "comma, or put quotes around a cell that holds one"
+                    )
+                rows.append([*cells, *[""] * (len(header) - len(cells))])
+        except csv.Error as error:
+            raise TableError(f"{path}: not a CSV table (row {len(rows) + 2}: {error}); correct it") from None
+    columns = dict(zip(header, zip(*rows, strict=True) if rows else [()] * len(header), strict=True))
+    columns.pop("", None)
+    return pd.DataFrame({name: clean(cells, name.lower() in paths) for name, cells in columns.items()}, dtype=CELL)
+
+
+def clean(cells: Iterable[str], keep: bool) -> list[str | None]:
+    """The cells without the spaces around them, or, to `keep`, with them; None for an empty one."""
+    return [(cell if keep else text) if (text := cell.strip()) else None for cell in cells]
+
+
+def check_header(path: str | Path, header: list[str]) -> None:
+    """Raise a TableError if these cannot be the names of a table's columns."""
+    if not any(header):
+        raise TableError(f"{path}: empty, not a CSV table; its first row names the columns")
+    if any("\0" in name for name in header):
+        raise TableError(f"{path}: not a CSV table in UTF-8; save it as such")
+    for separator, name in {";": "semicolons", "\t": "tabs"}.items():
+        if len(header) == 1 and separator in header[0]:
+            raise TableError(f"{path}: has {name} between its columns; save it with commas")
+    twice = {name for name in header if name and header.count(name) > 1}
+    if twice:
+        raise TableError(f"{path}: has the column {min(twice)} twice; rename one of them or take it out")
+
+
+def to_numbers(path: str | Path, table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The table with the named columns of text as int64, or as float64 where a cell is empty, "nan" or no whole number.
+
+    Raises
+    ------
+    TableError : no such column, or a cell that is no number (row and value named); `path` is the table's name there.
+    """
+    columns = {}
+    for name in names:
+        if name not in table:
+            raise TableError(f"{path}: lacks the column {name}; it has {', '.join(table)}; make it again")
+        columns[name] = pd.to_numeric(table[name], errors="coerce")
+        wrong = columns[name].isna() & table[name].str.lower().ne("nan") & table[name].notna()
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            value = table[name].iloc[row]
+            raise TableError(f"{path}: row {row + 2} has {value!r} for {name}, which is no number; correct it")
+    return table.assign(**columns)
+
+
+def find_path(text: str, folder: str | Path = "") -> str:
+    """A path of a table, relative to `folder`, without the spaces around it unless a file is called so with them."""
+    return text if Path(folder, text).exists() else text.strip()
