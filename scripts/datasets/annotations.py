@@ -7,7 +7,7 @@ import pandas as pd
 
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
-from scripts.tables.label_table import read_csv
+from scripts.common.storage import read_csv
 
 AS_PUBLISHED = "take the file as it was published"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -12,8 +12,9 @@ from scripts.audio.decoding import duration
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
 from scripts.common.parallel import parallel_map
-from scripts.tables.label_table import COLUMNS
+from scripts.tables.label_table import COLUMNS, is_unicode
 
+OPTIONAL = ("fold", "absent")
 FEW_FILES = 200  # read sooner than processes start
 
 
@@ -88,8 +89,9 @@ class Dataset:
 def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     """Rows with `track_id, file_path` and `genre` (or `labels`) -> a label table in the columns of its task.
 
-    `duration_s` is read from the files' headers, NaN where that fails. Columns that are not there stay empty, but
-    for `class`, which counts the genres in alphabetical order. `absent` stays the last column where it is given.
+    `duration_s` is how long the sound is, see `decoding.duration`, NaN where there is none. Columns that are not there
+    stay empty, but for `class`, which counts the genres in alphabetical order. `fold` and `absent` are the last ones
+    where they are given.
 
     Parameters
     ----------
@@ -97,17 +99,33 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
 
     Raises
     ------
-    TableError : no rows, or a track stands twice.
+    TableError : no rows, a track stands twice, or a label is empty or not UTF-8.
     """
     if rows.empty:
         raise TableError(f"{source}: holds no tracks; check the folder")
+    rows = rows.assign(**{name: rows[name].map(strip) for name in rows.columns.difference(["file_path"])})
     check_unique(rows, source)
     columns = COLUMNS["multi" if "labels" in rows else "single"]
-    table = rows.reset_index(drop=True).reindex(columns=[*columns, *rows.columns.intersection(["absent"])])
+    check_labels(rows[columns[2]], rows["file_path"], source)
+    table = rows.reset_index(drop=True).reindex(columns=[*columns, *(name for name in OPTIONAL if name in rows)])
     if "genre" in rows and "class" not in rows:
         table["class"] = pd.factorize(table["genre"], sort=True)[0]
     table["duration_s"] = durations(table["file_path"].tolist())
     return table
+
+
+def strip(cell: Any) -> Any:
+    """Text without the spaces around it, which `read_table` would take away as well."""
+    return cell.strip() if isinstance(cell, str) else cell
+
+
+def check_labels(labels: pd.Series, paths: pd.Series, source: str | Path) -> None:
+    """Raise a TableError that names the file whose label is empty or not UTF-8."""
+    for name in labels.unique():
+        if not name or not is_unicode(name):
+            place = paths[labels == name].iloc[0]
+            what = "is not UTF-8" if name else "is nothing but spaces"
+            raise TableError(f"{source}: the label {name!r} of {place} {what}; call it otherwise")
 
 
 def check_unique(rows: pd.DataFrame, source: str | Path) -> None:
@@ -123,7 +141,7 @@ def check_unique(rows: pd.DataFrame, source: str | Path) -> None:
 
 
 def durations(paths: Sequence[str]) -> list[float]:
-    """Seconds of audio that each file's header announces, in order; NaN where it cannot be read."""
+    """Seconds of sound in each file, in order, as `decoding.duration` counts them; NaN where it cannot be read."""
     found = [float("nan")] * len(paths)
     jobs = [(position, path) for position, path in enumerate(paths) if Path(path).is_file()]
     results = parallel_map(timed, jobs) if len(jobs) > FEW_FILES else map(timed, jobs)

@@ -49,6 +49,7 @@ def read_esc50(root: Path, fold: str = "1") -> pd.DataFrame:
         "genre": clips["category"],
         "album_id": "freesound-" + clips["src_file"],
         "split": fold_split(path, clips["fold"], fold, FOLDS),
+        "fold": clips["fold"],
     }
     return finish_table(pd.DataFrame(rows), path)
 
@@ -60,7 +61,7 @@ def read_negatives(root: Path, fold: str = "1") -> pd.DataFrame:
     """
     clips = read_esc50(root, fold)
     clips = clips[~clips["genre"].isin(INSTRUMENTS)].reset_index(drop=True)
-    return clips.drop(columns="class").rename(columns={"genre": "labels"}).assign(labels=NONE)
+    return clips.drop(columns=["class", "fold"]).rename(columns={"genre": "labels"}).assign(labels=NONE)
 
 
 def make_tiny(root: Path) -> None:

@@ -70,7 +70,8 @@ def read_tracks(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise TableError(f"{path}: no such file; run `python -m scripts download metadata` or give another --root")
     try:
-        tracks = pd.read_csv(path, index_col=0, header=[0, 1], low_memory=False)
+        tracks = pd.read_csv(path, index_col=0, header=[0, 1], dtype=str, keep_default_na=False, na_values=[""])
+        tracks.index = tracks.index.astype("int64")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IndexError, ValueError) as error:
         raise TableError(f"{path}: not FMA's tracks.csv ({error}); unzip fma_metadata.zip again") from None
     needed = [("set", "split"), ("set", "subset"), ("track", "genre_top"), ("artist", "id"), ("album", "id")]

@@ -1,22 +1,35 @@
 """One's own audio: a folder for each class."""
 
+import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from scripts.audio.decoding import SUFFIXES
+from scripts.audio.decoding import SUFFIXES, passed_over
 from scripts.common.errors import TableError
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
+from scripts.tables.file_identity import identity, one_row_a_file
 
 
 def read_folder(root: Path) -> pd.DataFrame:
     """One row for each audio file in a folder of `root`, sorted by class and path.
 
     The class is the folder right below `root`; folders in it may be nested. `track_id` is the path below `root`
-    without its suffix, such as "jazz/live/so_what". Hidden files and folders are passed over.
+    without its suffix, such as "jazz/live/so_what". Of links and copies in the same class one is left. Hidden files
+    and folders are passed over; other files that are not called as audio, or are in no class, are counted on stderr.
+
+    Raises
+    ------
+    TableError : no folders, one without audio, or a file that is in two of them.
     """
+    return finish_table(one_row_a_file(find_tracks(root), root), root)
+
+
+def find_tracks(root: Path) -> pd.DataFrame:
+    """`track_id, file_path, genre` of every audio file in the folders of `root`, links and copies included."""
     folders = sorted(path for path in visible(root) if path.is_dir())
     if not folders:
         raise TableError(f"{root}: holds no folders; put the audio into one folder for each class, or give --root")
@@ -25,7 +38,10 @@ def read_folder(root: Path) -> pd.DataFrame:
         for folder in folders
         for path in audio_files(folder)
     ]
-    return finish_table(pd.DataFrame(rows, columns=["track_id", "file_path", "genre"]), root)
+    others = {path.as_posix() for path in walk(root)}.difference(path for _, path, _ in rows)
+    if others:
+        print(f"{root}: {passed_over(others)}", file=sys.stderr)
+    return pd.DataFrame(rows, columns=["track_id", "file_path", "genre"])
 
 
 def audio_files(folder: Path) -> list[Path]:
@@ -43,11 +59,20 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    for path in visible(folder):
-        if path.is_dir():
-            yield from walk(path)
-        else:
-            yield path
+    """The files at any depth; each folder once, whatever links lead to it, and by its own path if it lies below."""
+    seen, waiting = set(), deque([folder])
+    while waiting:
+        place = waiting.popleft()
+        if (here := identity(str(place))) in seen:
+            continue
+        seen.add(here)
+        for path in visible(place):
+            if not path.is_dir():
+                yield path
+            elif path.is_symlink():
+                waiting.append(path)
+            else:
+                waiting.appendleft(path)
 
 
 def visible(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
+from scripts.common.storage import read_csv
 from scripts.datasets import gtzan
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.gtzan_split import fault_filtered
@@ -45,7 +46,7 @@ def read_features(root: str | Path, which: str = "30s") -> pd.DataFrame:
     TableError : no such file, or not that table.
     """
     path = find_csv(Path(root), FILES[pick("table of features", which, FILES)])
-    features = read_csv(path)
+    features = read_numbers(path)
     names = parse_names(path, features)
     rows = pd.DataFrame(
         {
@@ -68,12 +69,9 @@ def find_csv(root: Path, name: str) -> Path:
     raise TableError(f"{root}: has no {name}; download it ({DATASET.url}) or give another --root")
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_numbers(path: Path) -> pd.DataFrame:
     """The file with its features as finite numbers."""
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not a CSV table ({error}); download it again ({DATASET.url})") from None
+    table = read_csv(path)
     missing = [name for name in ("filename", *FEATURES, "label") if name not in table]
     if missing:
         raise TableError(f"{path}: lacks {', '.join(missing[:3])}: not the table of 57 features; give another --root")

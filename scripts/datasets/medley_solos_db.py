@@ -14,13 +14,15 @@ INSTRUMENTS = (
     "clarinet", "distorted electric guitar", "female singer", "flute", "piano", "tenor saxophone", "trumpet", "violin",
 )  # fmt: skip
 PARTS = {"training": "train", "validation": "validation", "test": "test"}
+FOLDS = {"training": "1", "test": "2", "validation": "3"}  # the one after a tested fold validates, here as published
 METADATA = Path("annotation", "Medley-solos-DB_metadata.csv")
 
 
 def read_medley_solos_db(root: Path) -> pd.DataFrame:
     """One row for each clip, in the file's order, with the official split; the genre is the instrument.
 
-    Training and validation come from MedleyDB, the test from solosDb. `album_id` is the song that a clip is cut
+    Training and validation come from MedleyDB, the test from solosDb; as folds, each of the three is tested once, and
+    the second is the official split. `album_id` is the song that a clip is cut
     from; it is empty for versions of the dataset without a column `song_id`. Artists are not published.
     """
     path = root / METADATA
@@ -34,6 +36,7 @@ def read_medley_solos_db(root: Path) -> pd.DataFrame:
         "genre": clips["instrument"],
         "album_id": "song-" + clips["song_id"] if "song_id" in clips else None,
         "split": clips["subset"].map(PARTS),
+        "fold": clips["subset"].map(FOLDS),
     }
     return finish_table(pd.DataFrame(rows), path)
 

@@ -7,11 +7,12 @@ import pandas as pd
 
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError, TableError
+from scripts.common.storage import read_csv
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.table import GUESSES, choose_columns, find_csv, track_rows
 from scripts.datasets.tiny import write_tone
+from scripts.tables.file_identity import one_row_a_file
 from scripts.tables.label_matrix import NONE, SEPARATOR, join, label_matrix, label_names
-from scripts.tables.label_table import read_csv
 
 # as in the table of single labels
 ROLES = {role: guesses for role, guesses in GUESSES.items() if role != "label"} | {
@@ -37,7 +38,7 @@ def read_multi_listing(root: Path, label_columns: str = "", **options: str) -> p
     if label_columns and options.get("labels_column"):
         raise ConfigError("labels_column names one column of names, label_columns those of 0 and 1; give one of them")
     path = find_csv(root)
-    listing = read_csv(path)
+    listing = read_csv(path, {*GUESSES["path"], options.get("path_column", "").strip().lower()})
     columns = choose_columns(path, list(listing), options, ROLES)
     rows = track_rows(path, listing, columns)
     if columns["labels"] and not label_columns:
@@ -45,7 +46,7 @@ def read_multi_listing(root: Path, label_columns: str = "", **options: str) -> p
     else:
         chosen = [pick("column", name.strip(), listing) for name in label_columns.split(",") if name.strip()]
         labels = from_flags(path, listing[chosen or guess_flags(path, listing, columns)])
-    return finish_table(rows.join(labels), path)
+    return finish_table(one_row_a_file(rows.join(labels), path), path)
 
 
 def from_names(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]) -> pd.DataFrame:
@@ -93,10 +94,11 @@ def from_flags(path: Path, flags: pd.DataFrame) -> pd.DataFrame:
     ------
     TableError : another value, or a name that a label table cannot hold.
     """
-    for name in flags:
-        if SEPARATOR in name or name == NONE:
-            raise TableError(f"{path}: the column {name!r} cannot be a label; rename it without {SEPARATOR!r}")
     names, values = np.array(list(flags)), numbers(path, flags)
+    try:
+        join(names)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from None
     table = pd.DataFrame({"labels": [join(names[row == 1]) for row in values]}, flags.index)
     if np.isnan(values).any():
         table["absent"] = [join(names[row == 0]) for row in values]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.common.errors import TableError
-from scripts.datasets.contract import Dataset, check_unique
-from scripts.datasets.folder import read_folder
+from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.folder import find_tracks
 from scripts.datasets.tiny import write_tone
 
 NAME = r"[^_]+(?:_[^_]*){4}"  # pitch and technique can be empty, as in "snare-drum__025_forte_with-snares"
@@ -31,7 +31,7 @@ def read_philharmonia(root: Path) -> pd.DataFrame:
     ------
     TableError : not folders of audio files, or a file that is not named so.
     """
-    table = read_folder(root)
+    table = find_tracks(root)
     table["track_id"] = table["track_id"].str.rpartition("/")[2]
     odd = ~table["track_id"].str.fullmatch(NAME)
     if odd.any():
@@ -39,8 +39,7 @@ def read_philharmonia(root: Path) -> pd.DataFrame:
             f"{table.loc[odd, 'file_path'].iloc[0]}: not named instrument_pitch_length_dynamics_technique; "
             "move the file away or give another --root"
         )
-    check_unique(table, root)
-    return table
+    return finish_table(table, root)
 
 
 def make_tiny(root: Path) -> None:

@@ -6,9 +6,11 @@ import pandas as pd
 
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
+from scripts.common.storage import find_path, read_csv
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
-from scripts.tables.label_table import PARTS, read_csv
+from scripts.tables.file_identity import one_row_a_file
+from scripts.tables.label_table import PARTS, is_unicode
 
 # role -> column names that are taken for it, the likeliest first; case does not matter
 GUESSES = {
@@ -17,6 +19,7 @@ GUESSES = {
     "artist": ("artist_id", "artist", "artist_name", "performer", "speaker"),
     "album": ("album_id", "album", "album_title"),
     "split": ("split", "subset", "partition"),
+    "fold": ("fold",),
     "track": ("track_id", "track", "id"),
 }
 NEEDED = ("path", "label")
@@ -31,7 +34,7 @@ def read_listing(root: Path, **options: str) -> pd.DataFrame:
     """One row for each row of a CSV, in its order.
 
     Relative audio paths are looked up from the CSV's folder. Without a column of track ids, the path without its
-    suffix is the id. Classes are numbered in alphabetical order.
+    suffix is the id. Of rows with the same file and label one is left. Classes are numbered in alphabetical order.
 
     Parameters
     ----------
@@ -39,24 +42,28 @@ def read_listing(root: Path, **options: str) -> pd.DataFrame:
     options : `path_column`, `label_column`, ...: which column plays that role; "" for none; default: guessed.
     """
     path = find_csv(root)
-    listing = read_csv(path)
+    listing = read_csv(path, {*GUESSES["path"], options.get("path_column", "").strip().lower()})
     columns = choose_columns(path, list(listing), options)
-    rows = track_rows(path, listing, columns)
-    return finish_table(rows.assign(genre=listing[columns["label"]]), path)
+    rows = track_rows(path, listing, columns).assign(genre=listing[columns["label"]])
+    return finish_table(one_row_a_file(rows, path), path)
 
 
 def track_rows(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]) -> pd.DataFrame:
     """All that a label table says about each row of a CSV but for its labels."""
     check_filled(path, listing, columns)
     roles = {role: listing[column] if column else None for role, column in columns.items()}
-    stems = roles["path"].map(lambda text: Path(text).with_suffix("").as_posix())
+    paths = roles["path"].map(lambda text: find_path(text, path.parent))
+    check_encoding(path, paths)
+    stems = paths.map(lambda text: Path(text).as_posix().removesuffix(Path(text).suffix))
     rows = {
         "track_id": stems if roles["track"] is None else roles["track"],
-        "file_path": [(path.parent / text).as_posix() for text in roles["path"]],
+        "file_path": [(path.parent / text).as_posix() for text in paths],
         "artist_id": roles["artist"],
         "album_id": roles["album"],
         "split": None if roles["split"] is None else parts(path, roles["split"]),
     }
+    if roles["fold"] is not None:
+        rows["fold"] = roles["fold"]
     return pd.DataFrame(rows, listing.index)
 
 
@@ -105,6 +112,13 @@ def check_filled(path: Path, listing: pd.DataFrame, columns: dict[str, str | Non
         if column and listing[column].isna().any():
             row = int(listing[column].isna().to_numpy().argmax())
             raise TableError(f"{path}: row {row + 2} has no {column}; fill it in or delete the row")
+
+
+def check_encoding(path: Path, files: pd.Series) -> None:
+    """Raise a TableError that names the first file that is not there because the CSV is in another encoding."""
+    for row, text in enumerate(files):
+        if not is_unicode(text) and not (path.parent / text).exists():
+            raise TableError(f"{path}: row {row + 2}: no file {text!r}, which is not UTF-8; save the table in UTF-8")
 
 
 def parts(path: Path, column: pd.Series) -> pd.Series:

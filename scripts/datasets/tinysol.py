@@ -31,6 +31,7 @@ def read_tinysol(root: Path, fold: str = "0") -> pd.DataFrame:
         "file_path": [(root / "audio" / name).as_posix() for name in notes["Path"]],
         "genre": notes["Instrument (in full)"],
         "split": fold_split(path, notes["Fold"], fold, FOLDS),
+        "fold": notes["Fold"],
     }
     return finish_table(pd.DataFrame(rows), path)
 

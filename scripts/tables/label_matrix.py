@@ -13,13 +13,25 @@ SEPARATOR, NONE = ";", "-"
 
 
 def join(names: Iterable[str]) -> str:
-    """The text of a cell: names in alphabetical order, each once; "-" for none."""
-    return SEPARATOR.join(sorted(set(names))) or NONE
+    """The text of a cell: names in alphabetical order, each once; "-" for none.
+
+    Raises
+    ------
+    TableError : a name that would be read back as another, or as several.
+    """
+    names = sorted(set(names))
+    for name in names:
+        if SEPARATOR in name or name.strip() in ("", NONE) or name.strip() != name:
+            raise TableError(
+                f"the label {str(name)!r} cannot stand among several labels of a track, where {SEPARATOR!r} separates "
+                f"and {NONE!r} says none; call it otherwise"
+            )
+    return SEPARATOR.join(names) or NONE
 
 
 def split_names(text: str) -> list[str]:
     """The names of a cell, the inverse of `join`."""
-    return [] if text == NONE else [name.strip() for name in text.split(SEPARATOR)]
+    return [] if text.strip() == NONE else [name.strip() for name in text.split(SEPARATOR)]
 
 
 def label_names(table: pd.DataFrame) -> list[str]:

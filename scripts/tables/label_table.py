@@ -1,23 +1,31 @@
 """Label tables and metadata files: reading them with checks, and the columns they share."""
 
+import itertools
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from scripts.common.errors import TableError
+from scripts.common.storage import find_path, read_csv, to_numbers
 
 PARTS = ("train", "validation", "test")
 LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
 MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
 COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
 LABELS = {"single": ["genre", "class"], "multi": ["labels"]}  # what a table of each task says of a track
+NUMBERS = ("class", "clip", "duration_s")  # all other columns are text, whatever stands in them
 NEEDED_TO_CACHE = ["track_id", "file_path"]
 NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
 
 
 def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     """Read a CSV and check that it has `columns`, at least one row, and sound values in the known columns.
+
+    Returns
+    -------
+    The table with `NUMBERS` as numbers and all other columns as text (see `read_csv`).
 
     Raises
     ------
@@ -26,22 +34,14 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise TableError(f"{path}: no such table; make it first (README, step by step)")
-    try:
-        table = pd.read_csv(path, dtype={"track_id": "str", "artist_id": "str", "album_id": "str"})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not a CSV table ({error}); correct it or make it again") from None
-    if not isinstance(table.index, pd.RangeIndex):
-        raise TableError(f"{path}: its rows have more fields than its header; correct it or make it again")
+    table = read_csv(path)
+    if "file_path" in table:
+        table["file_path"] = table["file_path"].map(find_path, na_action="ignore")
+    table = to_numbers(path, table, table.columns.intersection(NUMBERS))
+    if "class" in table and (table["class"] % 1 == 0).all():
+        table["class"] = table["class"].astype("int64")  # from 0.0 and 1.0, as spreadsheets may write them
     check_columns(path, table, columns)
     return table
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Any CSV, all columns as text; raises a TableError if it is none."""
-    try:
-        return pd.read_csv(path, dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not a CSV table ({error}); save it as CSV in UTF-8") from None
 
 
 def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -55,11 +55,16 @@ def check_columns(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> No
         )
     if table.empty:
         raise TableError(f"{path}: holds no rows; correct it or make it again")
-    for name in {*columns} & {"track_id", "file_path", "genre", "class", "labels", "split"}:
-        if table[name].isna().any():
+    for name in ("track_id", "file_path", "genre", "class", "labels", "split"):
+        if name in columns and table[name].isna().any():
             row = int(table[name].isna().to_numpy().argmax())
             remedy = "write - for none of them" if name == "labels" else "fill it in or delete the row"
             raise TableError(f"{path}: row {row + 2} has no {name}; {remedy}")
+    for name in table.columns.intersection(["genre", "labels", "absent"]):
+        wrong = [label for label in table[name].dropna().unique() if not is_unicode(label)]
+        if wrong:
+            row = int(table[name].isin(wrong).to_numpy().argmax())
+            raise TableError(f"{path}: row {row + 2} has a {name} that is not UTF-8; save the table in UTF-8")
     if "split" in columns:
         wrong = ~table["split"].isin(PARTS)
         if wrong.any():
@@ -81,3 +86,23 @@ def class_names(table: pd.DataFrame) -> list[str]:
             "make the label table again (python -m scripts labeled_tracks --help)"
         )
     return pairs["genre"].tolist()
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name holds no bytes that are not UTF-8; labels are, as reports and other programs have to show them."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def fold_name(name: str) -> str:
+    """What is the same for names that differ in case, in spaces or in the way Unicode composes their letters alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", " ".join(name.split())).casefold())
+
+
+def describe_similar(names: Iterable[str]) -> list[str]:
+    """A warning for each two labels that are the same to `fold_name`."""
+    groups = itertools.groupby(sorted(set(names), key=lambda name: (fold_name(name), name)), fold_name)
+    return [
+        f"warning: the labels {first!r} and {second!r} differ in case or spaces alone; if they are one, write it alike"
+        for _, group in groups
+        for first, second in itertools.pairwise(group)
+    ]

@@ -1,9 +1,9 @@
 """What makes the scores of a split too high: tracks, files, artists or sources of mixtures in two of its parts."""
 
-import os
-
 import pandas as pd
 
+from scripts.tables.file_identity import file_keys
+from scripts.tables.label_matrix import SEPARATOR
 from scripts.tables.label_table import PARTS
 from scripts.tables.splits import artist_groups, known_ids
 
@@ -16,31 +16,38 @@ def shared_artists(table: pd.DataFrame) -> float:
     return float(mine.isin(groups[rows["split"] == "train"]).mean()) if len(mine) else 0.0
 
 
-def describe_leaks(table: pd.DataFrame) -> list[str]:
+def describe_leaks(table: pd.DataFrame, contents: bool = False) -> list[str]:
     """What makes the scores of this split too high, a line for each; empty if nothing is known to.
 
-    Tracks in two parts, files in two parts (under several ids), mixtures in two parts of the same source track, and
-    artists of validation or test tracks who are in train as well (Pampalk, Flexer and Widmer, ISMIR 2005; Flexer,
-    ISMIR 2007). Unknown artists are no leak: nothing is known about them.
+    Tracks in two parts, files in two parts (under several ids or paths), mixtures in two parts of the same source
+    track, and artists of validation or test tracks who are in train as well (Pampalk, Flexer and Widmer, ISMIR 2005;
+    Flexer, ISMIR 2007). Unknown artists are no leak: nothing is known about them.
 
     Parameters
     ----------
     table : with `track_id` and `split`, and with `file_path` and `artist_id` where there are some; a row per
         track or per clip.
+    contents : whether files of equal content are one, which reads those of equal size.
     """
     tracks = table.drop_duplicates(["track_id", "split"])
-    return [*repeated_tracks(tracks), *repeated_files(tracks), *repeated_artists(tracks), *repeated_sources(tracks)]
+    return [
+        *repeated_tracks(tracks),
+        *repeated_files(tracks, contents),
+        *repeated_artists(tracks),
+        *repeated_sources(tracks),
+    ]
 
 
 def repeated_tracks(tracks: pd.DataFrame) -> list[str]:
     return in_two_parts("track", tracks["track_id"].astype(str), tracks["split"])
 
 
-def repeated_files(tracks: pd.DataFrame) -> list[str]:
+def repeated_files(tracks: pd.DataFrame, contents: bool = False) -> list[str]:
     if "file_path" not in tracks:
         return []
     once = tracks[tracks["file_path"].notna() & ~tracks["track_id"].duplicated(keep=False)]
-    return in_two_parts("file", once["file_path"].map(os.path.normpath), once["split"])
+    first = once["file_path"].groupby(file_keys(once["file_path"], contents)).transform("first")
+    return in_two_parts("file", first, once["split"])
 
 
 def in_two_parts(kind: str, names: pd.Series, parts: pd.Series) -> list[str]:
@@ -59,8 +66,8 @@ def repeated_sources(tracks: pd.DataFrame) -> list[str]:
     """Tracks that are in one part and, alone or in mixtures (column `sources`, ids joined by ";"), in another."""
     if "sources" not in tracks:
         return []
-    alone = tracks["sources"].fillna(tracks["track_id"]).astype(str)
-    names = alone.str.split(";").explode()
+    mixed = tracks["sources"].str.split(SEPARATOR)
+    names = mixed.where(mixed.notna(), tracks["track_id"].astype(str)).explode()
     return in_two_parts("source", names, tracks["split"].loc[names.index])
 
 
@@ -74,6 +81,6 @@ def repeated_artists(tracks: pd.DataFrame) -> list[str]:
         if len(shared):
             lines.append(
                 f"{len(shared) / len(mine):.0%} of the {part} tracks ({len(shared)} of {len(mine)}) are by an artist "
-                f"who is also in train, such as artist {shared.iloc[0]}"
+                f"who is also in train, such as artist {str(tracks.loc[shared.index[0], 'artist_id']).strip()}"
             )
     return lines

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.common.errors import TableError
-from scripts.tables.label_matrix import join, label_matrix, label_names, split_names
+from scripts.tables.label_matrix import NONE, join, label_matrix, label_names, split_names
 from scripts.tables.label_table import LABELS, class_names, read_table
 
 
@@ -19,17 +19,19 @@ def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.Data
     ----------
     table : one row per track, with its final `split`, and `genre` and `class`, or `labels` and maybe `absent`.
     path : CSV with track_id, `genre` or `labels` (all of a track's), and leave_out: 1 drops the track, 0 gives it this
-        genre or these labels. What was known of a track stays known: a label that is taken off becomes absent.
+        genre or these labels. What was known of a track stays known: a label that is taken off becomes absent. Rows
+        of tracks that the table lacks are counted and passed over, as corrected sounds that are not merged in.
     task : "single" or "multi".
 
     Raises
     ------
-    TableError : a missing file or column, an empty cell, a track twice, or a track, genre, label or leave_out that is
-        unknown; names the file, its row and the value.
+    TableError : a missing file or column, an empty cell, a track twice, a genre, label or leave_out that is unknown,
+        or no track that is known; names the file, its row and the value.
     """
     column = LABELS[task][0]
     rows = read_overrides(Path(path), column)
     check_overrides(rows, table, Path(path), column)
+    lacking = (~rows["track_id"].isin(table["track_id"])).sum()
     mine = table["track_id"].isin(rows["track_id"])
     train = mine & (table["split"] == "train")
     dropped = train & table["track_id"].isin(rows.loc[rows["leave_out"] == 1, "track_id"])
@@ -39,6 +41,7 @@ def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.Data
     print(
         f"{path}: {changed.sum()} training tracks relabelled, {dropped.sum()} left out; "
         f"{(mine & ~train).sum()} tracks of validation and test not touched"
+        + (f"; {lacking} passed over that the table lacks" if lacking else "")
     )
     return correct(table, new)[~dropped].reset_index(drop=True)
 
@@ -53,16 +56,16 @@ def read_overrides(path: Path, column: str) -> pd.DataFrame:
 
 
 def check_overrides(rows: pd.DataFrame, table: pd.DataFrame, path: Path, column: str) -> None:
-    """The table has every track, and every genre or label; raises as `apply_overrides`."""
-    tracks = rows["track_id"]
-    refuse(~tracks.isin(table["track_id"]), tracks, path, "the table lacks it; give the overrides of this table")
+    """The table has some of the tracks, and of those every genre or label; raises as `apply_overrides`."""
+    lacking = ~rows["track_id"].isin(table["track_id"])
+    remedy = "put new sounds into it first (python -m scripts merge --help), or give the overrides of this table"
+    refuse(lacking & lacking.all(), rows["track_id"], path, f"the table lacks it, and all others; {remedy}")
     if column == "labels":
-        label_matrix(rows[["labels"]], label_names(table), path)
+        label_matrix(rows[["labels"]].mask(lacking, NONE), label_names(table), path)
     else:
         genres = class_names(table)
-        refuse(
-            ~rows["genre"].isin(genres), rows["genre"], path, f"the table has {', '.join(genres)}; write one of them"
-        )
+        wrong = ~lacking & ~rows["genre"].isin(genres)
+        refuse(wrong, rows["genre"], path, f"the table has {', '.join(genres)}; write one of them")
 
 
 def refuse(wrong: pd.Series, values: pd.Series, path: Path, remedy: str) -> None:

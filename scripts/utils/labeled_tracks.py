@@ -16,6 +16,7 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv
 from scripts.datasets import get_dataset
 from scripts.tables.label_matrix import label_names
+from scripts.tables.label_table import describe_similar
 from scripts.utils import flags
 
 
@@ -43,8 +44,11 @@ def write_label_table(name: str, root: str | Path | None, output: Path, /, **opt
             f"{table['file_path'].iloc[0]}; see `python -m scripts datasets {name}`, or give another --root"
         )
     write_csv(output, table)
-    labels = f"{table['genre'].nunique()} genres" if "genre" in table else f"{len(label_names(table))} labels"
+    names = table["genre"].unique() if "genre" in table else label_names(table)
+    labels = f"{len(names)} {'genres' if 'genre' in table else 'labels'}"
     print(f"{output}: {len(table)} tracks of {labels}, {there.count(False)} without a file")
+    for line in describe_similar(names):
+        print(line)
     return table
 
 

@@ -1,6 +1,7 @@
 """Datasets: the contract that every one keeps, and what is special to each."""
 
 import csv
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_facts_are_stated(dataset: Dataset) -> None:
 @EVERY
 def test_label_table_keeps_the_contract(dataset: Dataset, tiny: Path) -> None:
     found = dataset.label_table(tiny)
-    assert [name for name in found if name != "absent"] == COLUMNS[dataset.task]
+    assert [name for name in found if name not in ("fold", "absent")] == COLUMNS[dataset.task]
     assert found["track_id"].is_unique and found["track_id"].map(type).eq(str).all()
     if dataset.name != "coala":  # its patches are all that was published
         there = found["file_path"].map(lambda path: Path(path).is_file())
@@ -298,7 +299,7 @@ def test_features_below_data_and_from_au_files(tmp_path: Path) -> None:
         ("blues.00098.wav", "blues.98.wav", "row 2 is 'blues.98.wav' with the label 'blues'"),
         ("blues.00098.wav", "rock.00098.wav", "row 2 is 'rock.00098.wav' with the label 'blues'"),
         ("661794,", "661794,high", "row 2 has 'high.* for chroma_stft_mean"),
-        (",blues", "e999,blues", "row 2 has '-?inf' for mfcc20_var"),
+        (",blues", "e999,blues", "row 2 has '.*e999' for mfcc20_var"),
         ("filename,", '"filename,', "not a CSV table"),
     ],
 )
@@ -326,8 +327,8 @@ def test_features_with_a_row_twice(tmp_path: Path) -> None:
 
 
 def test_folder_of_classes(tmp_path: Path) -> None:
-    for name in ("b/x.wav", "b/v1.0 live.FLAC", "a/disc 1/x.wav", "a/disc 1/deep/y.ogg"):
-        write_tone(tmp_path / name, 0)
+    for kind, name in enumerate(("b/x.wav", "b/v1.0 live.FLAC", "a/disc 1/x.wav", "a/disc 1/deep/y.ogg")):
+        write_tone(tmp_path / name, kind)
     for name in (".git/x.wav", "a/.trash/z.wav", "a/.z.wav", "a/cover.jpg", "loose.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -438,3 +439,38 @@ def test_table_that_is_none_or_empty(tmp_path: Path) -> None:
     listing(tmp_path, ROWS, "other.csv")
     with pytest.raises(TableError, match="one CSV is needed, it holds other.csv, own.csv"):
         DATASETS["table"].label_table(tmp_path)
+
+
+def test_listing_with_spaces_around_its_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, name in enumerate(("1.wav", " 2.wav ", "3.wav", "4.wav")):
+        (tmp_path / "tone.wav").unlink(missing_ok=True)
+        write_tone(tmp_path / "tone.wav", 0, number)
+        (tmp_path / "tone.wav").rename(tmp_path / name)
+    rows = [
+        "File_Path , Genre, Artist , split",
+        "1.wav ,rock , band,train",
+        " 2.wav ,rock, band ,Train ",
+        "3.wav,Rock,band,test",
+    ]
+    (tmp_path / "own.csv").write_text("\n".join([*rows, "4.wav,Rock,band,"]) + "\n")
+    argv = ["--dataset", "table", "--root", str(tmp_path / "own.csv"), "--output", str(tmp_path / "labels.csv")]
+    labeled_tracks.main(argv)
+    assert "4 tracks of 2 genres, 0 without a file\nwarning: the labels 'Rock' and 'rock'" in capsys.readouterr().out
+    table = read_table(tmp_path / "labels.csv", LABEL_COLUMNS[:4])
+    assert table["track_id"].tolist() == ["1", "2", "3", "4"]
+    assert [Path(path).name for path in table["file_path"]] == ["1.wav", " 2.wav ", "3.wav", "4.wav"]
+    assert table["genre"].tolist() == ["rock", "rock", "Rock", "Rock"]
+    assert set(table["artist_id"]) == {"band"}
+
+
+def test_folder_whose_names_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tone(tmp_path / "own" / "rock" / "a.wav", 0)
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "own" / "rock" / "a.wav").rename(tmp_path / "own" / "rock" / f"{name}.wav")
+    argv = ["--dataset", "folder", "--root", str(tmp_path / "own"), "--output", str(tmp_path / "labels.csv")]
+    labeled_tracks.main(argv)
+    table = read_table(tmp_path / "labels.csv", LABEL_COLUMNS[:4])
+    assert table["track_id"].tolist() == [f"rock/{name}"] and Path(table["file_path"][0]).is_file()
+    (tmp_path / "own" / "rock").rename(tmp_path / "own" / name)
+    assert "which is not" not in capsys.readouterr().err
+    assert r"the label 'caf\udce9'" in failure(argv, capsys)

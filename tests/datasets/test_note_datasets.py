@@ -175,7 +175,7 @@ def test_medley_solos_db(tmp_path: Path) -> None:
     audio = tmp_path / "audio" / "Medley-solos-DB_validation-3_d07b1fc0-567d-52c2-fef4-239f31c9d40e.wav"
     write_tone(audio, 0, seconds=0.25)
     table = medley_solos_db.DATASET.label_table(tmp_path)
-    assert list(table) == LABEL_COLUMNS
+    assert list(table) == [*LABEL_COLUMNS, "fold"] and table["fold"].tolist() == ["3", "1", "2"]
     assert rows_of(table, "track_id genre class artist_id album_id split duration_s") == [
         ("d07b1fc0-567d-52c2-fef4-239f31c9d40e", "flute", 1, None, "song-210", "validation", 0.25),
         ("0334342a-d60a-58d7-fdd3-336d304471ec", "violin", 2, None, "song-12", "train", None),
@@ -228,7 +228,7 @@ def test_tinysol(tmp_path: Path) -> None:
     note = tmp_path / "audio" / "Winds" / "Flute" / "ordinario" / "Fl-ord-C4-mf-N-T14d.wav"
     write_tone(note, 0, seconds=0.25)
     table = tinysol.DATASET.label_table(tmp_path)
-    assert list(table) == LABEL_COLUMNS
+    assert list(table) == [*LABEL_COLUMNS, "fold"] and table["fold"].tolist() == ["4", "0"]
     assert rows_of(table, "track_id genre class artist_id album_id split duration_s") == [
         ("Cb-ord-A2-mf-2c-N", "Contrabass", 0, None, None, "train", None),
         ("Fl-ord-C4-mf-N-T14d", "Flute", 1, None, None, "test", 0.25),
@@ -240,7 +240,7 @@ def test_esc50(tmp_path: Path) -> None:
     csv_in(tmp_path, esc50.METADATA, ESC50)
     write_tone(tmp_path / "audio" / "5-9032-B-46.wav", 0, seconds=0.25)
     table = esc50.DATASET.label_table(tmp_path, fold="5")
-    assert list(table) == LABEL_COLUMNS
+    assert list(table) == [*LABEL_COLUMNS, "fold"] and table["fold"].tolist() == ["1", "5", "2"]
     assert rows_of(table, "track_id genre class artist_id album_id split duration_s") == [
         ("1-100032-A-0", "dog", 1, None, "freesound-100032", "validation", None),
         ("5-9032-B-46", "church_bells", 0, None, "freesound-9032", "test", 0.25),

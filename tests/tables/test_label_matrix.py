@@ -10,6 +10,13 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from scripts.common.errors import TableError
 from scripts.tables.label_matrix import join, label_matrix, label_names, split_names
 
+
+@pytest.mark.parametrize("name", ["Drum; Bass", "-", "", " ", " rock"])
+def test_name_that_a_cell_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(TableError, match=f"the label {name!r} cannot stand among several"):
+        join(["jazz", name])
+
+
 NAMES = ["cello", "flute", "human voice", "oboe"]
 ROWS = st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=8)
 

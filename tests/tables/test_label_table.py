@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from scripts.common.errors import TableError
-from scripts.tables.label_table import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, read_table
+from scripts.tables.label_table import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, describe_similar, read_table
 from scripts.tables.splits import fingerprint
 from scripts.utils import labeled_tracks, metadata
 from tests.conftest import tone_samples
@@ -44,7 +44,7 @@ NO_TABLES = [b"", b"\n\n", b"\xff\xfe\x00\x81,\x8d\n1,2\n", b'a,b\n"1,2\n', b"a,
 def test_what_is_no_csv(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "labeled_tracks.csv"
     path.write_bytes(content)
-    with pytest.raises(TableError, match="not a CSV table|lacks the column"):
+    with pytest.raises(TableError, match="not a CSV table|lacks the column|row 2 has 3 fields, the header 2"):
         read_table(path, ["track_id"])
 
 
@@ -118,6 +118,25 @@ def test_class_names_are_in_order_of_their_numbers() -> None:
 def test_class_numbers_must_be_one_for_each_genre(pairs: list[tuple[int, str]]) -> None:
     with pytest.raises(TableError, match="Rock"):
         class_names(table_of(*pairs))
+
+
+@pytest.mark.parametrize("names", [["rock", "Rock"], ["caf\u00e9", "cafe\u0301"], ["hip  hop", "hip hop"]])
+def test_labels_that_look_alike_are_named(names: list[str]) -> None:
+    (line,) = describe_similar([*names, "jazz", "jazz"])
+    assert all(repr(name) in line for name in names)
+    assert describe_similar(["rock", "jazz"]) == []
+
+
+def test_label_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "labeled_tracks.csv"
+    path.write_bytes(b"track_id,genre\nx,rock\n\xe9,caf\xe9\n")
+    with pytest.raises(TableError, match="row 3 has a genre that is not UTF-8"):
+        read_table(path, ["track_id"])
+
+
+def test_classes_of_a_spreadsheet_are_whole_numbers(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "track_id,genre,class", "1,Rock,0.0", "2,Folk,1.0"), ["class"])
+    assert table["class"].dtype == "int64"
 
 
 # --- FMA's metadata -----------------------------------------------------------------------------------------
@@ -223,8 +242,8 @@ def test_metadata_has_ten_rows_a_track_in_order(fma: Path, capsys: pytest.Captur
     assert f"official {fingerprint(clips)}: 2 train, 1 validation, 1 test" in capsys.readouterr().out
 
 
-def many_tracks(folder: Path) -> Path:
-    rows = [f"{n},{n}.mp3,{'AB'[n % 2]},{n % 2},{n // 4},0,,30" for n in range(60)]
+def many_tracks(folder: Path, artists: bool = True) -> Path:
+    rows = [f"{n},{n}.mp3,{'AB'[n % 2]},{n % 2},{n // 2 if artists else ''},0,,30" for n in range(60)]
     return write(folder, HEADER, *rows)
 
 
@@ -238,9 +257,25 @@ def test_order_of_rows_follows_the_seed(tmp_path: Path, split: str) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_random_split_where_there_is_no_official_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    metadata.write_metadata(many_tracks(tmp_path), tmp_path / "clips.csv", tmp_path / "tracks.csv")
-    assert "split random80" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("artists", "name", "reason"),
+    [(True, "artist", "artists are known"), (False, "random80", "neither an official split nor artists")],
+)
+def test_default_split_is_told_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], artists: bool, name: str, reason: str
+) -> None:
+    metadata.write_metadata(many_tracks(tmp_path, artists), tmp_path / "clips.csv", tmp_path / "tracks.csv")
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first.startswith(f"--split {name}, since ") and reason in first and second.startswith(f"split {name} ")
+
+
+def test_folds_stay_text_from_label_table_to_metadata(tmp_path: Path) -> None:
+    source = write(tmp_path, HEADER + ",fold", *(f"{n},{n}.mp3,A,0,,,,30,0{n % 3}" for n in range(9)))
+    metadata.write_metadata(source, tmp_path / "clips.csv", tmp_path / "tracks.csv")
+    for name in ("clips.csv", "tracks.csv"):
+        table = read_table(tmp_path / name, ["track_id", "fold"])
+        parts = table.groupby("fold")["split"].agg(set).to_dict()
+        assert parts == {"00": {"test"}, "01": {"validation"}, "02": {"train"}}
 
 
 def test_track_that_stands_twice(tmp_path: Path) -> None:

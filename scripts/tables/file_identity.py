@@ -1,0 +1,112 @@
+"""Which paths lead to the same sound: a file is who it is, not how it is reached."""
+
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from scripts.common.errors import TableError
+
+BLOCK = 4096  # bytes from the middle of a file, which tell nearly all different files apart
+
+
+def file_keys(paths: Iterable[str], contents: bool = False) -> list[str]:
+    """A text that is the same for each path that leads to the same file, whatever links lie between.
+
+    Parameters
+    ----------
+    paths : of files, which need not be there; what is not there is told by its real path.
+    contents : whether files of equal content are one, except empty ones. Only files of equal size are opened.
+
+    Returns
+    -------
+    One for each path, in order.
+    """
+    paths = list(paths)
+    keys = [identity(path) for path in paths]
+    if not contents:
+        return keys
+    files = dict(zip(keys, paths, strict=True))  # each once
+    same = {key: key for key in files}
+    for group in alike(files, file_size):
+        for part in alike(group, middle):
+            for copies in alike(part, digest):
+                same.update(dict.fromkeys(copies, next(iter(copies))))
+    return [same[key] for key in keys]
+
+
+def identity(path: str) -> str:
+    """Device and inode; of what is not there the real path."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL
+        return path
+    return f"{found.st_dev} {found.st_ino}"
+
+
+def alike(files: dict[str, str], measure: Callable[[str], Hashable]) -> list[dict[str, str]]:
+    """The groups of at least two files (key -> path) that `measure` says the same of, None and errors aside."""
+    groups: dict[Hashable, dict[str, str]] = defaultdict(dict)
+    for key, path in files.items():
+        try:
+            groups[measure(path)][key] = path
+        except (OSError, ValueError):
+            continue
+    return [group for value, group in groups.items() if value is not None and len(group) > 1]
+
+
+def file_size(path: str) -> int | None:
+    """In bytes; None of what is no file, or empty."""
+    found = os.stat(path)
+    return found.st_size or None if stat.S_ISREG(found.st_mode) else None
+
+
+def middle(path: str) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - BLOCK) // 2)
+        return file.read(BLOCK)
+
+
+def digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def one_row_a_file(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
+    """Each file once, by its own path rather than a link's; prints how many rows are left out.
+
+    Parameters
+    ----------
+    rows : with `file_path` and `genre`, or `labels` and maybe `absent`.
+    source : what error messages call the rows.
+
+    Raises
+    ------
+    TableError : a file with two genres, or other labels at another place; names both.
+    """
+    keys = pd.Series(file_keys(rows["file_path"], contents=True), rows.index)
+    repeated = rows[keys.duplicated(keep=False)]
+    if repeated.empty:
+        return rows
+    linked = repeated["file_path"].map(lambda path: os.path.realpath(path) != os.path.normpath(Path.cwd() / path))
+    repeated = repeated.loc[linked.sort_values(kind="stable").index]
+    labels, left_out = repeated.columns.intersection(["genre", "labels", "absent"]), []
+    for _, places in repeated.groupby(keys.loc[repeated.index], sort=False):
+        first = places.iloc[0]
+        others = places[(places[labels] != first[labels]).any(axis=1)]
+        if not others.empty:
+            place = others.iloc[0]
+            raise TableError(
+                f"{source}: {first['file_path']} ({first[labels[0]]}) and {place['file_path']} ({place[labels[0]]}) "
+                "are the same file with different labels; keep one of them"
+            )
+        left_out += [(index, path, first["file_path"]) for index, path in places["file_path"].iloc[1:].items()]
+    indices, (path, *_), (own, *_) = zip(*left_out, strict=True)
+    print(f"{source}: {len(left_out)} links to or copies of other files left out, such as {path} of {own}")
+    return rows.drop(index=list(indices))
