@@ -11,13 +11,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from scripts.audio.build_cache import build_cache
 from scripts.common.cli import command
 from scripts.config.experiments import get_experiment
 from scripts.config.run import Run
 from scripts.metrics.single_label import bootstrap_interval
+from scripts.reports.predictions import read_predictions
 from scripts.train import train_seeds
 from scripts.utils.labeled_tracks import write_label_table
 from scripts.utils.metadata import write_metadata
@@ -41,7 +41,7 @@ def measure(name: str, split: str, seeds: list[int], data: Path = Path("data"), 
 
 def correct_by_track(runs: list[Run]) -> np.ndarray:
     """The share of the runs that are right about each test track: float [tracks]."""
-    tables = [pd.read_csv(run.report / "predictions.csv") for run in runs]
+    tables = [read_predictions(run.report / "predictions.csv") for run in runs]
     return np.mean([table["genre"] == table["predicted"] for table in tables], axis=0)
 
 

@@ -12,21 +12,25 @@ import numpy as np
 import pandas as pd
 
 from scripts.common.cli import command
+from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv, write_json
 from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run
+from scripts.loading.experiment_data import read_rows
 from scripts.metrics.single_label import bootstrap_interval
+from scripts.reports.predictions import read_predictions
 from scripts.reports.single_label import averaging, describe_averaging, scores_of
+from scripts.tables.splits import default_fold_unit, official_folds
 from scripts.train import describe_spread, train_or_keep
 
 
 def cross_validate(
     experiment: Experiment,
-    folds: int = 5,
+    folds: int | None = None,
     repeats: int = 1,
-    by: str = "track",
+    by: str | None = None,
     fold_seed: int = 0,
     tag: str = "",
     root: Path = ROOT,
@@ -38,6 +42,11 @@ def cross_validate(
     Repeat r deals the tracks out with the seed `fold_seed` + r. Writes cross_validation.json and the pooled
     predictions.csv (a row per track and repeat) below `<root>/reports/<name>-<tag>-folds/`.
 
+    Parameters
+    ----------
+    folds : default: 5, or as many as there are official ones.
+    by : "official", "artist" or "track", see `splits.k_folds`; default: that of `splits.default_fold_unit`.
+
     Returns
     -------
     What cross_validation.json holds: clip and track accuracy of each repeat over all of its tracks, their mean, the
@@ -47,8 +56,10 @@ def cross_validate(
 
     Raises
     ------
-    ProjectError : as `train`; or a class has fewer tracks (artists) than there are folds.
+    ProjectError : as `train`; a class has fewer tracks (artists) than there are folds; official folds are to be dealt
+        out anew; or `resume` finds runs of other folds or settings.
     """
+    folds, by = choose_folds(experiment, folds, repeats, by, fold_seed)
     prefix, tables, clips, reports = f"{tag}-" if tag else "", [], [], []
     for repeat in range(repeats):
         for number in range(folds):
@@ -56,10 +67,12 @@ def cross_validate(
             name = f"{prefix}r{fold_seed + repeat}f{number}"
             report = train_or_keep(dataclasses.replace(experiment, fold=fold), name, root, resume, overwrite)
             folder = Run.of(experiment, name, root).report
-            tables.append(read(folder / "predictions.csv").assign(repeat=repeat, fold=number))
-            clips.append(read(folder / "clips.csv"))
+            tables.append(read_predictions(folder / "predictions.csv").assign(repeat=repeat, fold=number))
+            clips.append(read_predictions(folder / "clips.csv"))
             reports.append(report | {"repeat": repeat})
     folder, pooled = Run.of(experiment, f"{prefix}folds", root).report, pd.concat(tables, ignore_index=True)
+    if pooled.duplicated(["repeat", "track_id"]).any():
+        raise TableError(f"{folder}: a track was tested in two folds; cross-validate anew, with another --tag")
     if experiment.task == "multi":
         summary, describe_scores = summarise_tags(pooled, reports), describe_tags
     else:
@@ -70,8 +83,23 @@ def cross_validate(
     return summary
 
 
-def read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"track_id": str})
+def choose_folds(
+    experiment: Experiment, folds: int | None, repeats: int, by: str | None, fold_seed: int
+) -> tuple[int, str]:
+    """How many folds, and by what; prints the choice where `by` is None. Raises as `cross_validate`."""
+    table = read_rows(experiment).drop_duplicates("track_id")
+    if by is None:
+        by, reason = default_fold_unit(table)
+        print(f"--by {by}, since {reason}")
+    if by != "official":
+        return folds or 5, by
+    count = int(official_folds(table, folds).max()) + 1
+    if repeats > 1 or fold_seed:
+        raise ConfigError(
+            f"{experiment.table}: its {count} official folds are not dealt out anew; leave out --repeats and "
+            "--fold-seed, or choose --by artist or --by track"
+        )
+    return count, by
 
 
 def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:

@@ -17,6 +17,7 @@ import torch
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
+from scripts.common.lock import locked
 from scripts.common.machine import choose_device
 from scripts.common.memory import keep_freed_memory
 from scripts.common.storage import write_json
@@ -25,16 +26,20 @@ from scripts.config.experiment import Experiment
 from scripts.config.experiment import parse as parse_value
 from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run, make_model
-from scripts.loading.experiment_data import Data, in_fold, read_items
+from scripts.loading.experiment_data import Data, read_items, read_unlabelled
+from scripts.loading.inheritance import save_trained_on
 from scripts.loading.loader import Batch, Items, Loader
-from scripts.tables.label_table import LABELS, check_columns, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import fingerprint
 from scripts.train import (
     as_markdown,
+    check_epochs,
     describe_start,
+    differences,
     embedding_width,
     refuse_leaks,
+    refuse_other_settings,
+    run_differences,
 )
 from scripts.trainer import Trainer
 from scripts.training.optim import make, make_optimizer, make_scheduler
@@ -66,6 +71,7 @@ def pretrain(
     ConfigError : an unknown task or setting, one that its items do not allow, or the run exists and `resume` is not
         given, or its settings differ on resuming.
     TableError, CacheError : the table or the cache is missing or does not fit, or the split leaks.
+    BusyError : another process trains this run.
     """
     pick("task", task, TASKS)
     data = load_unlabelled(experiment, parts)
@@ -77,9 +83,12 @@ def pretrain(
     run = Run.of(experiment, f"{task}-{tag}" if tag else task, root)
     trainer = make_trainer(experiment, pretext, run, len(loader))
     told = {"pretext": task, "pretext_settings": settings or {}, "parts": list(parts), "split": data.fingerprint}
-    open_run(run, {"run": run.name, "experiment": experiment.as_dict(), **told}, resume)
-    print(describe_start(run, experiment, trainer, data))
-    return trainer.fit(loader, None, experiment.epochs, None, "last", resume, as_markdown(experiment))
+    with locked(run.report):
+        open_run(run, experiment, told, resume)
+        unknown = save_trained_on(run, experiment, data.used)
+        write_json(run.config_path, {"run": run.name, "experiment": experiment.as_dict(), **told, "inherited": unknown})
+        print(describe_start(run, experiment, trainer, data))
+        return trainer.fit(loader, None, experiment.epochs, None, "last", resume, as_markdown(experiment))
 
 
 def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
@@ -93,19 +102,11 @@ def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
     if experiment.unit == "row" or experiment.spec.kind == "waveform":
         found = "rows of features" if experiment.unit == "row" else "waveforms"
         raise ConfigError(f"{experiment.name} has {found}; pretraining needs spectrograms: take another experiment")
-    rows = read_table(experiment.table, ["track_id"])
-    if "split" not in rows:
-        rows = rows.assign(split="train")
-    needed_to_fold = LABELS[experiment.task] if experiment.fold else []
-    check_columns(Path(experiment.table), rows, ["split", *needed_to_fold])
-    table = rows.drop_duplicates("track_id")
-    if experiment.fold:
-        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
-    chosen = table[table["split"].isin(parts)]
+    rows, chosen = read_unlabelled(experiment, parts)
     if chosen.empty:
         raise TableError(f"{experiment.table}: no track in {', '.join(parts)}; choose other --parts")
     items, left_out = read_items(chosen, np.zeros((len(chosen), 0), np.float32), experiment)
-    return Data(items, left_out, [], fingerprint(chosen), describe_leaks(rows))
+    return Data(items, left_out, [], fingerprint(chosen), describe_leaks(rows), chosen)
 
 
 class PretextLoader(Loader):
@@ -159,38 +160,25 @@ def make_trainer(experiment: Experiment, task: PretextTask, run: Run, steps: int
         experiment.grad_clip,
         precision=experiment.precision,
         history_path=run.report / "metrics.csv",
+        keep_epochs=experiment.keep_epochs,
     )
 
 
-def open_run(run: Run, config: dict[str, Any], resume: bool) -> None:
-    """Write the run's config.json, refusing to mix it with another run of the same name."""
+def open_run(run: Run, experiment: Experiment, told: dict[str, Any], resume: bool) -> None:
+    """Refuse to mix the run with another of the same name; `told` is what its config.json has beside the experiment."""
     if run.exists() and not resume:
         raise ConfigError(
             f"the run {run.name} exists in {run.root}/; give --resume to go on, or --tag NAME for another run"
         )
     if run.exists():
-        check_same(run, config)
-    write_json(run.config_path, config)
-
-
-def check_same(run: Run, config: dict[str, Any]) -> None:
-    """A resumed run must have the settings it was started with; only the number of epochs may grow."""
-    try:
-        before = all_settings(json.loads(run.config_path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run.config_path}: not a run's config.json; choose another --tag") from None
-    now = all_settings(json.loads(json.dumps(config)))
-    differing = [name for name, value in now.items() if name != "epochs" and before.get(name) != value]
-    if differing:
-        raise ConfigError(
-            f"the run {run.name} was started with another {', '.join(differing)}; "
-            "give the same, or --tag NAME for another run"
-        )
-
-
-def all_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Those of the experiment and those around it, by name."""
-    return {name: value for name, value in config.items() if name != "experiment"} | config["experiment"]
+        try:
+            config = json.loads(run.config_path.read_text(encoding="utf-8"))
+            before = Experiment.from_dict(config["experiment"])
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"{run.config_path}: not a run's config.json; choose another --tag") from None
+        differing = differences({name: config.get(name) for name in told}, told)
+        refuse_other_settings(run, [*differing, *run_differences(before, experiment)])
+        check_epochs(run, before, experiment)
 
 
 def read_settings(assignments: Sequence[str]) -> dict[str, Any]:

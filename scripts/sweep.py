@@ -7,20 +7,25 @@ if __name__ == "__main__":  # as `python -m scripts sweep`, whose help needs non
 
 import json
 import shutil
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import command, require
 from scripts.common.errors import ConfigError, TrainingError
+from scripts.common.lock import locked
 from scripts.config import flags
 from scripts.config.experiment import Experiment, parse
 from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run
-from scripts.loading.experiment_data import Data
+from scripts.loading.experiment_data import DATA_SETTINGS, Data
 from scripts.metrics.single_label import METRICS
-from scripts.train import fit
+from scripts.train import differences, fit
 
 DIVERGED_LOSS = 1e6  # the score of a trial whose loss is not finite
+HEARTBEAT, GRACE, POLL, LOCK_TIMEOUT = 20, 120, 5, 60  # seconds
 Range = tuple[float, float, bool] | list[Any]  # low, high, logarithmic; or choices
 
 
@@ -68,57 +73,141 @@ def sweep(
 ) -> dict[str, Any]:
     """Train so many times with settings that Optuna chooses (TPE: Bergstra et al., NeurIPS 2011).
 
+    Several processes may work on one study, each on a trial of its own. They tell each other by heartbeats that they
+    live; a trial whose process has died is failed after `GRACE`, and another takes its place.
+
     Returns
     -------
     "settings" of the best trial as `NAME=VALUE`, its validation "value", and the number of "trials".
 
     Raises
     ------
-    ConfigError : Optuna is missing, the experiment looks at no validation, or a setting is unknown.
+    ConfigError : Optuna is missing, the experiment looks at no validation, a setting is unknown, or the study was
+        started with other settings or ranges.
     """
     if experiment.metric == "last":
         raise ConfigError("a sweep chooses by validation, but metric=last looks at none; --set metric=track_accuracy")
     require("optuna", what="a sweep")
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = Path(root) / "sweeps" / Run.of(experiment, tag).name
     folder.mkdir(parents=True, exist_ok=True)
     metric, data = METRICS[experiment.metric], Data.load(experiment)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder}/study.db",
-        study_name=experiment.name,
-        load_if_exists=True,
-        direction="maximize" if metric.higher_is_better else "minimize",
-    )
-    give_up_unfinished(study)
+    with locked(folder / "study.db", wait=True):  # two processes do not make its tables at once
+        storage = open_storage(folder)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=experiment.name,
+            load_if_exists=True,
+            direction="maximize" if metric.higher_is_better else "minimize",
+        )
+        check_same(study, experiment, space, folder)
+
+    def objective(trial: Any) -> float:
+        if len(taken(study, before=trial.number)) >= trials:
+            raise optuna.TrialPruned  # another process took the last place at the same moment
+        study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number)
+        return score(trial, experiment, data, space, folder)
+
+    seen: set[int] = set()
     while len(finished(study)) < trials:
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-        study.optimize(lambda trial: score(trial, experiment, data, space, folder), n_trials=1)
+        if len(taken(study)) < trials:
+            optimize_one(study, objective)
+        else:
+            wait_for_others(study, storage, seen)
     best = study.best_trial
     settings = [f"{name}={json.dumps(value)}" for name, value in best.params.items()]
     return {"settings": settings, "value": best.value, "trials": len(finished(study))}
+
+
+def open_storage(folder: Path) -> Any:
+    """The study's SQLite database, in which running trials leave a heartbeat."""
+    from optuna.storages import RDBStorage
+
+    def drop_checkpoints(study: Any, trial: Any) -> None:
+        shutil.rmtree(trial_run(trial, folder).checkpoints, ignore_errors=True)
+
+    with warnings.catch_warnings(action="ignore"):  # heartbeats are called experimental
+        return RDBStorage(
+            f"sqlite:///{folder}/study.db",
+            {"connect_args": {"timeout": LOCK_TIMEOUT}},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=drop_checkpoints,
+        )
+
+
+def check_same(study: Any, experiment: Experiment, space: dict[str, Range], folder: Path) -> None:
+    """All trials of a study are changed from the same experiment, within the same ranges."""
+    given = {"experiment": experiment.as_dict(), "space": space}
+    stored = {name: study.user_attrs.get(name, value) for name, value in given.items()}
+    stored["experiment"] = Experiment.from_dict(stored["experiment"]).as_dict()
+    differing = [name.removeprefix("experiment.") for name in differences(stored, given)]
+    if differing:
+        raise ConfigError(
+            f"{folder}/study.db was started with another {', '.join(differing)}; give the same, or --tag NAME for "
+            "another study"
+        )
+    for name, value in given.items():
+        study.set_user_attr(name, value)
 
 
 def finished(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.is_finished() and trial.values is not None]
 
 
-def give_up_unfinished(study: Any) -> None:
-    """A trial that a kill interrupted does not count."""
-    from optuna.trial import TrialState
+def taken(study: Any, before: int | None = None) -> list[Any]:
+    """The trials that have a value or are still running, of those with a number below `before` if it is given."""
+    trials = [trial for trial in study.trials if trial.values is not None or not trial.state.is_finished()]
+    return [trial for trial in trials if before is None or trial.number < before]
 
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
+
+def optimize_one(study: Any, objective: Callable[[Any], float]) -> None:
+    """Run one trial; if others have given it up meanwhile, since this process stood still, it does not count."""
+    from optuna import TrialPruned
+
+    def while_it_runs(trial: Any) -> float:
+        value = objective(trial)
+        if study.trials[trial.number].state.is_finished():
+            raise TrialPruned
+        return value
+
+    try:
+        study.optimize(while_it_runs, n_trials=1)
+    except ValueError as error:
+        if not str(error).startswith("Cannot tell a "):
+            raise
+        print("a trial was given up by another process, since this one had stood still for too long")
+
+
+def wait_for_others(study: Any, storage: Any, seen: set[int]) -> None:
+    """Look again a little later; a running trial that nobody has seen alive since `GRACE` is failed.
+
+    Optuna never fails a trial without a heartbeat, such as one that was killed in its first moment: each running trial
+    is given one when it is first seen, and added to `seen`.
+    """
+    import optuna
+
+    for trial in study.trials:
+        if not trial.state.is_finished() and trial.number not in seen:
+            storage.record_heartbeat(trial._trial_id)
+            seen.add(trial.number)
+    time.sleep(POLL)
+    with warnings.catch_warnings(action="ignore"):
+        optuna.storages.fail_stale_trials(study)
+
+
+def trial_run(trial: Any, folder: Path) -> Run:
+    return Run(f"trial{trial.number:03d}", folder)
 
 
 def score(trial: Any, experiment: Experiment, data: Data, space: dict[str, Range], folder: Path) -> float:
     """The best validation score of one training; its curves stay, its checkpoints go."""
     settings = draw(trial, space)
-    run = Run(f"trial{trial.number:03d}", folder)
-    metric = METRICS[experiment.metric]
+    run, metric = trial_run(trial, folder), METRICS[experiment.metric]
     changed = experiment.changed(settings)
-    if changed.spec != experiment.spec or changed.unit != experiment.unit:
+    if any(getattr(changed, name) != getattr(experiment, name) for name in DATA_SETTINGS):
         data = Data.load(changed)
     print(f"trial {trial.number}: {' '.join(settings)}")
     try:

@@ -8,7 +8,9 @@ if __name__ == "__main__":  # as `python -m scripts train`, whose help needs non
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,22 +21,28 @@ from scripts.audio.augment import Augmentation
 from scripts.audio.spectrogram_mixing import Mixing
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError, TableError
-from scripts.common.machine import choose_device
+from scripts.common.lock import locked
+from scripts.common.machine import choose_device, describe_precision, name_of
 from scripts.common.memory import keep_freed_memory
 from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run, make_model
 from scripts.evaluate import evaluate
-from scripts.loading.experiment_data import Data
+from scripts.loading.experiment_data import Data, read_split
+from scripts.loading.inheritance import UNKNOWN, inherited_leaks, learning_parts, save_trained_on
 from scripts.loading.loader import Items, Loader
 from scripts.metrics.single_label import METRICS
 from scripts.models import count_parameters
+from scripts.tables.splits import fingerprint
 from scripts.trainer import Trainer
 from scripts.training.losses import ON_EMBEDDINGS, positive_weights
-from scripts.training.optim import class_weights, make_loss, make_optimizer, make_scheduler
+from scripts.training.optim import class_weights, make_loss, make_optimizer, make_scheduler, same_schedule
 from scripts.training.pretext import load_backbone
-from scripts.training.weight_average import WeightAverage
+from scripts.training.weight_average import WeightAverage, first_averaged_epoch
+
+TEST = "test.json"
+MAY_DIFFER = ("epochs", "keep_epochs")  # settings of a run that is resumed; the first is checked by `check_epochs`
 
 
 def train(
@@ -47,17 +55,20 @@ def train(
     ConfigError : the run exists and neither `resume` nor `overwrite` is given, or its settings differ on resuming.
     TableError, CacheError : the table or the cache is missing or does not fit, or the split leaks.
     TrainingError : the loss is not finite.
+    BusyError : another process trains this run.
     """
     run = Run.of(experiment, tag, root)
     data = Data.load(experiment)
-    fit(experiment, data, run, resume, overwrite)
-    return evaluate(run, data)
+    with locked(run.report):
+        fit(experiment, data, run, resume, overwrite)
+        return evaluate(run, data)
 
 
 def fit(experiment: Experiment, data: Data, run: Run, resume: bool = False, overwrite: bool = False) -> pd.DataFrame:
     """Train without testing; returns the history, one row an epoch. Raises as `train`."""
-    refuse_leaks(experiment, data)
-    open_run(run, experiment, data, resume, overwrite)
+    inherited = inherited_leaks(experiment, data.used)
+    refuse_leaks(experiment, data, inherited)
+    open_run(run, experiment, data, resume, overwrite, inherited)
     loader = train_loader(experiment, data)
     trainer = make_trainer(experiment, run, data, len(loader))
     print(describe_start(run, experiment, trainer, data))
@@ -93,10 +104,14 @@ def train_seeds(
 
 
 def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, overwrite: bool) -> dict:
-    """As `train`; with `resume` a run that has been tested already is not touched."""
-    finished = Run.of(experiment, tag, root).report / "test.json"
-    if resume and finished.is_file():
-        return json.loads(finished.read_text())
+    """As `train`; with `resume` a run with these settings that has been tested already is not touched."""
+    run = Run.of(experiment, tag, root)
+    tested = run.report / TEST
+    if resume and not overwrite and tested.is_file():
+        _, table, classes = read_split(experiment)
+        check_same(run, experiment, classes, fingerprint(table))
+        if run.experiment().epochs == experiment.epochs:
+            return json.loads(tested.read_text(encoding="utf-8"))
     return train(experiment, tag, root, resume, overwrite)
 
 
@@ -110,12 +125,14 @@ def describe_spread(reports: list[dict]) -> str:
     return ", ".join(texts)
 
 
-def refuse_leaks(experiment: Experiment, data: Data) -> None:
-    """Scores of a split that leaks are too high; they are made only on request."""
-    if data.leaks and not experiment.allow_leak:
+def refuse_leaks(experiment: Experiment, data: Data, inherited: Sequence[str] = ()) -> None:
+    """Scores of a split that leaks, or of weights that know the test, are too high; they are made only on request."""
+    known = [line for line in inherited if not line.startswith(UNKNOWN)]
+    if (data.leaks or known) and not experiment.allow_leak:
+        remedy = "choose another --split of `metadata`" if data.leaks else "start from other weights (initial)"
         raise TableError(
-            f"{experiment.table}, split {data.fingerprint}, leaks: {'; '.join(data.leaks)}; choose another --split "
-            "of `metadata`, or give --allow-leak, and the report will say so"
+            f"{experiment.table}, split {data.fingerprint}, leaks: {'; '.join([*data.leaks, *known])}; {remedy}, "
+            "or give --allow-leak, and the report will say so"
         )
 
 
@@ -138,8 +155,8 @@ def genres_of(items: Items) -> np.ndarray | None:
     return items.tracks["genre"].to_numpy(str)[items.track] if "genre" in items.tracks else None
 
 
-def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwrite: bool) -> None:
-    """Make the run's folders, refusing to mix it with another of the same name."""
+def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwrite: bool, inherited: list[str]) -> None:
+    """Make the run's folders, refusing to mix it with another of the same name. An earlier test counts no longer."""
     if overwrite:
         for folder in (run.logs, run.checkpoints, run.report):
             shutil.rmtree(folder, ignore_errors=True)
@@ -149,22 +166,66 @@ def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwri
             "give --resume to go on, --tag NAME for another run, or --overwrite"
         )
     if run.exists():
-        check_same(run, experiment, data)
+        check_same(run, experiment, data.classes, data.fingerprint)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    run.save_config(experiment, data.classes, data.fingerprint)
+    (run.report / TEST).unlink(missing_ok=True)
+    save_trained_on(run, experiment, data.used[data.used["split"].isin(learning_parts(experiment))])
+    run.save_config(experiment, data.classes, data.fingerprint, inherited)
 
 
-def check_same(run: Run, experiment: Experiment, data: Data) -> None:
-    """A resumed run must have the settings it was started with; only the number of epochs may grow."""
+def check_same(run: Run, experiment: Experiment, classes: list[str], split: str) -> None:
+    """A resumed run must have the settings it was started with; only the number of epochs may grow.
+
+    Raises
+    ------
+    ConfigError : something differs, which is named; or there are fewer epochs, or more where that changes the others.
+    """
     config = run.load_config()
-    stored, given = config["experiment"], json.loads(json.dumps(experiment.as_dict()))
-    differing = [name for name in given if name != "epochs" and stored.get(name) != given[name]]
-    if config["split"] != data.fingerprint:
-        differing.append("split")
+    differing = run_differences(run.experiment(), experiment)
+    differing += [name for name, now in (("split", split), ("classes", classes)) if config[name] != now]
+    refuse_other_settings(run, differing)
+    check_epochs(run, run.experiment(), experiment)
+
+
+def run_differences(stored: Experiment, given: Experiment) -> list[str]:
+    """The settings that no run may have otherwise when it is resumed."""
+    return [name for name in differences(stored.as_dict(), given.as_dict()) if name not in MAY_DIFFER]
+
+
+def differences(stored: dict[str, Any], given: dict[str, Any], before: str = "") -> list[str]:
+    """The names of the settings that differ; `spec.n_mels` reaches inside."""
+    names = []
+    for name in {**given, **stored}:
+        one, other = stored.get(name), given.get(name)
+        if json.dumps(one) == json.dumps(other):
+            continue
+        inside = isinstance(one, dict) and isinstance(other, dict)
+        names += differences(one, other, f"{before}{name}.") if inside else [before + name]
+    return names
+
+
+def refuse_other_settings(run: Run, differing: list[str]) -> None:
     if differing:
         raise ConfigError(
-            f"the run {run.name} was started with another {', '.join(differing)}; "
-            "give the same settings, or --tag NAME for another run"
+            f"the run {run.name} was started with another {', '.join(differing)}; give the same settings, "
+            "--tag NAME for another run, or --overwrite"
+        )
+
+
+def check_epochs(run: Run, stored: Experiment, given: Experiment) -> None:
+    """A longer training is the same as far as the shorter one goes, if nothing in it depends on where it ends."""
+    before, now = stored.epochs, given.epochs
+    reason = ""
+    if now < before:
+        reason = "give as many or more"
+    elif not same_schedule(given.scheduler, given.scheduler_settings, given.warmup_epochs, before, now):
+        reason = f"the learning rates of the scheduler {given.scheduler} depend on that number; give it again"
+    elif len({first_averaged_epoch(given.average, given.average_settings, number) for number in (before, now)}) > 1:
+        reason = f"the weights that average={given.average} averages depend on that number; give it again"
+    if reason:
+        raise ConfigError(
+            f"the run {run.name} was started with epochs={before}, not {now}; {reason}, --tag NAME for another run, "
+            "or --overwrite"
         )
 
 
@@ -213,6 +274,7 @@ def make_trainer(experiment: Experiment, run: Run, data: Data, steps: int) -> Tr
         if averaged
         else None,
         frozen_epochs=experiment.frozen_epochs,
+        keep_epochs=experiment.keep_epochs,
     )
 
 
@@ -239,7 +301,7 @@ def describe_start(run: Run, experiment: Experiment, trainer: Trainer, data: Dat
     sizes = {part: len(data.items.part(part).tracks) for part in ("train", "validation", "test")}
     return (
         f"{run.name}: {experiment.model}, {count_parameters(trainer.model):,} parameters, {trainer.device}, "
-        f"{str(trainer.precision).removeprefix('torch.')}\n"
+        f"{describe_precision(name_of(trainer.precision))}\n"
         f"split {data.fingerprint}: {', '.join(f'{count} {part}' for part, count in sizes.items())} tracks, "
         f"{len(data.left_out)} left out; TensorBoard: tensorboard --logdir {run.root}/logs"
     )

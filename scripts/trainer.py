@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from scripts.common.errors import CheckpointError, TrainingError
-from scripts.common.machine import autocast, choose_precision
+from scripts.common.machine import choose_precision, in_float32, in_training, name_of
 from scripts.common.storage import write_csv
 from scripts.metrics.single_label import METRICS, Metric
 from scripts.metrics.test_scores import Scores, TagScores, make_scores
@@ -37,15 +37,17 @@ class Trainer:
         attribute `on_embeddings` (embeddings, logits, labels); its own parameters, if any, are the optimizer's too.
     device : "cpu", "cuda" or "mps".
     log_dir : folder of the TensorBoard event files; None logs nothing.
-    checkpoint_dir : folder of epoch_001.pt ..., best.pt and last.pt; None saves nothing.
+    checkpoint_dir : folder of best.pt and last.pt; None saves nothing.
     scheduler : stepped after each epoch; OneCycleLR and CyclicLR after each batch; a plateau scheduler is given
         the validation metric.
     grad_clip : greatest norm of the gradient.
     clips_per_track : how many clips make a track, for loaders that do not tell it themselves.
-    precision : "auto", "float32" or "bfloat16" for convolutions and products; weights stay float32.
+    precision : "auto", "float32" or "bfloat16" for convolutions and products in training; weights stay float32, and
+        tests compute in float32 throughout.
     history_path : CSV with one row per epoch.
     average : averages the weights; the average is what gets tested and saved.
     frozen_epochs : so many epochs train only the model's `head`.
+    keep_epochs : also save every so many epochs as epoch_NNN.pt; 0 saves none.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Trainer:
         history_path: str | Path | None = None,
         average: WeightAverage | None = None,
         frozen_epochs: int = 0,
+        keep_epochs: int = 0,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
@@ -71,7 +74,7 @@ class Trainer:
         self.precision = choose_precision(precision, self.device)
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir else None
         self.history_path, self.log = history_path, RunLog(log_dir)
-        self.average, self.frozen_epochs = average, frozen_epochs
+        self.average, self.frozen_epochs, self.keep_epochs = average, frozen_epochs, keep_epochs
         self.history: list[dict] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
 
@@ -137,7 +140,7 @@ class Trainer:
 
     @torch.inference_mode()
     def test(self, loader: Iterable, epoch: int = 0) -> Scores | TagScores:
-        """Score every clip, then every track by the mean of its clips' logits.
+        """Score every clip, then every track by the mean of its clips' logits, in float32.
 
         Raises
         ------
@@ -149,7 +152,8 @@ class Trainer:
         buffer = EnsembleBuffer(expected, None if items is None else items.tracks["track_id"].tolist())
         logits, labels, tracks = [], [], []
         for x, y, track in self.batches(loader, epoch, "test"):
-            logits.append(self.forward(x, model).cpu().numpy())
+            with in_float32(self.device):
+                logits.append(model(self.place(x)).float().cpu().numpy())
             labels.append(y.cpu().numpy())
             tracks.append(track.cpu().numpy())
             buffer.add(logits[-1], labels[-1], tracks[-1])
@@ -167,18 +171,20 @@ class Trainer:
         """The network whose scores and weights count: the average of weights if there is one."""
         return self.average.tested(self.model) if self.average else self.model
 
-    def forward(self, x: torch.Tensor, model: nn.Module | None = None) -> torch.Tensor:
-        """Logits as float32."""
-        x = x.to(self.device, memory_format=torch.channels_last)
-        with autocast(self.device, self.precision):
-            return (model or self.model)(x).float()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits in training, as float32."""
+        with in_training(self.device, self.precision):
+            return self.model(self.place(x)).float()
 
     def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings and logits as float32."""
-        x = x.to(self.device, memory_format=torch.channels_last)
-        with autocast(self.device, self.precision):
-            embeddings = self.model.embed(x)
+        """Embeddings and logits in training, as float32."""
+        with in_training(self.device, self.precision):
+            embeddings = self.model.embed(self.place(x))
             return embeddings.float(), self.model.head(embeddings).float()
+
+    def place(self, x: torch.Tensor) -> torch.Tensor:
+        """On the device, its channels last in memory."""
+        return x.to(self.device, memory_format=torch.channels_last)
 
     def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
@@ -261,13 +267,14 @@ class Trainer:
     # --- checkpoints ---
 
     def save(self, epoch: int, improved: bool) -> None:
-        """Write epoch_NNN.pt (and best.pt), the history, and last, as the mark of a finished epoch, last.pt."""
+        """Write the history, best.pt and epoch_NNN.pt where due, and last, as the mark of a finished epoch, last.pt."""
         if self.history_path and self.history:
             write_csv(self.history_path, pd.DataFrame(self.history))
         if self.checkpoint_dir is None:
             return
-        weights = {"epoch": epoch, "model": self.tested_model().state_dict()}
-        for name in [f"epoch_{epoch:03d}.pt"] + ["best.pt"] * improved:
+        weights = {"epoch": epoch, "model": self.tested_model().state_dict(), "precision": name_of(self.precision)}
+        kept = self.keep_epochs > 0 and epoch > 0 and epoch % self.keep_epochs == 0
+        for name in ["best.pt"] * improved + [f"epoch_{epoch:03d}.pt"] * kept:
             save_checkpoint(self.checkpoint_dir / name, weights)
         save_checkpoint(self.checkpoint_dir / "last.pt", weights | self.training_state())
 

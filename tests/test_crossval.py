@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,7 +45,7 @@ def validated(experiment, tmp_path_factory):
     """Two repeats of three folds: the folder of the runs, and what came back."""
     root = tmp_path_factory.mktemp("runs")
     last = dataclasses.replace(experiment, metric="last", epochs=1, allow_leak=True)
-    return last, root, cross_validate(last, folds=3, repeats=2, fold_seed=5, root=root)
+    return last, root, cross_validate(last, 3, 2, "track", 5, root=root)
 
 
 def test_every_track_is_tested_once_a_repeat(validated):
@@ -73,8 +75,72 @@ def test_pooled_scores_are_those_of_the_predictions(validated):
 def test_resuming_keeps_what_is_finished(validated):
     experiment, root, summary = validated
     before = {path: path.stat().st_mtime_ns for path in root.glob("checkpoints/*/*")}
-    assert cross_validate(experiment, 3, 2, fold_seed=5, root=root, resume=True) == summary
+    assert cross_validate(experiment, 3, 2, "track", 5, root=root, resume=True) == summary
     assert {path: path.stat().st_mtime_ns for path in root.glob("checkpoints/*/*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "folds", "by", "message"),
+    [
+        (["learning_rate=0.5", "epochs=3"], 6, "track", "another learning_rate, fold.of, split"),
+        ([], 3, "artist", "another fold.by, split"),
+        (["augment.noise={}", "spec.top_db=60"], 3, "track", "another spec.top_db, augment.noise;"),
+        (["epochs=2", "scheduler=cosine"], 3, "track", "another scheduler;"),
+    ],
+)
+def test_resuming_mixes_no_other_settings_in(validated, changes, folds, by, message):
+    experiment, root, _ = validated
+    pooled = (root / "reports" / "small-folds" / "predictions.csv").read_bytes()
+    with pytest.raises(ConfigError, match=f"run small-r5f0 was started with {message}.*--tag NAME.*--overwrite"):
+        cross_validate(experiment.changed(changes), folds, 2, by, 5, root=root, resume=True)
+    assert (root / "reports" / "small-folds" / "predictions.csv").read_bytes() == pooled
+
+
+def test_resuming_notices_that_the_table_has_changed(validated, tmp_path):
+    experiment, root, _ = validated
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    text = Path(experiment.table).read_text()
+    try:
+        table[table["track_id"] != "0"].to_csv(experiment.table, index=False)
+        with pytest.raises(ConfigError, match="another split"):
+            cross_validate(experiment, 3, 2, "track", 5, root=tmp_path, resume=True)
+    finally:
+        Path(experiment.table).write_text(text)
+
+
+def test_no_track_is_pooled_twice(validated, tmp_path):
+    experiment, root, _ = validated
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    shutil.copy(*(tmp_path / "reports" / name / "predictions.csv" for name in ("small-r5f0", "small-r5f1")))
+    with pytest.raises(TableError, match="tested in two folds"):
+        cross_validate(experiment, 3, 2, "track", 5, root=tmp_path, resume=True)
+
+
+def test_official_folds_come_first(experiment, tmp_path, capsys):
+    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    table["fold"] = [f"{int(track) // 3 % 2 + 9}" for track in table["track_id"]]  # 9 and 10, in this order
+    table.assign(artist_id=None).to_csv(tmp_path / "folds.csv", index=False)
+    folded = dataclasses.replace(experiment, table=str(tmp_path / "folds.csv"), metric="last", epochs=1)
+    for wrong in ({"repeats": 2}, {"fold_seed": 1}, {"folds": 3}):
+        with pytest.raises(ConfigError, match="2 official folds are not dealt out anew|3 folds, but.*has 2 of its own"):
+            cross_validate(folded, root=tmp_path, **wrong)
+    summary = cross_validate(folded, root=tmp_path)
+    assert "--by official, since the dataset has folds of its own" in capsys.readouterr().out
+    assert summary["folds"] == 2
+    pooled = pd.read_csv(tmp_path / "reports" / "small-folds" / "predictions.csv", dtype={"track_id": str})
+    expected = table.drop_duplicates("track_id").set_index("track_id")["fold"].map({"9": 0, "10": 1})
+    assert pooled.set_index("track_id")["fold"].to_dict() == expected.to_dict()
+
+
+def test_known_artists_stay_whole_unless_asked_otherwise(experiment, tmp_path, capsys):
+    last = dataclasses.replace(experiment, metric="last", epochs=1)
+    cross_validate(last, folds=2, root=tmp_path)
+    assert "--by artist, since the artists are known" in capsys.readouterr().out
+    pooled = pd.read_csv(tmp_path / "reports" / "small-folds" / "predictions.csv")
+    assert (pooled["fold"].groupby(pooled["track_id"] // 3).nunique() == 1).all()  # an artist has three tracks
+    with pytest.raises(TableError, match="by an artist who is also in train.*--allow-leak"):
+        cross_validate(last, folds=2, by="track", tag="tracks", root=tmp_path)
 
 
 def test_a_fold_can_be_scored_again_from_its_config(validated):
@@ -105,6 +171,8 @@ def test_seeds_are_runs_of_their_own(experiment, tmp_path, capsys):
     assert [report["seed"] for report in reports] == [3, 4]
     assert (tmp_path / "reports" / "small-seed4" / "test.json").is_file()
     assert "2 seeds: track accuracy" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="run small-seed3 was started with another learning_rate;"):
+        train_seeds(dataclasses.replace(experiment, epochs=1, learning_rate=0.5), [3, 4], root=tmp_path, resume=True)
 
 
 def test_spread_by_hand():
@@ -118,9 +186,9 @@ def test_all_options_together_are_bit_exact_and_resumable(experiment, tmp_path):
     train(dataclasses.replace(options, scheduler="none"), "constant", tmp_path)
     half = Run("small-half", tmp_path)
     train(options, "half", tmp_path)
-    whole = weights(Run("small-whole", tmp_path), "epoch_004.pt")
-    assert same(whole, weights(half, "epoch_004.pt"))
-    assert not same(whole, weights(Run("small-constant", tmp_path), "epoch_004.pt"))
+    whole = weights(Run("small-whole", tmp_path), "last.pt")
+    assert same(whole, weights(half, "last.pt"))
+    assert not same(whole, weights(Run("small-constant", tmp_path), "last.pt"))
 
 
 @pytest.mark.parametrize("average", ["ema", "swa"])
@@ -132,7 +200,7 @@ def test_averaged_weights_resume_to_the_same(experiment, tmp_path, average):
     with pytest.raises(KeyboardInterrupt):
         train_until(options, interrupted, tmp_path, epoch=3)
     train(options, "cut", tmp_path, resume=True)
-    for name in ("epoch_004.pt", "last.pt"):
+    for name in ("best.pt", "last.pt"):
         assert same(weights(Run("small-whole", tmp_path), name), weights(interrupted, name))
 
 
@@ -151,7 +219,13 @@ def train_until(experiment, run: Run, root, epoch: int) -> None:
 
 
 def test_frozen_epochs_train_the_head_alone(experiment, tmp_path):
-    settings = {"epochs": 2, "frozen_epochs": 1, "model": "short_chunk", "model_settings": {"width": 0.1}}
+    settings = {
+        "epochs": 2,
+        "frozen_epochs": 1,
+        "keep_epochs": 1,
+        "model": "short_chunk",
+        "model_settings": {"width": 0.1},
+    }
     frozen = dataclasses.replace(experiment, **settings)
     train(frozen, "frozen", tmp_path)
     run = Run("small-frozen", tmp_path)
@@ -170,7 +244,7 @@ def test_a_leaking_split_is_refused_and_reported(experiment, tmp_path):
     leaky = dataclasses.replace(experiment, table=str(tmp_path / "leaky.csv"), epochs=1)
     with pytest.raises(TableError, match="give --allow-leak"):
         train(leaky, root=tmp_path)
-    assert not (tmp_path / "reports").exists()
+    assert not (tmp_path / "reports" / "small").exists()
     report = train(dataclasses.replace(leaky, allow_leak=True), root=tmp_path)
     assert "artist" in report["leaks"][0]
     assert json.loads((tmp_path / "reports" / "small" / "test.json").read_text())["leaks"] == report["leaks"]

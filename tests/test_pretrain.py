@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from torch import nn
 
 from scripts.common.errors import CheckpointError, ConfigError, TableError
 from scripts.config.run import Run, make_model
+from scripts.evaluate import evaluate
 from scripts.pretrain import load_unlabelled, main, pretrain
+from scripts.train import train
 from scripts.trainer import Trainer
 from scripts.training.checkpoints import load_checkpoint, save_checkpoint
 from scripts.training.pretext import MOVED, ORIGINAL, REPLACED, TASKS, MaskedPatches, TilePuzzle, another, load_backbone
@@ -181,7 +184,7 @@ def test_loss_falls_and_weights_move(experiment, finished):
     pd.testing.assert_frame_equal(pd.read_csv(run.report / "metrics.csv"), history)
     torch.manual_seed(experiment.seed)
     before, after = make_model(experiment, 1).state_dict(), load_checkpoint(run.checkpoints / "last.pt")["model"]
-    assert {path.name for path in run.checkpoints.iterdir()} >= {"epoch_001.pt", "epoch_003.pt", "last.pt"}
+    assert {path.name for path in run.checkpoints.iterdir()} == {"best.pt", "last.pt"}
     for name in before:
         assert name.startswith("head.") or not torch.equal(before[name], after[name]), name
 
@@ -194,7 +197,7 @@ def test_killed_and_resumed_equals_uninterrupted(experiment, tmp_path, monkeypat
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "step", killed_after(12, Trainer.step))
         pretrain(experiment, task, root=broken.root)
-    assert not (broken.checkpoints / "epoch_002.pt").exists() and (broken.checkpoints / "epoch_001.pt").exists()
+    assert load_checkpoint(broken.checkpoints / "last.pt")["epoch"] == 1
     pretrain(experiment, task, root=broken.root, resume=True)
     assert weights(broken) == weights(whole)
     histories = [pd.read_csv(run.report / "metrics.csv").drop(columns="samples_per_second") for run in (whole, broken)]
@@ -255,6 +258,29 @@ def test_training_starts_from_the_loaded_weights(experiment, finished):
     assert load_backbone(model, path) == len(backbone)
     assert all(torch.equal(tensor, known[name]) for name, tensor in backbone.items())
     assert all(torch.equal(tensor, head[name]) for name, tensor in model.head.state_dict().items())
+
+
+def test_weights_that_know_the_test_are_a_leak(experiment, tmp_path):
+    """A pretraining on the test part, and a second one that starts from it and learns from the training part alone."""
+    short = dataclasses.replace(experiment, epochs=1)
+    pretrain(short, "mae", parts=["test"], root=tmp_path)
+    second = short.changed([f"initial={tmp_path}/checkpoints/small-mae/last.pt"])
+    pretrain(second, "mae", tag="more", root=tmp_path)
+    third = short.changed([f"initial={tmp_path}/checkpoints/small-mae-more/last.pt"])
+    with pytest.raises(TableError, match=r"leaks: 3 of the 3 test tracks.*start from other weights.*--allow-leak"):
+        train(third, root=tmp_path)
+    report = train(dataclasses.replace(third, allow_leak=True), root=tmp_path)
+    assert "3 of the 3 test tracks" in report["leaks"][0]
+    shutil.rmtree(tmp_path / "reports" / "small-mae-more")
+    assert evaluate(Run("small", tmp_path))["leaks"] == report["leaks"]
+
+
+def test_weights_of_unknown_origin_are_told(experiment, finished, tmp_path):
+    shutil.copy(finished[0].checkpoints / "last.pt", tmp_path / "weights.pt")
+    report = train(experiment.changed(["epochs=1", f"initial={tmp_path}/weights.pt"]), root=tmp_path)
+    assert report["leaks"] == [f"started from weights whose training tracks are unknown ({tmp_path}/weights.pt)"]
+    known = train(experiment.changed(["epochs=1", f"initial={finished[0].checkpoints}/last.pt"]), "known", tmp_path)
+    assert known["leaks"] == []
 
 
 def test_one_task_can_start_from_another(experiment, finished, tmp_path):

@@ -1,11 +1,20 @@
 """Sweeps: the space as text, the search on validation alone, going on after a kill."""
 
 import dataclasses
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from scripts.common.errors import ConfigError
-from scripts.sweep import finished, give_up_unfinished, parse_space, sweep
+from scripts.config.run import Run
+from scripts.loading.experiment_data import DATA_SETTINGS, Data
+from scripts.sweep import finished, open_storage, optimize_one, parse_space, sweep
+from scripts.tables.splits import fingerprint
 from tests.corpus import make_experiment
 
 optuna = pytest.importorskip("optuna")
@@ -36,12 +45,125 @@ def test_searches_validation_and_goes_on_where_it_stopped(tmp_path):
     assert not list(folder.glob("reports/*/test.json")) and not list(folder.glob("checkpoints/*"))
 
 
-def test_a_killed_trial_does_not_count(tmp_path):
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
-    study.tell(study.ask(), 1.0)
-    study.ask()
-    give_up_unfinished(study)
-    assert len(finished(study)) == 1
+def test_data_is_loaded_anew_where_a_swept_setting_changes_it(tmp_path):
+    experiment = make_experiment(tmp_path, epochs=1, metric="loss")
+    table = pd.read_csv(experiment.table, dtype=str)
+    swapped = table["split"].replace({"test": "validation", "validation": "test"})
+    table.assign(split=swapped).to_csv(tmp_path / "swapped.csv", index=False)
+    sweep(experiment, {"table": [experiment.table, str(tmp_path / "swapped.csv")]}, 4, root=tmp_path / "runs")
+    configs = [json.loads(path.read_text()) for path in tmp_path.glob("runs/sweeps/small/reports/*/config.json")]
+    found = {(Path(config["experiment"]["table"]).name, config["split"]) for config in configs}
+    expected = {
+        Path(name).name: fingerprint(pd.read_csv(name, dtype=str))
+        for name in (experiment.table, tmp_path / "swapped.csv")
+    }
+    assert found == set(expected.items())
+
+
+def test_data_depends_on_its_settings_alone(tmp_path):
+    experiment, read = make_experiment(tmp_path, fold={"of": 3, "number": 1, "by": "artist"}), set()
+    (tmp_path / "overrides.csv").write_text("track_id,genre,leave_out\n9,Low,0\n")
+
+    class Watched:
+        def __getattr__(self, name):
+            read.add(name)
+            return getattr(dataclasses.replace(experiment, overrides=str(tmp_path / "overrides.csv")), name)
+
+    Data.load(Watched())
+    assert {"table", "cache", "fold", "overrides"} <= read <= {*DATA_SETTINGS, "name"}
+
+
+def test_a_study_keeps_to_its_experiment_and_ranges(tmp_path):
+    experiment = make_experiment(tmp_path, epochs=1, metric="loss")
+    sweep(experiment, {"batch_size": [8, 16]}, 1, root=tmp_path)
+    for changed, space, name in ((experiment.changed(["epochs=2"]), {"batch_size": [8, 16]}, "epochs"),
+                                 (experiment, {"batch_size": [8, 32]}, "space.batch_size")):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"study.db was started with another {name}; .*--tag NAME"):
+            sweep(changed, space, 2, root=tmp_path)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from scripts import sweep
+from scripts.config.experiment import Experiment
+from scripts.config.run import read_config
+
+config, root, blocks = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "blocks"
+sweep.POLL, fit = 0.1, sweep.fit
+
+def blocked(changed, data, run, overwrite):
+    (run.checkpoints / "half.pt").parent.mkdir(parents=True)
+    (run.checkpoints / "half.pt").touch()
+    sys.stdin.read()
+
+sweep.fit = blocked if blocks else fit
+experiment = Experiment.from_dict(read_config(config)["experiment"])
+sweep.sweep(experiment, {"batch_size": [8, 16]}, 2, root=root)
+"""
+
+
+def test_processes_share_a_study_and_one_is_killed(tmp_path):
+    experiment = make_experiment(tmp_path, epochs=1, metric="loss")
+    run, folder = Run("config", tmp_path), tmp_path / "sweeps" / "small"
+    run.save_config(experiment, [], "")
+    started = [
+        subprocess.Popen([sys.executable, "-c", WORKER, run.config_path, tmp_path, how], stdin=subprocess.PIPE)
+        for how in ("blocks", "works")
+    ]
+    blocking, working = started
+    try:
+        wait_until(lambda: folder.glob("checkpoints/*/half.pt"), *started)
+        (half,) = folder.glob("checkpoints/*/half.pt")
+        stuck = int(half.parent.name.removeprefix("trial"))
+        wait_until(lambda: [state for _, state in states(folder) if state == "COMPLETE"], *started)
+        assert dict(states(folder))[stuck] == "RUNNING" and working.poll() is None, "a living one is waited for"
+        blocking.kill()
+        blocking.wait()
+        with sqlite3.connect(folder / "study.db", timeout=60) as database:  # long ago
+            database.execute("update trial_heartbeats set heartbeat = '2020-01-01 00:00:00'")
+        assert working.wait() == 0
+    finally:
+        for process in started:
+            process.kill()
+    assert sorted(state for _, state in states(folder)) == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert dict(states(folder))[stuck] == "FAIL" and not half.exists()
+
+
+def wait_until(condition, *processes):
+    while not list(condition()):
+        assert all(process.poll() is None for process in processes)
+
+
+def states(folder):
+    """Number and state of each trial."""
+    with sqlite3.connect(folder / "study.db", timeout=60) as database:
+        return database.execute("select number, state from trials").fetchall()
+
+
+def test_a_trial_that_died_before_its_first_heartbeat(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.sweep.GRACE", 1)
+    monkeypatch.setattr("scripts.sweep.POLL", 0.2)
+    monkeypatch.setattr("scripts.sweep.fit", lambda *arguments, **options: pd.DataFrame({"validation_loss": [1.0]}))
+    experiment = make_experiment(tmp_path, epochs=1, metric="loss")
+    folder = tmp_path / "sweeps" / "small"
+    folder.mkdir(parents=True)
+    optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="small").ask()
+    assert sweep(experiment, {"batch_size": [8, 16]}, 1, root=tmp_path)["trials"] == 1
+    assert states(folder) == [(0, "FAIL"), (1, "COMPLETE")]
+
+
+def test_a_trial_that_others_gave_up_does_not_count(tmp_path, capsys):
+    study = optuna.create_study(storage=open_storage(tmp_path))
+
+    def given_up(trial):
+        study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL)
+        return 1.0
+
+    optimize_one(study, given_up)
+    assert "given up by another process" in capsys.readouterr().out and not finished(study)
+    with pytest.raises(ValueError, match="of the training"):
+        optimize_one(study, lambda trial: int("of the training"))
 
 
 def test_needs_a_validation_score(tmp_path):

@@ -1,7 +1,8 @@
 """Training: learning, exactness, resuming, checkpoints, logs, errors."""
 
+import dataclasses
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,29 @@ from scripts.evaluate import evaluate
 from scripts.loading.experiment_data import Data
 from scripts.loading.loader import Loader
 from scripts.models import build_model
-from scripts.train import train
+from scripts.train import train, train_or_keep
 from scripts.trainer import Trainer
 from scripts.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.corpus import make_experiment
+
+KILLED = """
+import os, signal, sys
+from scripts import trainer
+from scripts.__main__ import main
+
+name, count = sys.argv[1], int(sys.argv[2])
+save = trainer.save_checkpoint
+
+def save_or_die(path, state):
+    global count
+    count -= path.name == name
+    if not count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, state)
+
+trainer.save_checkpoint = save_or_die
+main(["train", *sys.argv[3:]])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +77,7 @@ def test_learns_pitch(finished):
 
 def test_run_folder_is_complete(finished):
     run, summary = finished
-    assert set(weights(run)) == {"best.pt", "epoch_001.pt", "epoch_002.pt", "epoch_003.pt", "last.pt"}
+    assert set(weights(run)) == {"best.pt", "last.pt"}
     report = json.loads((run.report / "test.json").read_text())
     assert report["track_accuracy"] == summary["track_accuracy"]
     assert report["machine"]["torch"] == torch.__version__ and report["seed"] == 0
@@ -104,22 +124,22 @@ def test_config_json_replays_the_run(experiment, finished, tmp_path):
 
 def test_another_seed_gives_other_weights(experiment, finished, tmp_path):
     train(experiment.changed(["seed=1", "epochs=1"]), root=tmp_path)
-    assert weights(Run("small", tmp_path))["epoch_001.pt"] != weights(finished[0])["epoch_001.pt"]
+    other, first = (
+        load_checkpoint(run.checkpoints / "best.pt")["model"] for run in (Run("small", tmp_path), finished[0])
+    )
+    assert not any(torch.equal(other[name], first[name]) for name in other if name.endswith("weight"))
 
 
 def test_killed_and_resumed_equals_uninterrupted(experiment, tmp_path):
-    changed, config = experiment.changed(["epochs=4", "scheduler=cosine"]), tmp_path / "config.json"
+    changed, config = experiment.changed(["epochs=4", "scheduler=cosine", "keep_epochs=1"]), tmp_path / "config.json"
     whole, broken = Run("small", tmp_path / "whole"), Run("small", tmp_path / "broken")
     train(changed, root=whole.root)
     config.write_text(whole.config_path.read_text())
-    command = [sys.executable, "-m", "scripts.train", "--config", str(config), "--runs", str(broken.root), "--resume"]
-    for epoch in (1, 2):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (broken.checkpoints / f"epoch_{epoch:03d}.pt").exists():
-            pass
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (broken.checkpoints / "epoch_004.pt").exists(), "killed before the end"
+    flags = ["--config", str(config), "--runs", str(broken.root), "--resume"]
+    for name, count in (("epoch_002.pt", 1), ("last.pt", 2)):
+        killed = subprocess.run([sys.executable, "-c", KILLED, name, str(count), *flags], capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (broken.checkpoints / "epoch_004.pt").exists()
     train(changed, root=broken.root, resume=True)
     left_by_kills = [path for path in broken.checkpoints.iterdir() if path.suffix == ".tmp"]
     for path in left_by_kills:
@@ -152,10 +172,11 @@ def test_bfloat16_stays_close_to_float32():
     assert (logits[0] - logits[1]).abs().max() < 0.02
 
 
-def test_ensemble_test_equals_the_plain_loop(experiment):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_ensemble_test_equals_the_plain_loop(experiment, precision):
     items = Data.load(experiment).items
     items = items.select((items.tracks["items"] == 5).to_numpy())
-    trainer = make_trainer(precision="float32")
+    trainer = make_trainer(precision=precision)
     scores = trainer.test(Loader(items, 16))
     trainer.model.eval()
     with torch.no_grad():
@@ -207,7 +228,8 @@ def fit_scripted(folder: Path, **settings) -> Scripted:
     model = build_model("cnn4", 3, 32, 32)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "min", patience=1)
-    trainer = Scripted(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, folder, scheduler)
+    rest = {"scheduler": scheduler, "keep_epochs": 2}
+    trainer = Scripted(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, folder, **rest)
     trainer.fit([(x, y, y)], [(x, y, y)], 6, metric="loss", **settings)
     return trainer
 
@@ -217,6 +239,7 @@ def test_best_is_the_lowest_loss_and_patience_stops(tmp_path):
     assert [row["epoch"] for row in trainer.history] == [1, 2, 3, 4, 5]
     assert trainer.best_epoch == 2
     assert (tmp_path / "best.pt").read_bytes() == (tmp_path / "epoch_002.pt").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "epoch_002.pt", "epoch_004.pt", "last.pt"]
 
 
 def test_plateau_scheduler_sees_the_metric(tmp_path):
@@ -231,6 +254,55 @@ def test_existing_run_is_not_touched(experiment, finished):
     with pytest.raises(ConfigError, match="started with another learning_rate"):
         train(experiment.changed(["learning_rate=0.1"]), root=finished[0].root, resume=True)
     assert weights(finished[0]) == before
+
+
+@pytest.mark.parametrize("scheduler", ["none", "StepLR"])
+def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(experiment, tmp_path, scheduler):
+    settings = {"none": {}, "StepLR": {"step_size": 1, "gamma": 0.5}}[scheduler]
+    changed = dataclasses.replace(experiment, epochs=3, scheduler=scheduler, scheduler_settings=settings)
+    fresh, grown = Run("small", tmp_path / "fresh"), Run("small", tmp_path / "grown")
+    train(changed, root=fresh.root)
+    train(dataclasses.replace(changed, epochs=1), root=grown.root)
+    config = json.loads(grown.config_path.read_text())
+    del config["experiment"]["keep_epochs"], config["inherited"]  # as before these were there
+    grown.config_path.write_text(json.dumps(config))
+    train(changed, root=grown.root, resume=True)
+    assert weights(grown) == weights(fresh)
+    histories = [pd.read_csv(run.report / "metrics.csv").drop(columns="samples_per_second") for run in (fresh, grown)]
+    pd.testing.assert_frame_equal(*histories)
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "message"),
+    [
+        ([], ["epochs=2"], "epochs=3, not 2; give as many or more"),
+        (["scheduler=cosine"], ["epochs=5"], "the learning rates of the scheduler cosine depend on that number"),
+        (["scheduler=OneCycleLR"], ["epochs=5"], "the learning rates of the scheduler OneCycleLR depend"),
+        (["average=swa"], ["epochs=5"], "the weights that average=swa averages depend on that number"),
+    ],
+)
+def test_more_epochs_are_refused_where_the_others_depend_on_them(experiment, tmp_path, start, changes, message):
+    begun = experiment.changed(start)
+    run, data = Run("small", tmp_path), Data.load(begun)
+    run.save_config(begun, data.classes, data.fingerprint)
+    with pytest.raises(ConfigError, match=f"{message}.*--tag NAME.*--overwrite"):
+        train(begun.changed(changes), root=tmp_path, resume=True)
+
+
+def test_a_test_counts_no_longer_once_the_training_goes_on(experiment, finished, tmp_path):
+    """Killed while it goes on, the run is not taken for a tested one."""
+    shutil.copytree(finished[0].root, tmp_path, dirs_exist_ok=True)
+    longer = experiment.changed(["epochs=4"])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", interrupted)
+        train_or_keep(longer, "", tmp_path, resume=True, overwrite=False)
+    assert not (tmp_path / "reports" / "small" / "test.json").exists()
+    train_or_keep(longer, "", tmp_path, resume=True, overwrite=False)
+    assert load_checkpoint(tmp_path / "checkpoints" / "small" / "last.pt")["epoch"] == 4
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_evaluate_repeats_the_test(finished):

@@ -163,11 +163,12 @@ def blend(names: list[str], name: str, weights: str = "mean", root: Path = ROOT)
     parts = {part: mix(members, part, shares) for part in FILES if all(part in member.parts for member in members)}
     made = {"weights": weights, "members": dict(zip(names, shares.round(6).tolist(), strict=True))}
     facts, summary = {"run": name, "part": "test"} | made, summarise(parts, members[0].test) | members[0].test
+    summary["leaks"] = list(dict.fromkeys(line for member in members for line in member.test["leaks"]))
     config = {"run": name, "blend": made, "classes": parts["test"].names, "split": summary["split"]}
     write_json(run.config_path, config)
     write_report(run, facts, summary, parts)
     rows = [show(member, f"{share:.3f}") for member, share in zip(members, shares, strict=True)]
-    leaks = f", which leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
+    leaks = f", leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
     print(f"{name}, {weights} of {len(names)} runs, split {summary['split']}{leaks}")
     print(REPORTS[parts["test"].task].describe_summary(summary))
     print(markdown_table([*rows, show(Member(name, summary, parts), "")]))

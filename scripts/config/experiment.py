@@ -68,6 +68,7 @@ class Experiment:
     frozen_epochs : so many epochs train the head alone, the rest everything.
     grad_clip : greatest norm of the gradient; None does not clip.
     patience : epochs without improvement before training stops; None trains all epochs.
+    keep_epochs : also keep the weights of every so many epochs; 0 keeps those of the best and of the last one alone.
     aggregation : of task "multi", from a track's clips to its probabilities, see `metrics.multi_label.AGGREGATIONS`.
     thresholds : of task "multi", chosen on validation: "half" (1/2), "global" or "label", see `metrics.thresholds`.
     initial : a checkpoint whose weights, but for the head, the training starts from.
@@ -77,7 +78,7 @@ class Experiment:
     fold : replaces the table's split by one of several folds: {"of": 5, "number": 0, "seed": 0, "by": "track"}.
     allow_leak : train although the split is known to leak; the report says so.
     seed : of weights, dropout, augmentation and the order of batches.
-    device, precision, threads : "auto" and None take what the machine has.
+    device, precision, threads : "auto" and None take what the machine has; `precision` is that of training alone.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Experiment:
     frozen_epochs: int = 0
     grad_clip: float | None = None
     patience: int | None = None
+    keep_epochs: int = 0
     aggregation: str = "mean"
     thresholds: str = "label"
     initial: str = ""
@@ -128,6 +130,10 @@ class Experiment:
             pick(name, getattr(self, name), known)
         if self.epochs < 0:
             raise ConfigError(f"epochs is {self.epochs}; it must be at least 0, which tests the weights it starts from")
+        if self.keep_epochs < 0:
+            raise ConfigError(
+                f"keep_epochs is {self.keep_epochs}; give 0 for best and last alone, or every how many epochs"
+            )
         for name in ("batch_size", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -50,16 +50,21 @@ def crossval(parser: argparse.ArgumentParser) -> None:
     """Cross-validate: train on all folds but one, test on that one, until every track is tested.
 
         python -m scripts crossval --experiment best_scratch --folds 5 --repeats 2
-        python -m scripts crossval --experiment fma_cnn_3s --folds 10 --by artist --resume
+        python -m scripts crossval --experiment fma_cnn_3s --folds 10 --by track --allow-leak --resume
 
-    Each fold is a run of its own; the predictions of all folds are pooled. With metric=last nothing is chosen on a
-    validation part, and all other folds train; otherwise the next fold validates.
+    A dataset's own folds (column `fold` of its table) are taken as they are; elsewhere the tracks are dealt out, the
+    classes in equal shares. Each fold is a run of its own; the predictions of all folds are pooled. With metric=last
+    nothing is chosen on a validation part, and all other folds train; otherwise the next fold validates.
     """
     add_experiment_flags(parser)
     add = parser.add_argument
-    add("--folds", type=positive_int, default=5, help="default: %(default)s")
+    add("--folds", type=positive_int, help="default: 5, or the number of official folds")
     add("--repeats", type=positive_int, default=1, help="so many times with other folds; default: %(default)s")
-    add("--by", choices=("track", "artist"), default="track", help="what stays whole; default: %(default)s")
+    add(
+        "--by", choices=("official", "artist", "track"),
+        help="official: the dataset's own folds; else what stays whole; default: official where there are some, else "
+        "artist where artists are known, else track",
+    )  # fmt: skip
     add("--fold-seed", type=int, default=0, help="of the first repeat's folds; default: %(default)s")
 
 
@@ -71,8 +76,10 @@ def sweep(parser: argparse.ArgumentParser) -> None:
             --space learning_rate=log:1e-4:1e-2 augment.mixup.alpha=0:0.5 batch_size=8,16,32
 
     Each --space is NAME=LOW:HIGH, NAME=log:LOW:HIGH (whole numbers stay whole) or NAME=A,B,C. The study lives in
-    runs/sweeps/<experiment>-<tag>/study.db: start the command again and it goes on until --trials are done. At the end
-    it prints the best settings as the flags of `train`. Needs `pip install optuna`.
+    runs/sweeps/<experiment>-<tag>/study.db: start the command again and it goes on until --trials are done; start it
+    several times at once and they share the work. A trial whose process was killed is given up after two minutes and
+    another takes its place. At the end each prints the best settings as the flags of `train`. Needs
+    `pip install optuna`.
     """
     add_experiment_flags(parser, runs_exist=False)
     add = parser.add_argument

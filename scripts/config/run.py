@@ -50,9 +50,12 @@ class Run:
     def exists(self) -> bool:
         return self.config_path.exists()
 
-    def save_config(self, experiment: Experiment, classes: list[str], split: str) -> None:
-        """Write `config.json`: the experiment, the class names and the split's fingerprint."""
+    def save_config(
+        self, experiment: Experiment, classes: list[str], split: str, inherited: list[str] | None = None
+    ) -> None:
+        """Write `config.json`: the experiment, the class names, the split's fingerprint and the leaks inherited."""
         config = {"run": self.name, "experiment": experiment.as_dict(), "classes": classes, "split": split}
+        config |= {} if inherited is None else {"inherited": inherited}
         write_json(self.config_path, config)
 
     def load_config(self) -> dict:
@@ -88,6 +91,11 @@ class Run:
         path = self.checkpoints / checkpoint
         if not self.checkpoints.is_dir():
             raise CheckpointError(f"{self.checkpoints}: this run has no checkpoints; train it again")
+        if not path.is_file():
+            there = ", ".join(sorted(file.name for file in self.checkpoints.glob("*.pt"))) or "none"
+            raise CheckpointError(
+                f"{path}: no such checkpoint; there are {there} (a training with keep_epochs=N keeps every N-th epoch)"
+            )
         state = load_checkpoint(path)
         load_weights(model, state, path)
         return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
@@ -96,9 +104,12 @@ class Run:
         """From which probability on each label counts as found, float [labels]; None where a track has one label."""
         if self.experiment().task == "single":
             return None
-        stored = load_checkpoint(self.checkpoints / "best.pt").get("thresholds", {})
-        stored = {str(name): value for name, value in stored.items()}
-        return np.array([stored.get(name, 0.5) for name in self.load_config()["classes"]])
+        path = self.checkpoints / "best.pt"
+        stored = {str(name): value for name, value in load_checkpoint(path).get("thresholds", {}).items()}
+        thresholds = np.array([stored.get(name, 0.5) for name in self.load_config()["classes"]], float)
+        if not np.isfinite(thresholds).all():
+            raise CheckpointError(f"{path}: holds thresholds that are no numbers; score the run again")
+        return thresholds
 
 
 def without_download(experiment: Experiment) -> Experiment:

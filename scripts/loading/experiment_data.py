@@ -1,5 +1,6 @@
 """An experiment's data: its table joined with its cache, and who is in which part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from scripts.tables.label_matrix import label_matrix, label_names
 from scripts.tables.label_table import LABELS, PARTS, check_columns, class_names, read_table
 from scripts.tables.overrides import apply_overrides
 
+# of an experiment, what its data follows from
+DATA_SETTINGS = ("table", "cache", "task", "labels", "unit", "spec", "features", "overrides", "metric", "fold")
 VALUES_PER_TEST_BATCH = 64 * 128 * 259  # 64 clips of 3 s, or as much in whole tracks
 
 
@@ -31,6 +34,7 @@ class Data:
     classes : names of the genres by class number, or of the labels in their order.
     fingerprint : of the split, over all tracks of the table.
     leaks : what the split is known to leak, one line each.
+    table : one row per track of the table, with the `split` it is in.
     """
 
     items: Items
@@ -38,6 +42,7 @@ class Data:
     classes: list[str]
     fingerprint: str
     leaks: list[str]
+    table: pd.DataFrame
 
     @classmethod
     def load(cls, experiment: Experiment) -> "Data":
@@ -47,11 +52,7 @@ class Data:
         ------
         TableError, CacheError : one is missing or does not fit, or a part of the split is empty.
         """
-        rows = read_rows(experiment)
-        table = rows.drop_duplicates("track_id")
-        classes = experiment.labels or names_of(table, experiment.task)
-        if experiment.fold:
-            rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+        rows, table, classes = read_split(experiment)
         fingerprint, leaks = splits.fingerprint(table), leak_checks.describe_leaks(rows)
         if experiment.overrides:
             table = apply_overrides(table, experiment.overrides, experiment.task)
@@ -60,7 +61,12 @@ class Data:
         for part in PARTS:
             if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
                 raise TableError(f"{experiment.table}: no usable track in {part}; choose another --split of `metadata`")
-        return cls(items, left_out, classes, fingerprint, leaks)
+        return cls(items, left_out, classes, fingerprint, leaks, table)
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """The rows of `table` that are usable."""
+        return self.table[self.table["track_id"].isin(self.items.tracks["track_id"])]
 
     @property
     def evaluation_batch(self) -> int:
@@ -71,6 +77,39 @@ class Data:
         """All clips of a part, in order and unchanged."""
         device = choose_device(experiment.device)
         return Loader(self.items.part(part), self.evaluation_batch, device=device, how=experiment.normalise)
+
+
+def read_split(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The experiment's table as it is and with one row per track, both with their final split, and its classes.
+
+    Raises
+    ------
+    TableError, ConfigError : as `read_rows` and `in_fold`.
+    """
+    rows = read_rows(experiment)
+    table = rows.drop_duplicates("track_id")
+    classes = experiment.labels or names_of(table, experiment.task)
+    if experiment.fold:
+        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+    return rows, table, classes
+
+
+def read_unlabelled(experiment: Experiment, parts: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The experiment's table and, one row per track, what it has of some parts; all is "train" in one without split.
+
+    Raises
+    ------
+    TableError, ConfigError : the table is missing or wrong, or cannot be dealt out in the experiment's folds.
+    """
+    rows = read_table(experiment.table, ["track_id"])
+    if "split" not in rows:
+        rows = rows.assign(split="train")
+    needed_to_fold = LABELS[experiment.task] if experiment.fold else []
+    check_columns(Path(experiment.table), rows, ["split", *needed_to_fold])
+    table = rows.drop_duplicates("track_id")
+    if experiment.fold:
+        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+    return rows, table[table["split"].isin(parts)]
 
 
 def read_rows(experiment: Experiment) -> pd.DataFrame:
@@ -125,6 +164,8 @@ def in_fold(
     """
     if not 0 <= number < of:
         raise ConfigError(f"fold {number} of {of}; folds are numbered 0 to {of - 1}")
+    if validation and of == 2:
+        raise ConfigError("2 folds, one to test on and one to validate on, leave none to train on; set metric=last")
     folds = splits.k_folds(table, of, seed, by)
     split = np.where(folds == number, "test", "train").astype(object)
     if validation:

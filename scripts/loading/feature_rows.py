@@ -57,7 +57,7 @@ def join(tracks: pd.DataFrame, rows: pd.DataFrame, source: str) -> Items:
 
 def feature_values(rows: pd.DataFrame, source: str) -> np.ndarray:
     """The feature columns, float64 [rows, features], all finite."""
-    columns = [name for name in rows if name not in {*LABEL_COLUMNS, "clip"}]
+    columns = [name for name in rows if name not in {*LABEL_COLUMNS, "fold", "clip"}]
     if not columns:
         raise TableError(f"{source}: has no column of features; make it with python -m scripts descriptors")
     values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.special import logit
 
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError, TableError
+from scripts.common.storage import read_csv, to_numbers
 from scripts.config.run import Run
 from scripts.loading.loader import Items
 from scripts.metrics.test_scores import Scores, TagScores, make_scores
@@ -19,6 +21,7 @@ from scripts.reports import multi_label, single_label
 from scripts.tables.label_matrix import label_matrix
 
 FILES = {"test": "predictions.csv", "validation": "predictions_validation.csv"}
+NUMBERS = ("clips", "repeat", "fold")
 KEPT = ("track_id", "genre", "labels", "absent")
 # what predictions do not tell
 COPIED = {"single": ("majority", "left_out"), "multi": ("baselines", "left_out", "threshold_rule")}
@@ -104,15 +107,15 @@ def read_saved(run: Run, part: str = "test") -> Saved:
     path = run.report / FILES[pick("part", part, FILES)]
     again = f"score the run again (python -m scripts evaluate {run.name}) or leave it out"
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(KEPT, str), keep_default_na=False)
+        table = read_predictions(path)
         table = table.sort_values("track_id", ignore_index=True)
         columns = [column for column in table if column.startswith("p_")]
-        if "repeat" in table:
+        if "repeat" in table and not table.duplicated(["repeat", "track_id"]).any():
             table = average_repeats(table, columns)
         probabilities = table[columns].to_numpy(float)
     except FileNotFoundError:
         raise ConfigError(f"{path}: {run.name} has saved no predictions of its {part} part; {again}") from None
-    except (ValueError, KeyError) as error:
+    except (TableError, ValueError, KeyError) as error:
         raise ConfigError(f"{path}: no file of predictions ({error}); {again}") from None
     sound = columns and {"genre", "labels"} & set(table) and table["track_id"].is_unique
     if not sound or not ((probabilities >= 0) & (probabilities <= 1)).all():
@@ -120,6 +123,17 @@ def read_saved(run: Run, part: str = "test") -> Saved:
         raise ConfigError(f"{path}: {what}; {again}")
     tracks = table[[column for column in KEPT if column in table]]
     return Saved(tracks, [column.removeprefix("p_") for column in columns], probabilities, str(path))
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """The predictions.csv or clips.csv of a run; ids and names are text, whatever they look like.
+
+    Raises
+    ------
+    FileNotFoundError, TableError : there is none, or it is no such table.
+    """
+    table = read_csv(path)
+    return to_numbers(path, table, [name for name in table if name in NUMBERS or name.startswith(("p_", "l_"))])
 
 
 def average_repeats(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -8,15 +8,19 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.tables.label_matrix import label_matrix, label_names
-from scripts.tables.label_table import PARTS
+from scripts.tables.label_table import PARTS, fold_name
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1  # of all tracks
 FOLDS = 10  # of which a grouped split takes two for test and one for validation
+# what is written for an artist or album that is not known
+UNKNOWN = ("", "-1", "-1.0", "-", "--", "?", "none", "null", "nan", "na", "n/a", "n.a.", "#n/a", "<na>", "unknown",
+           "<unknown>", "[unknown]", "(unknown)", "unknown artist", "unknown album", "not available")  # fmt: skip
+FOLD_UNITS = ("official", "artist", "track")
 
 
 def assign(table: pd.DataFrame, name: str, seed: int = 0) -> pd.DataFrame:
@@ -35,10 +39,18 @@ def assign(table: pd.DataFrame, name: str, seed: int = 0) -> pd.DataFrame:
 
 
 def official(table: pd.DataFrame, seed: int) -> pd.Series:
-    """The dataset's own split, as its metadata has it; empty for the tracks that it leaves out."""
+    """The dataset's own split, as its metadata has it; empty for the tracks that it leaves out.
+
+    Of a table that has official folds and no official split, the first fold tests and the second validates.
+    """
     parts = official_parts(table)
     if parts.isna().all():
-        raise TableError("this table has no official split; choose --split random80 or artist")
+        if not has_official_folds(table):
+            raise TableError("this table has no official split; choose --split random80 or artist")
+        numbers = official_folds(table, None)
+        if numbers.max() < 2:
+            raise TableError("two official folds leave none to train on beside test and validation; choose --split")
+        return pd.Series(np.select([numbers == 0, numbers == 1], ["test", "validation"], "train"), table.index)
     wrong = ~parts.dropna().isin(PARTS)
     if wrong.any():
         raise TableError(
@@ -87,7 +99,8 @@ def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     check_sizes(table.assign(group=groups), "group", "artists")
     if min(groups.nunique(), table["genre"].value_counts().max()) < FOLDS:
         raise TableError(
-            f"{groups.nunique()} artists; the artist split needs at least {FOLDS}, and a genre of {FOLDS} tracks"
+            f"{groups.nunique()} artists; the artist split needs at least {FOLDS}, and a genre of {FOLDS} tracks; "
+            "add some, or choose --split random80, whose artists are in all parts"
         )
     held_out = [rows for _, rows in grouped_folds(table["class"], groups, FOLDS, seed)]
     parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
@@ -105,7 +118,7 @@ def tagged(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     parts[np.flatnonzero(~test)[hold_out(groups[~test], present[~test], share, seed)]] = "validation"
     lost = present.any(0) & ~present[parts == "train"].any(0)
     if lost.any():
-        name = np.array(label_names(table))[lost][0]
+        name = label_names(table)[lost.argmax()]
         raise TableError(f"label {name!r} is not in train; give another --seed or --split, or add tracks that have it")
     return parts
 
@@ -137,21 +150,44 @@ SPLITS: dict[str, Callable] = {
 }
 
 
-def default_split(table: pd.DataFrame) -> str:
-    """The official split where there is one, even if it leaves tracks out; otherwise a random one."""
+def default_split(table: pd.DataFrame) -> tuple[str, str]:
+    """The name of the split that is taken where none is asked for, and why.
+
+    The official one where there is one, even if it leaves tracks out; else the one by artist where artists are known;
+    else a random one.
+    """
     parts = official_parts(table).dropna()
-    return "official" if len(parts) and parts.isin(PARTS).all() else "random80"
+    if len(parts) and parts.isin(PARTS).all():
+        return "official", "the dataset has a split of its own"
+    if parts.empty and has_official_folds(table):
+        return "official", "the dataset has folds of its own: the first tests, the second validates"
+    if known_ids(table, "artist_id").notna().any():
+        return "artist", "the artists are known, and none of them is to be in two parts"
+    return "random80", "the table has neither an official split nor artists"
+
+
+def default_fold_unit(table: pd.DataFrame) -> tuple[str, str]:
+    """What folds go by where nothing is asked for, one of `FOLD_UNITS`, and why; in the order of `default_split`."""
+    if has_official_folds(table):
+        return "official", "the dataset has folds of its own"
+    if known_ids(table, "artist_id").notna().any():
+        return "artist", "the artists are known, and none of them is to be in two folds"
+    return "track", "the table has neither official folds nor artists"
 
 
 def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track") -> np.ndarray:
     """The fold of each row, 0 to `folds` - 1; every fold holds every class, and a track's clips stay together.
 
+    scikit-learn's stratified folds; of a table with several labels a track those of iterative stratification.
+
     Parameters
     ----------
-    table : with `track_id`, `genre` and `class` (and `artist_id` for "artist"), a row per track or per clip.
+    table : with `track_id`, `genre` and `class` (`artist_id` for "artist", `fold` for "official"), a row per track or
+        per clip.
     folds : how many, at least 2.
-    seed : of the order in which tracks are dealt out.
-    by : "track" deals the tracks of each class out in turn, in random order; "artist" also keeps artists together.
+    seed : of who comes into which fold.
+    by : "track" deals the tracks of each class out evenly; "artist" also keeps artists together; "official" takes the
+        dataset's own folds as they are.
 
     Returns
     -------
@@ -159,12 +195,15 @@ def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track
 
     Raises
     ------
-    ConfigError : an unknown `by`, or fewer than two folds.
-    TableError : a class has fewer tracks than folds, or is missing from a fold because its artists are too few.
+    ConfigError : an unknown `by`, fewer than two folds, or another number of folds than the official ones.
+    TableError : a class has fewer tracks than folds, or is missing from a fold because its artists are too few; or
+        there are no official folds, or not for every track.
     """
-    deal = {"track": deal_tracks, "artist": deal_artists}[pick("unit of folds", by, ("track", "artist"))]
+    pick("unit of folds", by, FOLD_UNITS)
     if folds < 2:
         raise ConfigError(f"{folds} folds; cross-validation needs at least 2")
+    if by == "official":
+        return official_folds(table, folds)
     tracks = table.drop_duplicates("track_id").reset_index(drop=True)
     if "labels" in tracks:
         return deal_tagged(tracks, folds, seed, by)[table["track_id"]].to_numpy()
@@ -174,8 +213,37 @@ def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track
             f"genre {sizes.idxmin()!r} has {sizes.min()} tracks, too few for {folds} folds; "
             "take fewer folds, add tracks or remove the genre"
         )
+    deal = deal_artists if by == "artist" else deal_tracks
     fold = pd.Series(deal(tracks, folds, seed), tracks["track_id"])
     return fold[table["track_id"]].to_numpy()
+
+
+def has_official_folds(table: pd.DataFrame) -> bool:
+    """Whether a label table says of its tracks which of the dataset's own folds they are in."""
+    return "fold" in table and bool(table["fold"].notna().any())
+
+
+def official_folds(table: pd.DataFrame, folds: int | None) -> np.ndarray:
+    """The dataset's own fold of each row, numbered from 0 in the order of their names (of numbers: by size).
+
+    `folds` is how many there have to be; None takes all that there are. Raises as `k_folds`.
+    """
+    if not has_official_folds(table):
+        raise TableError("this table has no official folds (column fold); choose --by artist or --by track")
+    missing = table["fold"].isna()
+    if missing.any():
+        track = table.loc[missing, "track_id"].iloc[0]
+        raise TableError(f"track {track} has no fold; fill in the column fold, or choose --by artist or --by track")
+    values = table["fold"].astype(str)
+    names = sorted(values.unique(), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+    if (values.groupby(table["track_id"].to_numpy()).nunique() > 1).any():
+        raise TableError("a track stands in two of the official folds; correct the column fold")
+    if len(names) != (folds or len(names)) or len(names) < 2:
+        raise ConfigError(
+            f"{folds} folds, but the dataset has {len(names)} of its own ({', '.join(names)}); leave the number out, "
+            "or choose --by artist or --by track"
+        )
+    return values.map(names.index).to_numpy()
 
 
 def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
@@ -187,11 +255,9 @@ def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Seri
 
 
 def deal_tracks(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    labels, generator = tracks["class"].to_numpy(), np.random.default_rng(seed)
-    result = np.empty(len(tracks), int)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        result[members] = np.arange(len(members)) % folds
+    labels, result = tracks["class"].to_numpy(), np.empty(len(tracks), int)
+    for fold, (_, rows) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)):
+        result[rows] = fold
     return result
 
 
@@ -218,10 +284,14 @@ def in_parts(rows: int, validation: np.ndarray, test: np.ndarray) -> np.ndarray:
 
 
 def known_ids(table: pd.DataFrame, column: str) -> pd.Series:
-    """A column of ids as text, NaN where there is none: an empty cell, or FMA's -1."""
+    """A column of artists or albums as text that is the same for the same one (`fold_name`), NaN where none is known.
+
+    Nothing is known of an empty cell, of FMA's -1, and of what other programs write there, such as "None" or "n/a".
+    """
     if column not in table:
         return pd.Series(np.nan, table.index, object)
-    return table[column].astype(str).where(table[column].notna() & (table[column].astype(str) != "-1"))
+    names = table[column].astype(object).map(lambda name: fold_name(str(name)), na_action="ignore")
+    return names.mask(names.isin(UNKNOWN)).astype(object)
 
 
 def artist_groups(table: pd.DataFrame) -> pd.Series:
@@ -253,4 +323,4 @@ def fingerprint(table: pd.DataFrame) -> str:
     """Twelve hexadecimal digits of who is where; equal splits have equal fingerprints, in any row order."""
     rows = table.drop_duplicates("track_id")
     lines = sorted(f"{track}\t{part}" for track, part in zip(rows["track_id"].astype(str), rows["split"], strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from scripts.common.cli import require
 from scripts.common.errors import ConfigError, TableError
+from scripts.common.storage import read_csv
 from scripts.tables.label_matrix import NONE, number_of, split_names
-from scripts.tables.label_table import read_csv
 
 Weights = torch.Tensor | Sequence[float] | None
 

@@ -98,12 +98,28 @@ def make_scheduler(
 
     Raises
     ------
-    ConfigError : unknown name or keyword, a refused value, or a warm-up where the schedule allows none.
+    ConfigError : unknown name or keyword, a refused value, a schedule that ends before the training does, or a warm-up
+        where the schedule allows none.
     """
     name = SHORT_NAMES.get(pick("scheduler", name, SCHEDULERS), name)
     if warmup_epochs and (name in PER_BATCH or name == "ReduceLROnPlateau"):
         raise ConfigError(f"{name} takes no warm-up; set warmup_epochs=0 or choose another scheduler")
-    learning_rate = optimizer.param_groups[0]["lr"]
+    defaults = schedule_defaults(name, optimizer.param_groups[0]["lr"], epochs, steps, warmup_epochs, mode)
+    rest = None
+    if name != "none":
+        rest = make("scheduler", name, TORCH_SCHEDULERS[name], settings, optimizer, **defaults)
+    if name == "OneCycleLR" and rest.total_steps < epochs * steps:
+        raise ConfigError(
+            f"OneCycleLR ends after {rest.total_steps} batches, and the training has {epochs * steps}; leave "
+            "total_steps out of scheduler_settings, or raise it"
+        )
+    return with_warmup(optimizer, rest, warmup_epochs) if warmup_epochs else rest
+
+
+def schedule_defaults(
+    name: str, learning_rate: float, epochs: int, steps: int, warmup_epochs: int, mode: str
+) -> dict[str, Any]:
+    """The keywords of torch's scheduler `name` that follow from the training; the settings go before them."""
     length = max(1, epochs - warmup_epochs)
     defaults: dict[str, dict[str, Any]] = {
         "CosineAnnealingLR": {"T_max": length},
@@ -113,10 +129,14 @@ def make_scheduler(
         "OneCycleLR": {"max_lr": learning_rate, "total_steps": epochs * steps},
         "CyclicLR": {"base_lr": learning_rate / 10, "max_lr": learning_rate, "step_size_up": 2 * steps},
     }
-    rest = None
-    if name != "none":
-        rest = make("scheduler", name, TORCH_SCHEDULERS[name], settings, optimizer, **defaults.get(name, {}))
-    return with_warmup(optimizer, rest, warmup_epochs) if warmup_epochs else rest
+    return defaults.get(name, {})
+
+
+def same_schedule(name: str, settings: dict[str, Any], warmup_epochs: int, epochs: int, other: int) -> bool:
+    """Whether trainings of so many epochs, and of `other`, have the same learning rates as far as both go."""
+    name = SHORT_NAMES.get(name, name)
+    one, two = (schedule_defaults(name, 1.0, number, 1, warmup_epochs, "max") | settings for number in (epochs, other))
+    return one == two
 
 
 def with_warmup(optimizer: optim.Optimizer, rest: LRScheduler | None, epochs: int) -> LRScheduler:

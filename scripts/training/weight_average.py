@@ -26,12 +26,12 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, kind: str, settings: dict[str, Any], epochs: int) -> None:
+        self.first_epoch = first_averaged_epoch(kind, settings, epochs)
         settings = DEFAULTS[kind] | settings
         for name, value in settings.items():
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ConfigError(f"{kind} with {name}={value!r}; it must be at least 0 and below 1")
         self.kind, self.settings = kind, settings
-        self.first_epoch = int(settings.get("start", 0) * epochs) + 1
         average = ramped(settings["decay"]) if kind == "ema" else None
         self.averaged = AveragedModel(model, avg_fn=average, use_buffers=True)
 
@@ -52,6 +52,11 @@ class WeightAverage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.averaged.load_state_dict(state)
+
+
+def first_averaged_epoch(kind: str, settings: dict[str, Any], epochs: int) -> int:
+    """From which epoch of so many on "swa" averages; 1 for the other kinds."""
+    return int((DEFAULTS[kind] | settings).get("start", 0) * epochs) + 1
 
 
 def ramped(decay: float):

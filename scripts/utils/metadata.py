@@ -14,9 +14,19 @@ import pandas as pd
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command
 from scripts.common.errors import TableError
+from scripts.common.lock import locked
 from scripts.common.storage import write_csv
 from scripts.tables.label_matrix import label_matrix, label_names
-from scripts.tables.label_table import COLUMNS, LABELS, NEEDED_TO_CACHE, PARTS, check_columns, class_names, read_table
+from scripts.tables.label_table import (
+    COLUMNS,
+    LABELS,
+    NEEDED_TO_CACHE,
+    PARTS,
+    check_columns,
+    class_names,
+    describe_similar,
+    read_table,
+)
 from scripts.tables.leaks import describe_leaks, shared_artists
 from scripts.tables.splits import assign, default_split, fingerprint, known_ids
 from scripts.utils import flags
@@ -29,9 +39,9 @@ def write_metadata(
 ) -> pd.DataFrame:
     """Split the label table and write both metadata files; returns the one with a row a track.
 
-    `split` defaults to the table's official one, or random80 if it has none. `full_output` has one row per track,
-    shuffled by `seed`; `output` has each of these rows `clips` times, with a column `clip` that counts 1, 2, ...
-    Tracks that an official split leaves out are left out here too, and counted on screen, as leaks are.
+    `split` defaults to what `default_split` chooses, which is told on screen with the reason. `full_output` has one row
+    per track, shuffled by `seed`; `output` has each of these rows `clips` times, with a column `clip` that counts
+    1, 2, ... Tracks that an official split leaves out are left out here too, and counted on screen, as leaks are.
 
     Raises
     ------
@@ -42,16 +52,19 @@ def write_metadata(
         raise TableError(
             f"{source}: track {table.loc[table['track_id'].duplicated(), 'track_id'].iloc[0]} stands twice"
         )
-    split = split or default_split(table)
+    if split is None:
+        split, reason = default_split(table)
+        print(f"--split {split}, since {reason}")
     tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
-    write_csv(full_output, tracks)
-    write_csv(output, repeat_clips(tracks, clips))
+    with locked(output, wait=True):  # both by one process
+        write_csv(full_output, tracks)
+        write_csv(output, repeat_clips(tracks, clips))
     print(describe_split(split, tracks, len(table) - len(tracks)))
     return tracks
 
 
 def read_label_table(source: Path) -> pd.DataFrame:
-    """The label table with its task's columns, and `absent` and `sources` where it has them; raises TableError."""
+    """The label table with the columns of its task and the optional ones that it has; raises TableError."""
     table = read_table(source, NEEDED_TO_CACHE)
     task = "multi" if "labels" in table else "single"
     check_columns(source, table, {*NEEDED_TO_CACHE, *LABELS[task]})
@@ -59,11 +72,11 @@ def read_label_table(source: Path) -> pd.DataFrame:
         class_names(table)
     else:
         label_matrix(table, label_names(table), source)
-    return table.reindex(columns=[*COLUMNS[task], *(name for name in ("absent", "sources") if name in table)])
+    return table.reindex(columns=[*COLUMNS[task], *(name for name in ("fold", "absent", "sources") if name in table)])
 
 
 def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:
-    """Sizes and fingerprint in one line, what was left out, and a line for each leak."""
+    """Sizes and fingerprint in one line, what was left out, and a line for each leak and for labels that look alike."""
     sizes = ", ".join(f"{(tracks['split'] == part).sum()} {part}" for part in PARTS)
     known = f"{shared_artists(tracks):.0%} of the test tracks are by an artist in train"
     if known_ids(tracks, "artist_id").isna().all():
@@ -71,7 +84,9 @@ def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:
     lines = [f"split {name} {fingerprint(tracks)}: {sizes} tracks; {known}"]
     if left_out:
         lines.append(f"{left_out} tracks left out: the {name} split does not have them")
-    return "\n".join([*lines, *(f"leak: {leak}" for leak in describe_leaks(tracks))])
+    names = tracks["genre"].unique() if "genre" in tracks else label_names(tracks)
+    leaks = [f"leak: {leak}" for leak in describe_leaks(tracks, contents=True)]
+    return "\n".join([*lines, *leaks, *describe_similar(names)])
 
 
 def repeat_clips(tracks: pd.DataFrame, clips: int) -> pd.DataFrame:

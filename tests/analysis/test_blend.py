@@ -170,6 +170,20 @@ def test_weights_by_which_runs_are_mixed(root):
     np.testing.assert_allclose(mixed.probabilities, np.array(FIRST) / 4 + np.array(SECOND) * 3 / 4)
 
 
+def test_a_blend_has_the_leaks_of_all_its_members(root):
+    write_genres(root, "third", FIRST, FIRST, leaks=["its weights know the test"])
+    blended(root, "first", "third", "--name", "both")
+    assert json.loads((root / "reports" / "both" / "test.json").read_text())["leaks"] == ["its weights know the test"]
+    assert "leaks: its weights know the test" in (root / "printed.txt").read_text()
+
+
+def test_a_track_that_was_pooled_twice_is_refused(root, capsys):
+    path = root / "reports" / "first" / "predictions.csv"
+    pooled = read(root, "first").assign(repeat=0)
+    pd.concat([pooled, pooled.iloc[:1]]).to_csv(path, index=False)
+    assert_one_line(root, capsys, ["first", "second", "--name", "both"], "needs a row per track")
+
+
 def test_members_stand_beside_the_blend(genres):
     titles, *rows = printed(genres)
     assert titles == ["run", "weight", "track accuracy", "macro F1", "loss"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fma as benchmark
+from scripts.common.errors import ConfigError
 from scripts.config.experiment import Experiment
 from scripts.datasets import fma
 from tests.corpus import SPEC
@@ -29,3 +30,6 @@ def test_from_the_archives_to_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     clip = np.mean([report["clip_accuracy"] for report in reports])
     assert row.startswith(f"| `small` | FMA-small, official | {clip:.3f} ± ")
     assert row.count("|") == 5
+    monkeypatch.setattr(benchmark, "get_experiment", lambda name: experiment.changed(["learning_rate=0.5"]))
+    with pytest.raises(ConfigError, match="run small-official-seed0 was started with another learning_rate;"):
+        benchmark.measure("small", "official", [0, 1], tmp_path / "data", tmp_path / "runs")

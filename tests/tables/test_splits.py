@@ -8,11 +8,22 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from scripts.common.errors import ConfigError, TableError
 from scripts.tables.label_table import LABEL_COLUMNS, PARTS
 from scripts.tables.leaks import describe_leaks, shared_artists
-from scripts.tables.splits import SPLITS, artist_album_groups, assign, default_split, fingerprint, k_folds
+from scripts.tables.splits import (
+    SPLITS,
+    artist_album_groups,
+    artist_groups,
+    assign,
+    default_fold_unit,
+    default_split,
+    fingerprint,
+    k_folds,
+    known_ids,
+)
 from scripts.utils.metadata import write_metadata
 
 
@@ -97,6 +108,32 @@ def test_unknown_artists_stand_for_themselves() -> None:
     assert sizes(assign(table.assign(artist_id=-1), "artist")) == {"train": 140, "validation": 20, "test": 40}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("band", "band ", "\u00a0Band", "BAND"),
+        ("Beyonce\u0301", "Beyonc\u00e9 ", "BEYONC\u00c9", "beyonce\u0301"),
+        ("Stra\u00dfe 7", "STRASSE 7", "strasse  7", "Strasse 7"),
+    ],
+)
+def test_artist_who_is_written_in_several_ways_is_one(names: tuple[str, ...]) -> None:
+    table = pd.DataFrame({"track_id": list("abcd"), "artist_id": names, "split": ["train", "train", "test", "test"]})
+    assert artist_groups(table).nunique() == 1
+    assert shared_artists(table) == 1.0
+    assert describe_leaks(table) == [
+        "100% of the test tracks (2 of 2) are by an artist who is also in train, such as artist " + names[2].strip()
+    ]
+    albums = table.assign(artist_id=list("wxyz"), album_id=names)
+    assert artist_album_groups(albums).nunique() == 1
+
+
+def test_artist_called_nothing_is_unknown() -> None:
+    names = ["None", "NA", "null ", "n/a", "NaN", "Unknown", "-1", "", None, "-", "Nada"]
+    table = pd.DataFrame({"track_id": range(len(names)), "artist_id": names})
+    assert known_ids(table, "artist_id").dropna().tolist() == ["nada"]
+    assert artist_groups(table).nunique() == len(names)
+
+
 # --- artists who share an album -----------------------------------------------------------------------------
 
 
@@ -131,14 +168,14 @@ def test_artist_album_without_albums_is_artist() -> None:
 # --- folds --------------------------------------------------------------------------------------------------
 
 
-def test_folds_deal_tracks_out_in_turn() -> None:
-    """A hand-worked deal: class 0's tracks 0, 2, 4, 5 come first, in the generator's order, then class 1's."""
-    table = pd.DataFrame({"track_id": list("abcdefg"), "class": [0, 1, 0, 1, 0, 0, 1]})
-    table["genre"] = table["class"].astype(str)
-    generator, expected = np.random.default_rng(5), np.full(7, -1)
-    expected[generator.permutation([0, 2, 4, 5])] = [0, 1, 0, 1]
-    expected[generator.permutation([1, 3, 6])] = [0, 1, 0]
-    assert k_folds(table, 2, seed=5).tolist() == expected.tolist()
+def test_folds_are_scikit_learns_and_equally_large() -> None:
+    """What is left over of each class does not always go to the first folds."""
+    table = label_table(genres=10, artists=12, tracks=1)
+    fold = k_folds(table, 5, seed=5)
+    assert np.bincount(fold).tolist() == [24] * 5
+    splitter = StratifiedKFold(5, shuffle=True, random_state=5)
+    for number, (_, rows) in enumerate(splitter.split(table, table["class"])):
+        assert np.flatnonzero(fold == number).tolist() == rows.tolist()
 
 
 @given(counts=st.lists(st.integers(5, 23), min_size=1, max_size=6), folds=st.integers(2, 5), seed=st.integers(0, 9))
@@ -148,7 +185,7 @@ def test_folds_are_stratified_and_whole(counts: list[int], folds: int, seed: int
     fold = k_folds(tracks, folds, seed)
     found = pd.crosstab(genre, fold).to_numpy()
     assert found.shape == (len(counts), folds)
-    assert np.ptp(found, axis=1).max() <= 1
+    assert np.ptp(found, axis=1).max() <= 1 and np.ptp(found.sum(axis=0)) <= 1
     clips = tracks.loc[tracks.index.repeat(3)]
     assert (k_folds(clips, folds, seed) == np.repeat(fold, 3)).all()
 
@@ -181,6 +218,39 @@ def test_folds_are_at_least_two_and_by_something_known() -> None:
         k_folds(label_table(), by="artists")
 
 
+def test_official_folds_are_taken_as_they_are() -> None:
+    table = label_table(genres=2, artists=4, tracks=3)
+    table["fold"] = [("10", "2", "1")[number % 3] for number in range(24)]
+    assert k_folds(table, 3, seed=7, by="official").tolist() == [2, 1, 0] * 8
+    clips = table.loc[table.index.repeat(2)]
+    assert k_folds(clips, 3, by="official").tolist() == [2, 2, 1, 1, 0, 0] * 8
+    assert assign(table, "official")["split"].tolist() == ["train", "validation", "test"] * 8
+    named = table.assign(fold=table["fold"].map({"10": "b", "2": "c", "1": "a"}))
+    assert k_folds(named, 3, by="official").tolist() == [1, 2, 0] * 8
+
+
+def test_official_folds_that_cannot_be() -> None:
+    table = label_table(genres=1, artists=2, tracks=3)
+    with pytest.raises(TableError, match="no official folds.*--by artist"):
+        k_folds(table, 3, by="official")
+    table["fold"] = list("123123")
+    with pytest.raises(ConfigError, match=r"5 folds, but the dataset has 3 of its own \(1, 2, 3\)"):
+        k_folds(table, 5, by="official")
+    with pytest.raises(TableError, match="track 2 has no fold"):
+        k_folds(table.assign(fold=["1", "2", None, "1", "2", "3"]), 3, by="official")
+    with pytest.raises(TableError, match="in two of the official folds"):
+        k_folds(table.assign(track_id=list("001234")), 3, by="official")
+
+
+def test_default_of_folds_and_splits_is_official_then_artists_then_tracks() -> None:
+    table = label_table(genres=1, artists=4, tracks=3)
+    nobody, folded = table.assign(artist_id=[None, "-1"] * 6), table.assign(fold=list("123") * 4)
+    for chosen, unit, split in ((table, "artist", "artist"), (nobody, "track", "random80"),
+                                (folded, "official", "official"), (folded.assign(artist_id=None), *["official"] * 2),
+                                (table.assign(fold=None), "artist", "artist")):  # fmt: skip
+        assert (default_fold_unit(chosen)[0], default_split(chosen)[0]) == (unit, split)
+
+
 # --- all splits ---------------------------------------------------------------------------------------------
 
 
@@ -210,7 +280,7 @@ def test_official_is_the_tables_own() -> None:
 @pytest.mark.parametrize("value", [None, np.nan, ""])
 def test_official_drops_what_it_leaves_out(value: object) -> None:
     table = label_table().assign(split=[value, *["train", "test", "validation"] * 66, value])
-    assert default_split(table) == "official"
+    assert default_split(table)[0] == "official"
     assert assign(table, "official").equals(table.iloc[1:-1])
     assert len(assign(table, "random80")) == 200
 
@@ -220,18 +290,18 @@ def test_official_needs_a_part_for_some_track(value: object) -> None:
     table = label_table().assign(split=[value] * 200)
     with pytest.raises(TableError, match="random80 or artist"):
         assign(table, "official")
-    assert default_split(table) == "random80"
+    assert default_split(table)[0] == "artist"
 
 
 def test_official_knows_three_parts_only() -> None:
     table = label_table().assign(split=["training", *["train"] * 199])
     with pytest.raises(TableError, match="'training'.*train, validation, test"):
         assign(table, "official")
-    assert default_split(table) == "random80"
+    assert default_split(table)[0] == "artist"
 
 
 def test_default_is_official_where_there_is_one() -> None:
-    assert default_split(label_table().assign(split="train")) == "official"
+    assert default_split(label_table().assign(split="train"))[0] == "official"
 
 
 def test_unknown_split_names_the_known_ones() -> None:
@@ -341,8 +411,9 @@ def split_on_screen(table: pd.DataFrame, folder: Path, capsys: pytest.CaptureFix
 def test_metadata_counts_what_the_official_split_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = label_table().assign(split=[None, *["train", "test", "validation"] * 66, None], artist_id=None)
     lines = split_on_screen(table, tmp_path, capsys)
-    assert lines[0].endswith("66 train, 66 validation, 66 test tracks; artists unknown")
-    assert lines[1:] == ["2 tracks left out: the official split does not have them"]
+    assert lines[0] == "--split official, since the dataset has a split of its own"
+    assert lines[1].endswith("66 train, 66 validation, 66 test tracks; artists unknown")
+    assert lines[2:] == ["2 tracks left out: the official split does not have them"]
     assert len(pd.read_csv(tmp_path / "tracks.csv")) == 198
 
 

@@ -19,6 +19,7 @@ from scripts.training.optim import (
     make_loss,
     make_optimizer,
     make_scheduler,
+    same_schedule,
 )
 from scripts.training.weight_average import WeightAverage
 
@@ -58,6 +59,35 @@ def test_every_scheduler_steps(name):
         rates.append(scheduler.optimizer.param_groups[0]["lr"])
     constant = name == "ConstantLR" and len(set(rates)) == 1
     assert len(set(rates)) > 1 or constant, rates
+
+
+def rates(name: str, settings: dict, epochs: int, steps: int, warmup: int) -> list[float]:
+    """The learning rate of each batch of a whole training."""
+    scheduler = make_scheduler(optimizer := sgd(), name, settings, epochs, steps, warmup)
+    found = []
+    for number in range(epochs * steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if scheduler and (goes_by_batch(scheduler) or (number + 1) % steps == 0):
+            scheduler.step(*[0.0] * ("latea" in type(scheduler).__name__))
+    return found
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [(name, NEEDS.get(name, {})) for name in SCHEDULERS] + [("cosine", {"T_max": 7}), ("PolynomialLR", {"power": 2})],
+)
+def test_more_epochs_keep_the_schedule_only_where_they_change_no_learning_rate(name, settings, warmup):
+    if warmup and name in ("plateau", "ReduceLROnPlateau", "OneCycleLR", "CyclicLR"):
+        return
+    short, long = (rates(name, settings, epochs, 3, warmup) for epochs in (5, 9))
+    assert same_schedule(name, settings, warmup, 5, 9) == (long[: len(short)] == short)
+
+
+def test_one_cycle_may_not_end_before_the_training():
+    with pytest.raises(ConfigError, match="ends after 10 batches, and the training has 12"):
+        make_scheduler(sgd(), "OneCycleLR", {"total_steps": 10}, epochs=4, steps=3)
 
 
 def test_cosine_ends_at_zero_after_a_warmup():
