@@ -1,10 +1,15 @@
 """Every speed benchmark, one after another, as a table in Markdown."""
 
+from typing import Any
+
 from benchmarks import caching, loading, testing, training
 
+BENCHMARKS = {"caching": caching, "training": training, "testing": testing, "loading": loading}
 
-def main() -> None:
-    results = [benchmark.run() for benchmark in (caching, training, testing, loading)]
+
+def main(**sizes: dict[str, Any]) -> None:
+    """`sizes` has keywords of the `run` of a benchmark, by its name."""
+    results = [benchmark.run(**sizes.get(name, {})) for name, benchmark in BENCHMARKS.items()]
     print("\n| what | unit | plain | here | ratio (median) |\n|---|---|---|---|---|")
     for line in results:
         print(f"| {line['benchmark']} | {line['unit']} | {line['plain']} | {line['ours']} | {line['ratio']} × |")

@@ -99,7 +99,7 @@ def cross_validate(items: Items, names: list[str], args: argparse.Namespace, sco
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--sample-rate", type=int, default=22_050)
     parser.add_argument("--plain", action="store_true", help="train the plain method on the same folds too")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     keep_freed_memory()
     items, names = read_folder(args.folder, args.sample_rate)
     result = {"tracks": len(items.tracks), "clips": len(items), "epochs": args.epochs, "folds": args.folds}

@@ -5,6 +5,7 @@ if __name__ == "__main__":  # as `python -m scripts evaluate`, whose help needs 
 
     run_file("evaluate")
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,14 @@ from torch import nn
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
-from scripts.common.machine import choose_device
+from scripts.common.machine import choose_device, describe_precision
 from scripts.common.memory import keep_freed_memory
 from scripts.common.storage import write_csv
 from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.loading.experiment_data import Data
+from scripts.loading.inheritance import inherited_leaks
 from scripts.metrics.test_scores import Scores, TagScores
 from scripts.reports import multi_label, single_label
 from scripts.reports.figures import confusion_matrix
@@ -65,15 +67,23 @@ def evaluate(
     }
     summary = summarise_part(experiment, data, part, tests, top_k)
     facts = {"run": run.name, "part": part, "split": data.fingerprint, "seed": experiment.seed, "best_epoch": epoch}
-    facts |= {"precision": str(trainer.precision).removeprefix("torch."), "leaks": data.leaks}
+    leaks = [*data.leaks, *stored_leaks(run, experiment, data)]
+    facts |= {"precision": precision_of(run, experiment, checkpoint), "leaks": leaks}
     if reported:
         write_tests(run, data, tests, facts, summary)
-    leaks = f", which leaks: {'; '.join(data.leaks)}" if data.leaks else ""
+    leaks = f", leaks: {'; '.join(leaks)}" if leaks else ""
     kind = multi_label if experiment.task == "multi" else single_label
-    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}\n{kind.describe_summary(summary)}")
+    print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{leaks}; {facts['precision']}")
+    print(kind.describe_summary(summary))
     if tensorboard:
         show(run, experiment, data, trainer, tests[part], facts | summary)
     return facts | summary
+
+
+def stored_leaks(run: Run, experiment: Experiment, data: Data) -> list[str]:
+    """The leaks by the weights it started from, as they were when it started; looked for now if it did not say."""
+    stored = json.loads(run.config_path.read_text(encoding="utf-8")).get("inherited")
+    return inherited_leaks(experiment, data.used) if stored is None else stored
 
 
 def check_split(run: Run, experiment: Experiment, data: Data) -> None:
@@ -91,10 +101,15 @@ def tester(run: Run, experiment: Experiment, checkpoint: str) -> tuple[Trainer, 
     device = choose_device(experiment.device)
     model, epoch = run.load(checkpoint, device)
     optimizer = torch.optim.SGD(model.parameters())
-    precision = experiment.precision
     criterion = MULTI_LABEL["bce"]() if experiment.task == "multi" else nn.CrossEntropyLoss()
-    trainer = Trainer(model, optimizer, criterion, device, run.logs, None, precision=precision)
+    trainer = Trainer(model, optimizer, criterion, device, run.logs, None)
     return trainer, epoch
+
+
+def precision_of(run: Run, experiment: Experiment, checkpoint: str) -> str:
+    """In which number formats a checkpoint was trained and is scored."""
+    asked = "" if experiment.precision == "auto" else experiment.precision
+    return describe_precision(load_checkpoint(run.checkpoints / checkpoint).get("precision", asked))
 
 
 def summarise_part(

@@ -91,7 +91,7 @@ def test_report_holds_intervals_baselines_and_calibration(report, run):
     assert len(report["accuracy_by_clips_intervals_95"]) == len(report["accuracy_by_clips"]) == 5
     assert (report["chance"], report["majority"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
     assert report["split"] == run.load_config()["split"]
-    assert 0 <= report["calibration"]["ece"] <= 1 and report["calibration"]["temperature"] > 0
+    assert 0 <= report["calibration"]["ece"] <= 1 and "temperature" in report["calibration"]
     assert (run.report / "reliability.png").is_file()
 
 
@@ -129,6 +129,34 @@ def test_without_validation_there_is_no_temperature(experiment, tmp_path, capsys
     summary = train(changed, root=tmp_path / "runs")
     assert "temperature" not in summary["calibration"]
     assert "ECE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_temperature_that_validation_does_not_tell_is_said(experiment, sure):
+    """Where the network is right of each track of validation, or only of two of three."""
+    data = Data.load(experiment)
+    right = scores_of([[2.0, 0, 0], [0, 2, 0], [0, 0, 2]], [0, 1, 2], [0, 1, 2 if sure else 1])
+    items = data.items.select(np.arange(len(data.items.tracks)) < 3)
+    summary = summarise(right, items, items, GENRES, pd.DataFrame({"status": []}), right)
+    calibration, text = summary["calibration"], describe_summary(summary)
+    assert (
+        ("temperature not identified" in text) is (json.loads(json.dumps(calibration))["temperature"] is None) is sure
+    )
+    assert ("ece_scaled" in calibration) is (" at temperature " in text) is not sure
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_scores_are_float32s_whatever_training_computes_with(experiment, precision, tmp_path, capsys):
+    report = train(dataclasses.replace(experiment, precision=precision), root=tmp_path)
+    said = f"training {precision}, scores float32"
+    assert report["precision"] == said
+    start, *_, tested = (line for line in capsys.readouterr().out.splitlines() if said in line)
+    assert "parameters" in start and "split" in tested
+    run, loader = Run("small", tmp_path), Data.load(experiment).scoring_loader(experiment, "test")
+    with torch.inference_mode():
+        logits = torch.cat([run.load_model()(batch.x) for batch in loader]).numpy()
+    found = pd.read_csv(run.report / "clips.csv")[[f"l_{name}" for name in GENRES]].to_numpy()
+    np.testing.assert_allclose(found, logits, atol=1e-5)
 
 
 def scores_of(clips: list[list[float]], tracks: list[int], labels: list[int]) -> Scores:
@@ -229,4 +257,5 @@ def test_bad_input_is_one_line(run, capsys, tmp_path: Path):
     with pytest.raises(SystemExit, match="2"):
         call(run, "--checkpoint", "epoch_099.pt")
     error = capsys.readouterr().err
-    assert "epoch_099.pt" in error and error.strip().splitlines()[-1].startswith("error: ")
+    assert "epoch_099.pt: no such checkpoint; there are best.pt, last.pt" in error
+    assert error.strip().splitlines()[-1].startswith("error: ")

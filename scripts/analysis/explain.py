@@ -16,6 +16,7 @@ from scripts.analysis.explain_figures import heat_maps
 from scripts.audio.normalise import normalise
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
+from scripts.common.machine import in_float32
 from scripts.common.plotting import save
 from scripts.common.storage import write_aside
 from scripts.config.run import Run
@@ -64,7 +65,7 @@ def grad_cam(model: nn.Module, x: torch.Tensor, labels: Sequence[int] | None = N
     ------
     ConfigError : a label depends on no feature map.
     """
-    with torch.enable_grad(), feature_maps(model) as maps:
+    with torch.enable_grad(), in_float32(x.device), feature_maps(model) as maps:
         logits = model(x.detach().clone().requires_grad_())
     numbers = range(logits.shape[1]) if labels is None else labels
     heat = [interpolate(class_map(logits[:, n], maps), x.shape[2:], mode="bilinear")[:, 0] for n in numbers]

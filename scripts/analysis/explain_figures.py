@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_axes import draw_mel, frequency_label
-from scripts.common.plotting import BELOW, COLOURS, GREY, GRID, LEGEND, add_colour_bar, new_figure
+from scripts.common.plotting import BELOW, COLOURS, GREY, GRID, add_colour_bar, add_legend, new_figure
 
 PANEL = 1.7  # inches, height
 HEAT = LinearSegmentedColormap.from_list("heat", [(*to_rgb(COLOURS[1]), 0), (*to_rgb(COLOURS[1]), 0.75)])
@@ -58,5 +58,5 @@ def embedding_map(points: np.ndarray, groups: Sequence[str], names: tuple[str, s
         axes.plot(*points[mine].T, marker, color=colour, markersize=4, alpha=0.7, label=f"{name} ({counts[name]})")
     axes.set(xlabel=names[0], ylabel=names[1], aspect="equal", adjustable="datalim")
     axes.grid(color=GRID)
-    figure.legend(handles=axes.lines[0 if rest.any() else 1 :], loc=BELOW, ncols=4, **LEGEND)
+    add_legend(figure, BELOW, 4, axes.lines[0 if rest.any() else 1 :])
     return figure

@@ -89,7 +89,8 @@ class Recurrent(nn.Module):
         self.pool = AttentionPooling(self.width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        steps, _ = self.lstm(x.transpose(1, 2))
+        with torch.autocast(x.device.type, enabled=False):  # not every processor has an LSTM of bfloat16
+            steps, _ = self.lstm(x.float().transpose(1, 2))
         return self.pool(steps)
 
 

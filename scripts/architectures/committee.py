@@ -11,10 +11,12 @@ from scripts.models import build_model, register
 
 @register("committee")
 class Committee(SideBySide):
-    """So many networks of the same architecture; the mean of their log-probabilities is the answer.
+    """So many networks of the same architecture; the mean of their logits is the answer.
 
     They see the same batches and each learns from its own loss; their different first weights are enough to make
-    them err differently (Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
+    them err differently (Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017). Of one label a track, the mean of logits
+    has the probabilities of the mean of log-probabilities; of several, it is the mean of each label's log-odds: the
+    logarithmic opinion pool (Genest and Zidek, Statistical Science 1(1), 1986) either way.
 
     Parameters
     ----------
@@ -50,4 +52,4 @@ class Vote(SeparateHeads):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         logits = torch.stack(self.each(embeddings))
-        return logits if self.training else logits.float().log_softmax(2).mean(0)
+        return logits if self.training else logits.float().mean(0)

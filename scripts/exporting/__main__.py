@@ -37,9 +37,8 @@ def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = T
         made["waveform"] = graphs.waveform_graph(predictor)
     if int8:
         for name, graph in list(made.items()):
-            small, example = graphs.quantise(graph), graphs.make_noise(predictor, name)
-            worst = graphs.largest_difference(small, example, graphs.answer(graph, example))
-            print(f"{name}_int8: probabilities up to {worst:.2g} from those of float32, on noise")
+            small = graphs.quantise(graph)
+            print(f"{name}_int8: {graphs.compare_int8(small, graph, graphs.make_examples(predictor, name))}")
             made[f"{name}_int8"] = small
     facts = hub.gather_facts(run, predictor)
     return [write_graph(graph, facts, folder / "onnx" / f"{name}.onnx") for name, graph in made.items()]

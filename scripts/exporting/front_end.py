@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from scripts.audio.decoding import LOUD_SHARE, LOUDEST, SILENCE
 from scripts.audio.features import EPSILON, FLOOR_POWER, MelStack, hann, mel_filters
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError
@@ -98,6 +99,31 @@ class Channels(nn.Module):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         return torch.stack([front_end(waveform) for front_end in self.front_ends], 1)
+
+
+# --- whole recordings ---------------------------------------------------------------------------------------
+
+
+class Usable(nn.Module):
+    """[batch, samples] -> bool [batch, 1]: whether `scripts.predict` would take the recording.
+
+    It refuses one that is shorter than `spec.least_samples`, holds a sample that is not finite or beyond 1e6, or is
+    silent nearly throughout (`scripts.audio.decoding.is_silent`).
+    """
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        self.least = spec.least_samples
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        long = torch.full((1, 1), waveform.shape[1]) >= self.least
+        finite = (waveform.abs() < LOUDEST).all(1, keepdim=True)
+        return long & finite & self.leaves(waveform) & self.leaves(waveform - waveform.mean(1, keepdim=True))
+
+    @staticmethod
+    def leaves(waveform: torch.Tensor) -> torch.Tensor:
+        """Whether enough samples are louder than silence: bool [batch, 1]."""
+        return (waveform.abs() >= SILENCE).double().mean(1, keepdim=True) > LOUD_SHARE
 
 
 # --- windows ------------------------------------------------------------------------------------------------

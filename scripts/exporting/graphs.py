@@ -18,7 +18,8 @@ from scripts.audio.normalise import normalise
 from scripts.common.cli import require
 from scripts.common.cpu_pooling import PoolReluDropout
 from scripts.common.errors import ConfigError
-from scripts.exporting.front_end import WITHOUT, Windows, make_front_end
+from scripts.common.machine import in_float32
+from scripts.exporting.front_end import WITHOUT, Usable, Windows, make_front_end
 from scripts.inference.predictor import Predictor
 from scripts.models import BAD_VALUE
 
@@ -29,6 +30,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of probabilities
 EXAMPLES = 2  # items in the batch that a network is traced with
 WINDOWS = 2.75  # in the waveform that it is traced with
+NOISE = "noise"
 
 
 # --- networks with probabilities ----------------------------------------------------------------------------
@@ -52,6 +54,8 @@ class FromSpectrogram(nn.Module):
 class FromWaveform(FromSpectrogram):
     """[batch, samples] -> probabilities [batch, classes], and those of each window [batch, windows, classes].
 
+    A graph cannot raise an error: of a recording that `Predictor.prepare` refuses, all probabilities are NaN.
+
     Raises
     ------
     ConfigError : the experiment does something to waveforms that a graph cannot.
@@ -62,12 +66,13 @@ class FromWaveform(FromSpectrogram):
         experiment, spec = predictor.experiment, predictor.experiment.spec
         if spec.selection == "loudest" or experiment.unit == "patch":
             raise ConfigError(f"{experiment.name} chooses the loudest clip of a track, which a graph cannot; {WITHOUT}")
-        self.windows = Windows(spec, predictor.window_samples, predictor.overlap)
+        self.usable, self.windows = Usable(spec), Windows(spec, predictor.window_samples, predictor.overlap)
         self.front_end, self.aggregate = make_front_end(spec), AGGREGATIONS[experiment.aggregation]
 
     def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         windows = self.windows(waveform)
         logits = self.logits(self.front_end(windows.flatten(0, 1))).unflatten(0, windows.shape[:2])
+        logits = logits.where(self.usable(waveform)[..., None], torch.nan)
         if self.task == "single":
             return logits.mean(1).softmax(1), logits.softmax(2)
         return self.aggregate(logits), logits.sigmoid()
@@ -108,33 +113,61 @@ def spectrogram_graph(predictor: Predictor) -> "onnx.ModelProto":
     ------
     ConfigError : a package is missing, ONNX cannot express the network, or the graph answers something else.
     """
-    module, example = FromSpectrogram(predictor), make_noise(predictor, "spectrogram")
-    outputs, last, model = ["probabilities"], example.ndim - 1, predictor.experiment.model
-    if takes_any_length(module, example):
+    module, examples = FromSpectrogram(predictor), make_examples(predictor, "spectrogram")
+    outputs, last, model = ["probabilities"], examples[NOISE].ndim - 1, predictor.experiment.model
+    if takes_any_length(module, examples[NOISE]):
         with contextlib.suppress(ConfigError):
-            return make_graph(module, example, {0: "batch", last: "frames"}, "spectrogram", outputs, model)
-    return make_graph(module, example, {0: "batch"}, "spectrogram", outputs, model)
+            return make_graph(module, examples, {0: "batch", last: "frames"}, "spectrogram", outputs, model)
+    return make_graph(module, examples, {0: "batch"}, "spectrogram", outputs, model)
 
 
 def waveform_graph(predictor: Predictor) -> "onnx.ModelProto":
     """The graph waveform -> probabilities and windows, for any batch and length; raises as `spectrogram_graph`."""
-    module, example = FromWaveform(predictor), make_noise(predictor, "waveform")
+    module, examples = FromWaveform(predictor), make_examples(predictor, "waveform")
     axes, outputs = {0: "batch", 1: "samples"}, ["probabilities", "windows"]
-    return make_graph(module, example, axes, "waveform", outputs, predictor.experiment.model)
+    return make_graph(module, examples, axes, "waveform", outputs, predictor.experiment.model)
 
 
-def make_noise(predictor: Predictor, source: str) -> torch.Tensor:
-    """What the graph from "spectrogram" or "waveform" is traced and checked with: some items of it.
+def make_examples(predictor: Predictor, source: str) -> dict[str, torch.Tensor]:
+    """What the graph from "spectrogram" or "waveform" is checked with, by name; it is traced with the first.
 
     Returns
     -------
-    float32 [items, (channels,) rows, frames], dB around -40; or [items, samples], a few windows long, at -20 dB.
+    float32 [items, (channels,) rows, frames], as the cache would hold them of sounds of one window; or [items,
+    samples], noise of a few windows, one of which holds each of the sounds, and what `Predictor.prepare` refuses.
     """
-    generator, experiment = torch.Generator().manual_seed(0), predictor.experiment
-    if source == "waveform":
-        return 0.1 * torch.randn(EXAMPLES, round(WINDOWS * predictor.window_samples), generator=generator)
-    channels = (experiment.spec.channels,) if experiment.spec.channels > 1 else ()
-    return 10 * torch.randn(EXAMPLES, *channels, *experiment.shape, generator=generator) - 40
+    generator, experiment, size = torch.Generator().manual_seed(0), predictor.experiment, predictor.window_samples
+    noise = 0.1 * torch.randn(EXAMPLES, round(WINDOWS * size), generator=generator)
+    sounds = {
+        "silence": torch.zeros(size),
+        "a constant": torch.full((size,), 0.3),
+        "a click": torch.zeros(size).index_fill(0, torch.tensor([size // 2]), 1),
+        "loud noise": 1e4 * noise[0, :size],
+    }
+    if source == "spectrogram":
+        channels = (experiment.spec.channels,) if experiment.spec.channels > 1 else ()
+        shape = *channels, *experiment.shape
+        values = torch.from_numpy(predictor.values(torch.stack([*sounds.values()]).numpy()).astype(np.float16)).float()
+        return {
+            NOISE: 10 * torch.randn(EXAMPLES, *shape, generator=generator) - 40,
+            **dict(zip(sounds, values.split(1), strict=True)),
+            "equal values": torch.full((1, *shape), -47.3),
+        }
+    least = experiment.spec.least_samples
+    return {
+        NOISE: noise,
+        **{f"a window of {name}": laid_into(noise[:1], sound) for name, sound in sounds.items()},
+        "short noise": noise[:, :least],
+        "too short noise": noise[:, : least - 1],
+        "nothing but silence": torch.zeros(1, size),
+        "nothing but a constant": torch.full((1, size), 0.3),
+        "infinity": noise.index_fill(1, torch.tensor([size]), torch.inf),
+    }
+
+
+def laid_into(noise: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+    """Noise [items, samples] whose second window is the sound [window's samples]."""
+    return torch.cat([noise[:, : len(sound)], sound.expand(len(noise), -1), noise[:, 2 * len(sound) :]], 1)
 
 
 def takes_any_length(module: nn.Module, example: torch.Tensor) -> bool:
@@ -147,16 +180,19 @@ def takes_any_length(module: nn.Module, example: torch.Tensor) -> bool:
 
 def make_graph(
     module: nn.Module,
-    example: torch.Tensor,
+    examples: dict[str, torch.Tensor],
     axes: dict[int, str],
     source: str,
     outputs: list[str],
     name: str,
 ) -> "onnx.ModelProto":
-    """Trace a module; `axes` are the example's that may have any length, `source` is the name of its input,
-    `name` the network's."""
+    """Trace a module with the first of the examples, and check the graph with all of them.
+
+    `axes` are those of the example that may have any length, `source` is the name of its input, `name` the network's.
+    """
     require(*PACKAGES, what="this export")
     names: dict[str, Any] = {"input_names": [source], "output_names": outputs, "dynamic_shapes": ({**axes},)}
+    example = next(iter(examples.values()))
     try:
         with quiet(), torch.no_grad():
             graph = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names).model_proto
@@ -165,31 +201,49 @@ def make_graph(
         raise ConfigError(
             f"model {name} cannot be expressed in ONNX ({reason[:120]}); export its weights: --safetensors"
         ) from None
-    check(graph, module, example, name)
+    check(graph, module, examples, name)
     return graph
 
 
-def check(graph: "onnx.ModelProto", module: nn.Module, example: torch.Tensor, name: str) -> None:
-    """Raise a ConfigError if ONNX Runtime's probabilities are not torch's."""
-    with torch.inference_mode():
-        expected = module(example)
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    worst = largest_difference(graph, example, [probabilities.numpy() for probabilities in expected])
-    if not worst <= TOLERANCE:
-        raise ConfigError(
-            f"model {name}: the graph's probabilities are off by {worst:.1g}, more than {TOLERANCE:g}; "
-            "export its weights: --safetensors"
-        )
+def check(graph: "onnx.ModelProto", module: nn.Module, examples: dict[str, torch.Tensor], name: str) -> None:
+    """Raise a ConfigError if ONNX Runtime's probabilities of an example are not torch's."""
+    for example, worst in differences(graph, examples, lambda x: run_module(module, x)).items():
+        if not worst <= TOLERANCE:
+            raise ConfigError(
+                f"model {name}: the graph's probabilities of {example} are off by {worst:.1g}, more than "
+                f"{TOLERANCE:g}; export its weights: --safetensors"
+            )
 
 
-def largest_difference(graph: "onnx.ModelProto", example: torch.Tensor, expected: list[np.ndarray]) -> float:
-    """Between the probabilities that a graph gives an example and the expected ones."""
-    return max(float(np.abs(a - b).max()) for a, b in zip(answer(graph, example), expected, strict=True))
+def run_module(module: nn.Module, example: torch.Tensor) -> list[np.ndarray]:
+    """A module's outputs."""
+    with torch.inference_mode(), in_float32(example.device):
+        found = module(example)
+    return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
 
 
-def answer(graph: "onnx.ModelProto", example: torch.Tensor) -> list[np.ndarray]:
-    """A graph's outputs on ONNX Runtime."""
-    return open_session(graph).run(None, {graph.graph.input[0].name: example.numpy()})
+def differences(
+    graph: "onnx.ModelProto", examples: dict[str, torch.Tensor], expected: Callable[[torch.Tensor], list[np.ndarray]]
+) -> dict[str, float]:
+    """The largest between the probabilities that a graph gives each example and the expected ones."""
+    run = open_graph(graph)
+    return {
+        name: max(largest_difference(a, b) for a, b in zip(run(example), expected(example), strict=True))
+        for name, example in examples.items()
+    }
+
+
+def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Infinite where one is NaN and the other is not."""
+    gap = np.abs(found - expected)
+    gap[np.isnan(found) & np.isnan(expected)] = 0
+    return float(np.nan_to_num(gap, nan=np.inf).max(initial=0))
+
+
+def open_graph(graph: "onnx.ModelProto") -> Callable[[torch.Tensor], list[np.ndarray]]:
+    """What gives a graph's outputs on ONNX Runtime."""
+    session, source = open_session(graph), graph.graph.input[0].name
+    return lambda example: session.run(None, {source: example.numpy()})
 
 
 def open_session(graph: "onnx.ModelProto") -> Any:
@@ -220,6 +274,23 @@ def quantise(graph: "onnx.ModelProto") -> "onnx.ModelProto":
         # unsigned, because not every ONNX Runtime has convolutions of signed weights
         quantize_dynamic(small, path, weight_type=QuantType.QUInt8, nodes_to_exclude=spared)
         return onnx.load(path)
+
+
+def compare_int8(small: "onnx.ModelProto", graph: "onnx.ModelProto", examples: dict[str, torch.Tensor]) -> str:
+    """How far the probabilities of a graph with 8 bits are from those of its float32 graph.
+
+    Raises
+    ------
+    ConfigError : one answers an example that the other does not.
+    """
+    found = differences(small, examples, open_graph(graph))
+    worst = max(found, key=found.get)
+    if not np.isfinite(found[worst]):
+        raise ConfigError(f"with 8 bits there are no probabilities of {worst}; leave out --int8")
+    return (
+        f"probabilities up to {found[NOISE]:.2g} from those of float32, on noise; "
+        f"of all examples most on {worst}, {found[worst]:.2g}"
+    )
 
 
 @contextlib.contextmanager

@@ -49,8 +49,9 @@ The graphs in `onnx/`, if there are any, need ONNX Runtime alone; their metadata
 def gather_facts(run: Run, predictor: Predictor) -> dict[str, Any]:
     """What a program has to know of a run, for `config.json` and for the metadata of a graph; plain values.
 
-    `thresholds` has that of each label, and is None where a track has one label; `window_seconds` is how much audio
-    the network sees at a time, `overlap` the share of it that the next window repeats.
+    `thresholds` has that of each label, and is None where a track has one label; a recording of less than `min_seconds`
+    is refused; `window_seconds` is how much audio the network sees at a time, `overlap` the share of it that the next
+    window repeats.
     """
     experiment, thresholds = predictor.experiment, predictor.thresholds
     return {
@@ -59,6 +60,7 @@ def gather_facts(run: Run, predictor: Predictor) -> dict[str, Any]:
         "classes": predictor.names,
         "thresholds": None if thresholds is None else dict(zip(predictor.names, thresholds.tolist(), strict=True)),
         "sample_rate": experiment.spec.sample_rate,
+        "min_seconds": experiment.spec.least_samples / experiment.spec.sample_rate,
         "window_seconds": predictor.window_samples / experiment.spec.sample_rate,
         "overlap": predictor.overlap,
         "aggregation": experiment.aggregation,

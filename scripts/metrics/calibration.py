@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.optimize import brentq
+from scipy.special import softmax
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
+NOT_IDENTIFIED = "temperature not identified: on validation none between {:g} and {:g} is best".format(*TEMPERATURES)
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> pd.DataFrame:
@@ -43,33 +44,47 @@ def calibration_error(table: pd.DataFrame) -> float:
     return float(np.average(gaps, weights=table["tracks"]))
 
 
-def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over tracks, in nats, of logits [tracks, classes]."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     """The number to divide logits by for the likeliest labels (section 4.2, p. 5); above 1 where a network is too sure.
 
-    Fit it on validation tracks and use it on test tracks: predictions stay, probabilities change. It is kept
-    within 0.05 and 20: without a single wrong track it would go to 0.
+    Fit it on validation tracks and use it on test tracks: predictions stay, probabilities change. The likelihood has
+    one maximum, where its slope over the inverse of the temperature is zero.
+
+    Returns
+    -------
+    None where that is not between 0.05 and 20: without a single wrong track the best temperature is 0, and where the
+    logits say nothing of the labels there is none.
     """
-    bounds = np.log(TEMPERATURES)
-    best = minimize_scalar(
-        lambda log: negative_log_likelihood(logits / np.exp(log), labels),
-        bounds=bounds,
-        method="bounded",
-        options={"xatol": 1e-7},
-    )
-    return float(np.exp(best.x))
+    steepest, flattest = (slope(1 / end, logits, labels) for end in TEMPERATURES)
+    if not flattest < 0 < steepest:
+        return None
+    return 1 / brentq(slope, 1 / TEMPERATURES[1], 1 / TEMPERATURES[0], (logits, labels))
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
-    """Calibration of the mean logits of tracks [tracks, classes], and again after division by `temperature`."""
+def slope(inverse: float, logits: np.ndarray, labels: np.ndarray) -> float:
+    """Of the negative log-likelihood over the inverse of the temperature, which it rises with."""
+    above = logits - np.take_along_axis(logits, labels[:, None], axis=1)
+    return float((softmax(inverse * logits, axis=1) * above).sum(axis=1).mean())
+
+
+def calibrate(
+    logits: np.ndarray, labels: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None = None
+) -> dict[str, Any]:
+    """Calibration of the mean logits of tracks [tracks, classes], and again after division by a temperature.
+
+    Parameters
+    ----------
+    logits, labels : of the tracks that are scored.
+    validation : logits and labels that the temperature is fitted on; without them there is none, and where they do
+        not tell one it is None, with `temperature_note`.
+    """
     before = reliability(softmax(logits, axis=1), labels)
     summary = {"bins": BINS, "ece": calibration_error(before), "reliability": before.round(6).to_dict("records")}
-    if temperature is None:
+    if validation is None:
         return summary
+    temperature = fit_temperature(*validation)
+    if temperature is None:
+        return summary | {"temperature": None, "temperature_note": NOT_IDENTIFIED}
     after = reliability(softmax(logits / temperature, axis=1), labels)
     scaled = {"ece_scaled": calibration_error(after), "reliability_scaled": after.round(6).to_dict("records")}
     return summary | {"temperature": temperature} | scaled

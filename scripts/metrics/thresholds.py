@@ -34,6 +34,25 @@ def best_thresholds(truth: np.ndarray, probabilities: np.ndarray, how: str) -> n
     return rule(np.asarray(truth, float), np.asarray(probabilities, float))
 
 
+def not_identified(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, how: str) -> np.ndarray:
+    """The labels whose threshold says little: no track is known to have them, or none lies below the threshold.
+
+    Parameters
+    ----------
+    truth, probabilities, how : as `best_thresholds` was given them. thresholds : [labels], what it returned.
+
+    Returns
+    -------
+    bool [labels]; with "global" all or none, and none with "half", which is not chosen.
+    """
+    if how == "half":
+        return np.zeros(truth.shape[1], bool)
+    present, below = truth == 1, ~np.isnan(truth) & (probabilities < thresholds)
+    if how == "global":
+        return np.full(truth.shape[1], not (present.any() and below.any()))
+    return ~(present.any(axis=0) & below.any(axis=0))
+
+
 def half(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.full(truth.shape[1], HALF)
 

@@ -17,6 +17,7 @@ from scripts.common.plotting import (
     GRID,
     LEGEND,
     add_colour_bar,
+    add_legend,
     colours,
     new_figure,
     whole_numbers,
@@ -48,7 +49,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame], chance: float | None 
     pairs = zip(histories, colours(histories), strict=True)
     runs = [Line2D([], [], color=colour, label=run) for run, colour in pairs]
     parts = [Line2D([], [], color="black", linestyle=style, label=part) for style, part in PARTS.items()]
-    figure.legend(handles=runs, loc=ABOVE, ncols=2, **LEGEND)
+    add_legend(figure, ABOVE, 2, runs)
     figure.legend(handles=parts, loc=BELOW, ncols=3, **LEGEND)
     return figure
 
@@ -128,5 +129,5 @@ def accuracy_by_clips(
     axes.grid(color=GRID)
     axes.set(xlabel="clips averaged per track", ylabel=f"track {ACCURACY}")
     whole_numbers(axes)
-    figure.legend(loc=ABOVE, ncols=2, **LEGEND)
+    add_legend(figure, ABOVE, 2)
     return figure

@@ -26,7 +26,7 @@ from scripts.metrics.multi_label import (
     tag_scores,
 )
 from scripts.metrics.test_scores import TagScores
-from scripts.metrics.thresholds import best_thresholds
+from scripts.metrics.thresholds import best_thresholds, not_identified
 from scripts.reports import multi_label_figures as figures
 from scripts.tables.label_matrix import join
 
@@ -69,6 +69,7 @@ def summarise(
         "aggregation": how,
         "threshold_rule": rule if validation else "half",
         "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
+        "thresholds_not_identified": unsure_labels(validation, thresholds, how, rule, names),
         **tag_scores(scores.labels, probabilities, thresholds),
         **tag_intervals(scores.labels, probabilities, thresholds),
         "clips": tag_scores(clip_truth, clips, thresholds),
@@ -86,6 +87,16 @@ def choose(validation: TagScores | None, how: str, rule: str, labels: int) -> np
         return np.full(labels, 0.5)
     found = aggregate(validation.clip_logits, validation.clip_tracks, how)
     return best_thresholds(validation.labels, found, rule)
+
+
+def unsure_labels(
+    validation: TagScores | None, thresholds: np.ndarray, how: str, rule: str, names: list[str]
+) -> list[str]:
+    """Labels whose threshold the validation part does not tell."""
+    if validation is None:
+        return []
+    found = aggregate(validation.clip_logits, validation.clip_tracks, how)
+    return [names[n] for n in np.flatnonzero(not_identified(validation.labels, found, thresholds, rule))]
 
 
 def compare_aggregations(scores: TagScores, validation: TagScores | None, rule: str) -> dict[str, dict[str, float]]:
@@ -203,13 +214,19 @@ def describe_summary(summary: dict) -> str:
         f"mAP {with_interval(summary, 'average_precision_macro')}   ROC-AUC {number(summary['roc_auc_macro'])}   "
         f"LRAP {number(summary['ranking_average_precision'])}   Hamming {summary['hamming_accuracy']:.3f}",
         f"{summary['tracks']} tracks, {summary['items']} items, left out: {left_out}; {summary['labels_scored']} "
-        f"labels scored, {masked} without a positive here; thresholds: {summary['threshold_rule']}",
+        f"labels scored, {masked} without a positive here; thresholds: {describe_thresholds(summary)}",
         *(f"{name.replace('_', ' ')} baseline: {describe_compared(row)}" for name, row in summary["baselines"].items()),
         *describe_aggregations(summary),
         f"mean macro F1 of batches of {batch['batch_size']} clips {batch['f1_macro']:.3f}, where a perfect predictor "
         f"gets {batch['perfect_predictor']:.3f}: only to compare with scores that were reported so",
     ]
     return "\n".join(lines)
+
+
+def describe_thresholds(summary: dict) -> str:
+    """The rule, and how many labels have a threshold that validation does not tell."""
+    unsure = len(summary["thresholds_not_identified"])
+    return summary["threshold_rule"] + f", not identified for {unsure} labels" * bool(unsure)
 
 
 def describe_aggregations(summary: dict) -> list[str]:

@@ -13,7 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from scripts.common.plotting import ABOVE, BELOW, COLOURS, GREY, GRID, LEGEND, add_colour_bar, colours, new_figure
+from scripts.common.plotting import (
+    ABOVE,
+    BELOW,
+    COLOURS,
+    GREY,
+    GRID,
+    LEGEND,
+    add_colour_bar,
+    add_legend,
+    colours,
+    new_figure,
+)
 from scripts.reports.figures import f1_per_genre
 from scripts.tables.label_matrix import label_matrix
 from scripts.tables.label_table import PARTS
@@ -61,10 +72,8 @@ def ranking_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence
     for axes in (roc, precision):
         axes.set(xlim=(0, 1), ylim=(0, 1.01))
         axes.grid(color=GRID)
-    legend = figure.legend(handles=precision.lines, loc=BELOW, ncols=2, title="area under ROC, PR curve", **LEGEND)
+    legend = add_legend(figure, BELOW, 2, precision.lines, title="area under ROC, PR curve")
     legend.get_title().set_fontsize(9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
     return figure
 
 
@@ -209,5 +218,5 @@ def inference_time(table: pd.DataFrame) -> Figure:
         axes.plot(rows["duration_s"], rows["inference_s"], color=colour, linewidth=1.4, marker="o", ms=4, label=run)
     axes.set(xlabel="duration of the audio (s)", ylabel="time for a prediction (s)", xlim=(0, None), ylim=(0, None))
     axes.grid(color=GRID)
-    figure.legend(loc=ABOVE, ncols=2, **LEGEND)
+    add_legend(figure, ABOVE, 2)
     return figure

@@ -14,7 +14,7 @@ from scripts.common.machine import describe
 from scripts.common.plotting import save
 from scripts.common.storage import write_csv, write_json
 from scripts.loading.loader import Items
-from scripts.metrics.calibration import calibrate, fit_temperature
+from scripts.metrics.calibration import calibrate
 from scripts.metrics.single_label import (
     accuracy_intervals,
     confusion,
@@ -58,7 +58,6 @@ def summarise(
         raise TrainingError("logits are not finite; train again with a lower learning rate or grad_clip=1")
     majority = np.bincount(train.tracks["class"], minlength=len(names)).argmax()
     genres = per_genre(scores.labels, scores.predictions, names)
-    temperature = fit_temperature(validation.logits, validation.labels) if validation else None
     summary = {
         "tracks": len(scores.labels),
         "items": len(items),
@@ -70,7 +69,7 @@ def summarise(
         "majority": float(np.mean(scores.labels == majority)),
         "macro_f1": macro_f1(genres),
         "top_k": top_k_summary(scores, min(top_k, max(1, len(names) - 1))),
-        "calibration": calibrate(scores.logits, scores.labels, temperature),
+        "calibration": calibrate(scores.logits, scores.labels, validation and (validation.logits, validation.labels)),
         "per_genre": genres.round(4).to_dict("index"),
         "confusion": confusion(scores.labels, scores.predictions, len(names)).tolist(),
     }
@@ -160,9 +159,9 @@ def draw(folder: Path, summary: dict, names: list[str]) -> dict:
 
 
 def draw_calibration(calibration: dict) -> Figure:
-    """The reliability diagram before and, if there is one, after the temperature."""
+    """The reliability diagram before and, if one was fitted, after the temperature."""
     tables = {f"as trained: ECE {calibration['ece']:.3f}": calibration["reliability"]}
-    if "temperature" in calibration:
+    if calibration.get("temperature"):
         name = f"temperature {calibration['temperature']:.2f}: ECE {calibration['ece_scaled']:.3f}"
         tables[name] = calibration["reliability_scaled"]
     return score_figures.reliability({name: pd.DataFrame(rows) for name, rows in tables.items()})
@@ -199,5 +198,7 @@ def describe_calibration(calibration: dict) -> str:
     text = f"ECE {calibration['ece']:.3f}"
     if "temperature" not in calibration:
         return text
+    if calibration["temperature"] is None:
+        return f"{text}, {calibration['temperature_note']}"
     scaled = f"{calibration['ece_scaled']:.3f} at temperature {calibration['temperature']:.2f}"
     return f"{text}, {scaled} (fitted on validation)"

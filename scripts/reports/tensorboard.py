@@ -14,7 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from scripts.audio.decoding import decode
 from scripts.common.errors import AudioError
-from scripts.common.machine import autocast
+from scripts.common.machine import in_float32
 from scripts.config.experiment import Experiment
 from scripts.loading.loader import Loader
 from scripts.metrics.test_scores import Scores, TagScores
@@ -112,9 +112,8 @@ def embed_tracks(trainer: Trainer, loader: Loader) -> np.ndarray:
     trainer.model.eval()
     sums, counts = None, np.zeros(len(loader.items.tracks))
     for x, _, track in trainer.batches(loader, 0, "embed"):
-        with autocast(trainer.device, trainer.precision):
-            x = x.to(trainer.device, memory_format=torch.channels_last)
-            vectors = trainer.model.embed(x).float().cpu().numpy()
+        with in_float32(trainer.device):
+            vectors = trainer.model.embed(trainer.place(x)).float().cpu().numpy()
         sums = np.zeros((len(counts), vectors.shape[1])) if sums is None else sums
         np.add.at(sums, track.cpu().numpy(), vectors)
         np.add.at(counts, track.cpu().numpy(), 1)

@@ -20,7 +20,7 @@ from scripts.loading.experiment_data import Data
 from scripts.training.checkpoints import save_checkpoint
 from tests.corpus import SPEC, make_experiment
 
-SETTINGS = {"model_settings": {"width": 6}, "precision": "float32"}
+SETTINGS = {"model_settings": {"width": 6}, "precision": "bfloat16"}
 CELLS = {"High": "b;a", "Low": "-", "Mid": "c"}
 
 

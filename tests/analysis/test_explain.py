@@ -37,6 +37,13 @@ class Regions(nn.Module):
         return self.sign * self.maps(x * self.masks).sum((2, 3))
 
 
+class Both(nn.Module):
+    """Logits and their opposites."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, -x], dim=1)
+
+
 def test_the_region_that_a_label_depends_on_lights_up():
     x = torch.rand(3, 1, 32, 48) + 0.5
     heat = grad_cam(Regions(), x)
@@ -95,8 +102,9 @@ def test_networks_with_feature_maps(name, settings):
     torch.manual_seed(0)
     model, x = build_model(name, 3, 96, 64, **settings).eval(), torch.randn(2, 1, 64, 96)
     before = model(x)
-    heat = grad_cam(model, x)
-    assert heat.shape == (3, 2, 64, 96)
+    either = nn.Sequential(model, Both())  # random weights may speak against all labels, but then for their opposites
+    heat = grad_cam(either, x)
+    assert heat.shape == (6, 2, 64, 96)
     assert heat.min() >= 0 and heat.max() == pytest.approx(1) and heat.std() > 0
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from scipy.special import softmax
 
@@ -21,7 +22,7 @@ from scripts.audio.decoding import decode
 from scripts.audio.features import make_transform
 from scripts.audio.normalise import normalise
 from scripts.audio.spec import KINDS, MelSpec
-from scripts.common.errors import CheckpointError, ConfigError
+from scripts.common.errors import AudioError, CheckpointError, ConfigError
 from scripts.config.experiments import get_experiment
 from scripts.config.run import Run, make_model
 from scripts.exporting import graphs
@@ -39,7 +40,7 @@ ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 PARITY = 1e-4  # of probabilities
-PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
 
 def export(run: Run, folder: Path, *flags: str) -> None:
@@ -50,13 +51,6 @@ def answer(folder: Path, name: str, values: np.ndarray) -> list[np.ndarray]:
     """What a graph makes of float32 values, on ONNX Runtime."""
     session = ort.InferenceSession(folder / "onnx" / f"{name}.onnx", providers=["CPUExecutionProvider"])
     return session.run(None, {name.removesuffix("_int8"): values.astype(np.float32)})
-
-
-def plain_predictor(run: Run) -> Predictor:
-    """In float32, whatever the processor."""
-    predictor = Predictor(run)
-    predictor.precision = torch.float32
-    return predictor
 
 
 @torch.inference_mode()
@@ -122,7 +116,7 @@ def test_frames_may_vary_where_the_network_takes_that(tag_run, tags, genres):
 # --- waveform -> probabilities ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 1.499, 1.51, 4.2, 5.0, 5.6, 12.75])
+@pytest.mark.parametrize("seconds", [1.0, 1.499, 1.51, 4.2, 5.0, 5.6, 12.75])
 def test_waveforms_of_any_length_get_torchs_probabilities(genre_run, genres, seconds):
     waveforms = np.stack([sound(seconds, seed) for seed in range(3)])
     whole, windows = answer(genres, "waveform", waveforms)
@@ -143,7 +137,7 @@ def test_waveforms_get_the_tags_of_the_run(tag_run, tags):
 
 def test_a_file_gets_the_predictors_answer_but_for_its_rounding_to_float16(genre_run, genres, tone):
     path = tone("song.mp3", seconds=7.3, rate=44_100, channels=2)
-    predictor = plain_predictor(genre_run)
+    predictor = Predictor(genre_run)
     rounded = predictor(path)
     predictor.logits = lambda windows: torch_logits(genre_run, predictor.values(windows))
     exact = predictor(path)
@@ -152,6 +146,89 @@ def test_a_file_gets_the_predictors_answer_but_for_its_rounding_to_float16(genre
     assert 0 < rounding < 0.02
     np.testing.assert_allclose(windows, rounded.windows, atol=rounding + PARITY)
     np.testing.assert_allclose(whole, rounded.probabilities, atol=rounding + PARITY)
+
+
+SOFT = {  # what stands in the second of three windows
+    "silence": np.zeros(8000, np.float32),
+    "a constant": np.full(8000, 0.25, np.float32),
+    "a click": np.eye(1, 8000, 4000, dtype=np.float32)[0],
+    "nearly nothing": np.eye(1, 8000, 4000, dtype=np.float32)[0] * 1e-9,
+    "very loud noise": 1e5 * sound(1, 7),
+}
+
+
+@pytest.mark.parametrize("name", ["waveform", "waveform_int8"])
+@pytest.mark.parametrize("soft", SOFT)
+def test_a_window_that_holds_nothing_spoils_no_song(genre_run, genres, name, soft, tmp_path):
+    song = np.concatenate([sound(1), SOFT[soft], sound(1, 1)])
+    soundfile.write(tmp_path / "song.wav", song, SPEC.sample_rate, "FLOAT")
+    expected = Predictor(genre_run)(tmp_path / "song.wav")
+    [whole], [windows] = answer(genres, name, song[None])
+    tolerance = 0.1 if "int8" in name else 0.01
+    assert np.isfinite(windows).all()
+    np.testing.assert_allclose(windows, expected.windows, atol=tolerance)
+    np.testing.assert_allclose(whole, expected.probabilities, atol=tolerance)
+
+
+@pytest.mark.parametrize("how", ["item", "image"])
+@pytest.mark.parametrize("name", ["spectrogram", "waveform"])
+def test_degenerate_inputs_of_other_normalisations(tmp_path, how, name):
+    """The exporter's optimiser takes constants up to 1e-8 for zero, and silence has no deviation to divide by."""
+    predictor = Predictor(untrained(tmp_path, model="cnn4", model_settings={}, unit="clip", normalise=how))
+    graph = {"spectrogram": graphs.spectrogram_graph, "waveform": graphs.waveform_graph}[name](predictor)
+    flat = np.full((1, *SPEC.clip_shape), -47.3) if name == "spectrogram" else np.zeros((1, 16_000))
+    flat[:, 8000:] += sound(1) if name == "waveform" else 0
+    found = graphs.open_session(graph).run(None, {name: flat.astype(np.float32)})
+    assert all(np.isfinite(one).all() for one in found)
+
+
+def test_examples_are_what_breaks_graphs(genre_run):
+    examples = graphs.make_examples(Predictor(genre_run), "waveform")
+    module = graphs.FromWaveform(Predictor(genre_run))
+    answered = {name for name, x in examples.items() if np.isfinite(graphs.run_module(module, x)[0]).all()}
+    windows = {f"a window of {sound}" for sound in ("silence", "a constant", "a click", "loud noise")}
+    assert answered == {"noise", "short noise"} | windows
+    assert {*examples} - answered == {
+        "too short noise",
+        "nothing but silence",
+        "nothing but a constant",
+        "infinity",
+    }
+
+
+REFUSED = {
+    "short": sound(0.9999),
+    "very short": sound(0.2),
+    "silent": 1e-4 * sound(2),
+    "a constant": np.full(16_000, 0.5, np.float32) + 1e-4 * sound(2),
+    "silent for 96 %": np.concatenate([sound(0.2), np.zeros(40_000, np.float32)]),
+    "not finite": np.where(np.arange(16_000) == 9000, np.nan, sound(2)),
+}
+TAKEN = {
+    "as short as may be": sound(1),
+    "soft": 0.01 * sound(2),
+    "on an offset": sound(2) + 0.5,
+    "silent for 93 %": np.concatenate([sound(0.4), np.zeros(40_000, np.float32)]),
+}
+
+
+@pytest.mark.parametrize("case", [*REFUSED, *TAKEN])
+def test_what_the_predictor_refuses_has_no_probabilities(genre_run, genres, case, tmp_path):
+    waveform = (REFUSED | TAKEN)[case].astype(np.float32)
+    soundfile.write(tmp_path / "song.wav", waveform, SPEC.sample_rate, "FLOAT")
+    for name in ("waveform", "waveform_int8"):
+        found = [np.isnan(one).all() for one in answer(genres, name, waveform[None])]
+        assert found == [case in REFUSED] * 2
+    with pytest.raises(AudioError) if case in REFUSED else contextlib.nullcontext():
+        Predictor(genre_run).prepare(tmp_path / "song.wav")
+
+
+def test_one_refused_recording_of_a_batch_leaves_the_others_alone(genres):
+    both = np.stack([sound(3.2), np.zeros(25_600, np.float32)])
+    whole, windows = answer(genres, "waveform", both)
+    alone, _ = answer(genres, "waveform", both[:1])
+    np.testing.assert_allclose(whole[:1], alone, atol=1e-6)
+    assert np.isnan(whole[1]).all() and np.isnan(windows[1]).all()
 
 
 SAMPLES = [1, 2, 7, 50, 51, 100, 149, 150, 151, 499, 500, 501, 549, 550, 551, 570, 571, 1234]
@@ -176,7 +253,8 @@ def test_windows_are_the_predictors(genre_run, track, overlap, ending):
 
 def test_windows_in_a_graph_are_the_predictors(genre_run):
     predictor, module = windows_of(genre_run, 5.7, 0.25, "repeat")
-    graph = graphs.make_graph(module, torch.rand(2, 275), {0: "batch", 1: "samples"}, "waveform", ["windows"], "none")
+    examples, axes = {"noise": torch.rand(2, 275)}, {0: "batch", 1: "samples"}
+    graph = graphs.make_graph(module, examples, axes, "waveform", ["windows"], "none")
     session = graphs.open_session(graph)
     for waveform in (sound(samples, rate=1) for samples in SAMPLES):
         [[found]] = session.run(None, {"waveform": waveform[None]})
@@ -258,11 +336,11 @@ def test_a_network_that_onnx_cannot_express(tmp_path, monkeypatch, capfd):
 def test_a_graph_that_answers_something_else_is_refused(genre_run, genres):
     graph = onnx.load(genres / "onnx" / "spectrogram.onnx")
     module = graphs.FromSpectrogram(Predictor(genre_run))
-    example = torch.from_numpy(cached_clips(genre_run)[:2].astype(np.float32))
-    graphs.check(graph, module, example, "cnn4")
+    examples = {"two clips": torch.from_numpy(cached_clips(genre_run)[:2].astype(np.float32))}
+    graphs.check(graph, module, examples, "cnn4")
     torch.nn.init.zeros_(module.network.head.weight)
-    with pytest.raises(ConfigError, match="model cnn4: the graph's probabilities are off by 0.*--safetensors"):
-        graphs.check(graph, module, example, "cnn4")
+    with pytest.raises(ConfigError, match="model cnn4: the graph's probabilities of two clips are off by 0.*--safeten"):
+        graphs.check(graph, module, examples, "cnn4")
 
 
 @pytest.mark.parametrize(("setting", "value"), [("ending", "noise"), ("selection", "loudest")])
@@ -286,19 +364,33 @@ def test_a_graph_says_all_that_its_user_has_to_know(tag_run, tags):
     assert MelSpec(**config["spec"]) == SPEC
 
 
-def test_the_example_of_the_page(genre_run, genres, tmp_path):
+def run_example(genres: Path, folder: Path) -> subprocess.CompletedProcess:
+    """The page's code on `song.wav` in the folder, without this project's packages."""
     [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "onnxruntime" in block]
-    (tmp_path / "exported").symlink_to(genres)
+    (folder / "exported").symlink_to(genres)
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'scripts', 'librosa', 'soundfile']))\n"
+    return subprocess.run([sys.executable, "-I", "-c", blocked + code], cwd=folder, capture_output=True, text=True)
+
+
+def test_the_example_of_the_page(genre_run, genres, tmp_path):
     write_track(tmp_path / "song.wav", 200, 5, seconds=4.6)
     with wave.open(str(tmp_path / "song.wav")) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, SPEC.sample_rate)
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['torch', 'scripts', 'librosa', 'soundfile']))\n"
-    done = subprocess.run([sys.executable, "-I", "-c", blocked + code], cwd=tmp_path, capture_output=True, text=True)
+    done = run_example(genres, tmp_path)
     assert done.returncode == 0, done.stderr
     printed = {name: float(value) for name, value in map(str.split, done.stdout.splitlines())}
-    expected = plain_predictor(genre_run)(tmp_path / "song.wav")
-    assert next(iter(printed)) == expected.top(1)[0][0] == "Low"
+    expected = Predictor(genre_run)(tmp_path / "song.wav")
+    assert next(iter(printed)) == expected.top(1)[0][0]
     assert printed == pytest.approx(dict(expected.top(3)), abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3.0])
+def test_the_example_of_the_page_refuses_what_predict_refuses(genres, tmp_path, seconds):
+    samples = sound(0.2) if seconds < 1 else np.zeros(round(seconds * SPEC.sample_rate))
+    soundfile.write(tmp_path / "song.wav", samples, SPEC.sample_rate, "PCM_16")
+    done = run_example(genres, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "song.wav: shorter than 1 s, silent nearly throughout, or not finite"
 
 
 # --- 8 bits -------------------------------------------------------------------------------------------------
@@ -309,10 +401,14 @@ def test_8_bits_are_a_quarter_and_cost_what_is_printed(genre_run, genres):
     for name, line in zip(("spectrogram", "waveform"), printed[:2], strict=True):
         small, large = ((genres / "onnx" / f"{name}{end}.onnx").stat().st_size for end in ("_int8", ""))
         assert small < 0.4 * large
-        noise = graphs.make_noise(Predictor(genre_run), name).numpy()
-        pairs = zip(answer(genres, name, noise), answer(genres, f"{name}_int8", noise), strict=True)
-        worst = max(np.abs(before - after).max() for before, after in pairs)
-        assert line == f"{name}_int8: probabilities up to {worst:.2g} from those of float32, on noise"
+        worst = {}
+        for example, x in graphs.make_examples(Predictor(genre_run), name).items():
+            pairs = zip(answer(genres, name, x.numpy()), answer(genres, f"{name}_int8", x.numpy()), strict=True)
+            worst[example] = max(np.nan_to_num(np.abs(before - after)).max() for before, after in pairs)
+        assert line == (
+            f"{name}_int8: probabilities up to {worst['noise']:.2g} from those of float32, on noise; "
+            f"of all examples most on {max(worst, key=worst.get)}, {max(worst.values()):.2g}"
+        )
     clips = cached_clips(genre_run)
     [before], [after] = (answer(genres, f"spectrogram{end}", clips) for end in ("", "_int8"))
     assert np.abs(before - after).max() < 0.1 < np.ptp(before)
@@ -349,6 +445,7 @@ def test_the_card_is_one_that_the_hub_reads(genre_run, genres):
     assert yaml.safe_load(header)["pipeline_tag"] == "audio-classification"
     test = json.loads((genre_run.report / "test.json").read_text())
     assert f"| track accuracy | {test['track_accuracy']:.3f} |" in card
+    assert test["precision"].endswith("scores float32") and test["precision"] in card
     assert "Licence" in card
     assert "ExportedRun.open" in card
 
@@ -372,6 +469,7 @@ def test_what_is_written_by_default_and_on_demand(genre_run, genres, tmp_path, m
     assert files(genres) == graphs_ | {"README.md", "config.json", "model.safetensors"}
     export(genre_run, tmp_path / "hub", "--safetensors")
     assert files(tmp_path / "hub") == {"README.md", "config.json", "model.safetensors"}
+    assert len({(tmp_path / "hub" / name).stat().st_mode for name in files(tmp_path / "hub")}) == 1
     made = onnx.load(genres / "onnx" / "spectrogram.onnx")
     monkeypatch.setattr(graphs, "spectrogram_graph", lambda predictor: made)
     export(genre_run, tmp_path / "graphs", "--onnx", "--without-mel")

@@ -12,7 +12,6 @@ from scripts.metrics.calibration import (
     calibrate,
     calibration_error,
     fit_temperature,
-    negative_log_likelihood,
     reliability,
 )
 
@@ -68,13 +67,6 @@ def test_calibrated_labels_have_a_small_error():
     assert calibration_error(reliability(probabilities, draw_labels(probabilities, generator))) < 0.02
 
 
-def test_likelihood_is_scikit_learns():
-    generator = np.random.default_rng(0)
-    logits, labels = 3 * generator.normal(size=(50, 4)), generator.integers(0, 4, 50)
-    expected = log_loss(labels, softmax(logits, axis=1), labels=range(4))
-    assert negative_log_likelihood(logits, labels) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("share", [0.55, 0.75, 0.95])
 def test_temperature_in_closed_form(share):
     """Logits (2, 0), and the first class right in `share` of the tracks: 2 / T = ln(share / (1 - share))."""
@@ -91,29 +83,60 @@ def test_temperature_is_found_again(true):
     assert fit_temperature(logits, labels) == pytest.approx(true, rel=0.05)
 
 
+def log_loss_at(temperature: float, logits: np.ndarray, labels: np.ndarray) -> float:
+    return log_loss(labels, softmax(logits / temperature, axis=1), labels=range(logits.shape[1]))
+
+
 @given(seed=seeds, scale=st.floats(0.1, 10))
 def test_temperature_has_the_lowest_likelihood_loss(seed, scale):
+    """And there is none only where the lowest loss of all temperatures is at an end."""
     generator = np.random.default_rng(seed)
     logits, labels = scale * generator.normal(size=(60, 3)), generator.integers(0, 3, 60)
     found = fit_temperature(logits, labels)
-    assert TEMPERATURES[0] <= found <= TEMPERATURES[1]
-    best = negative_log_likelihood(logits / found, labels)
-    tried = [negative_log_likelihood(logits / other, labels) for other in np.geomspace(*TEMPERATURES, 50)]
-    assert best <= min(tried) + 1e-6
+    tried = [log_loss_at(other, logits, labels) for other in np.geomspace(*TEMPERATURES, 50)]
+    if found is None:
+        assert np.argmin(tried) in (0, 49)
+    else:
+        assert TEMPERATURES[0] < found < TEMPERATURES[1]
+        assert log_loss_at(found, logits, labels) <= min(tried) + 1e-9
+
+
+RIGHT = np.eye(3)[[0, 1, 2, 0]]
+NO_OPTIMUM = {
+    "every track right": (4 * RIGHT, [0, 1, 2, 0]),
+    "every track wrong": (4 * RIGHT, [1, 2, 0, 1]),
+    "logits that say nothing": (np.zeros((4, 3)), [0, 1, 2, 0]),
+    "no track": (np.zeros((0, 3)), np.zeros(0, int)),
+    "too sure by more than 20": (2000 * np.array([[1, 0], [1, 0], [1, 0]]), [0, 0, 1]),
+    "too unsure by more than 20": (np.array([[1, 0]] * 9) / 100, [0] * 8 + [1]),
+}
+
+
+@pytest.mark.parametrize("case", NO_OPTIMUM)
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+def test_a_fit_that_ends_on_a_bound_is_none(case):
+    logits, labels = NO_OPTIMUM[case]
+    assert fit_temperature(logits, np.asarray(labels)) is None
 
 
 def test_too_sure_a_network_is_corrected_on_other_tracks():
     generator = np.random.default_rng(2)
     logits = generator.normal(size=(8000, 5))
     labels = draw_labels(softmax(logits, axis=1), generator)
-    temperature = fit_temperature(4 * logits[:4000], labels[:4000])
-    summary = calibrate(4 * logits[4000:], labels[4000:], temperature)
+    summary = calibrate(4 * logits[4000:], labels[4000:], (4 * logits[:4000], labels[:4000]))
     assert summary["ece"] > 0.2
     assert summary["ece_scaled"] < 0.04
     assert sum(row["tracks"] for row in summary["reliability_scaled"]) == 4000
 
 
-def test_without_a_temperature_there_is_one_error():
+def test_without_validation_there_is_one_error():
     summary = calibrate(np.array([[1.0, 0.0]]), np.array([0]))
     assert set(summary) == {"bins", "ece", "reliability"}
     assert summary["ece"] == pytest.approx(1 / (1 + np.e))
+
+
+def test_a_temperature_that_validation_does_not_tell_scales_nothing():
+    summary = calibrate(np.array([[1.0, 0.0]]), np.array([0]), (3 * RIGHT, np.array([0, 1, 2, 0])))
+    assert set(summary) == {"bins", "ece", "reliability", "temperature", "temperature_note"}
+    assert summary["temperature"] is None
+    assert summary["temperature_note"].startswith("temperature not identified")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.common.errors import ConfigError
-from scripts.metrics.thresholds import best_thresholds
+from scripts.metrics.thresholds import best_thresholds, not_identified
 
 NAN = np.nan
 
@@ -82,6 +82,18 @@ def test_neighbouring_floats_are_parted(low):
 def test_without_any_positive_it_is_a_half():
     for how in ("half", "global", "label"):
         assert best_thresholds(np.array([[0, NAN]]), np.array([[0.9, 0.9]]), how).tolist() == [0.5, 0.5]
+
+
+def test_thresholds_that_the_tracks_do_not_tell():
+    """Of five labels: told; no positive; no negative; told, because a lower track is absent; best predicted always."""
+    truth = np.array([[1, 0, 1, 1, 0], [1, 0, 1, 1, 1], [0, NAN, 1, 0, 1], [0, 0, NAN, 0, 1]])
+    probabilities = np.array([[0.9, 0.7, 0.5, 0.9, 0.9], [0.8, 0.6, 0.6, 0.2, 0.8], [0.3, 0.9, 0.7, 0.5, 0.7]])
+    probabilities = np.vstack([probabilities, [0.2, 0.2, 0.1, 0.1, 0.6]])
+    for how, expected in (("label", [False, True, True, False, True]), ("global", [False] * 5), ("half", [False] * 5)):
+        thresholds = best_thresholds(truth, probabilities, how)
+        assert not_identified(truth, probabilities, thresholds, how).tolist() == expected, how
+    nothing = np.zeros((4, 2)), probabilities[:, :2]
+    assert not_identified(*nothing, best_thresholds(*nothing, "global"), "global").all()
 
 
 def test_all_present_is_predicted_from_zero_on():
