@@ -6,24 +6,38 @@ if __name__ == "__main__":  # as `python -m scripts predict`, whose help needs n
     run_file("predict")
 
 import argparse
+import contextlib
 import json
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
 
 from tqdm.auto import tqdm
 
 from scripts.common.cli import command, pick, require
 from scripts.common.errors import AudioError, ConfigError
+from scripts.common.lock import locked
 from scripts.config.run import Run
 from scripts.inference import flags
-from scripts.inference.file_tags import Change, plan_change, write_genres
-from scripts.inference.playlist import sort_rows, write_playlist
+from scripts.inference.file_tags import (
+    NO_FIELD,
+    Change,
+    are_genres,
+    has_genre,
+    plan_change,
+    rehearse,
+    write_genres,
+)
+from scripts.inference.playlist import can_stand, seen_from, sort_rows, write_playlist
 from scripts.inference.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run
 
-LONGEST = 3 * 3600.0  # seconds; that much audio takes 2 GB
+OF_TAGS = ("dry-run", "yes", "keep", "append", "only-missing", "as-genre")
+UNSHOWN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, of what is no text, of line breaks
 
 
 def show(row: Row, top: int, as_json: bool, several: bool) -> str:
@@ -31,15 +45,21 @@ def show(row: Row, top: int, as_json: bool, several: bool) -> str:
     best = dict(sorted(row.probabilities.items(), key=lambda pair: -pair[1])[:top])
     if as_json:
         facts = {"file": row.file, "seconds": row.seconds, "windows": row.windows, "found": row.found}
+        facts |= {"reason": row.reason} if row.reason else {}
         best = {name: round(value, 4) for name, value in best.items()}
-        return json.dumps(facts | {"probabilities": best}, ensure_ascii=False)
+        ascii_alone = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
+        return json.dumps(facts | {"probabilities": best}, ensure_ascii=ascii_alone)
     found = f"{', '.join(row.found) or 'nothing found'} | " if several or not row.found else ""
-    return f"{row.file}: {found}" + ", ".join(f"{name} {value:.1%}" for name, value in best.items())
+    chances = ", ".join(f"{name} {value:.1%}" for name, value in best.items())
+    return f"{row.file}: {found}{chances}" + (f" ({row.reason})" if row.reason else "")
 
 
-def say(line: str, **where) -> None:
-    """Print a line in which a file's name need not be UTF-8."""
-    print(line.encode("utf-8", "backslashreplace").decode(), flush=True, **where)
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print one line; what a file's name holds of control characters and of bytes that are no UTF-8 is escaped."""
+    stream = file or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    line = "".join(f"\\u{ord(sign):04x}" if unicodedata.category(sign) in UNSHOWN else sign for sign in line)
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def predict_and_show(paths: list[str], judge: Judge, args: argparse.Namespace) -> list[Row]:
@@ -76,16 +96,28 @@ def describe_failures(rows: list[Row]) -> str:
     return f"{statuses.total()} of {len(rows)} files could not be predicted ({reasons})" if statuses else ""
 
 
-def plan_tags(rows: list[Row]) -> Iterator[Change]:
-    """The changes that the found names make in the files' metadata; what cannot be written is said."""
+def make_playlist(path: Path, rows: list[Row]) -> None:
+    """Write it, and say which files cannot stand in it."""
+    count = write_playlist(path, rows)
     for row in rows:
+        if not can_stand(seen_from(path.parent, row.file)):
+            say(f"not in the playlist: {row.file}: its path holds a line break or is not UTF-8; rename it", sys.stderr)
+    say(f"{path}: {count} files" + (f", {len(rows) - count} left out" if count < len(rows) else ""))
+
+
+def attempt(step: Callable, items: Iterable, failed: list[str]) -> Iterator[tuple]:
+    """Each item with what the step gives for it; files it fails for are said, and kept in `failed`."""
+    for item in items:
         try:
-            change = plan_change(row.file, row.found) if row.found else None
+            yield item, step(item)
         except AudioError as error:
             say(f"not tagged: {error}", file=sys.stderr)
-            continue
-        if change and change.old != change.new:
-            yield change
+            if error.status != NO_FIELD:
+                failed.append(error.path)
+
+
+def describe_change(change: Change) -> str:
+    return f"{change.path}: genre {', '.join(change.old) or '-'} -> {', '.join(change.new)}"
 
 
 def ask(question: str) -> bool:
@@ -95,20 +127,36 @@ def ask(question: str) -> bool:
         return False
 
 
-def tag(rows: list[Row], dry_run: bool, sure: bool) -> list[str]:
-    """Write the found names into the files' metadata, after a question unless `sure`; returns the files it changed."""
-    changes = list(plan_tags(rows))
-    if dry_run or not sure:
+def tag(rows: list[Row], args: argparse.Namespace, table: Table | None) -> str:
+    """Write the found names into the files' metadata, after a question unless --yes is given.
+
+    The files that were changed get their new stamps in the table, if there is one, also when this is stopped half-way.
+    Returns how many could not be changed; empty if all could.
+    """
+    folders = [path if Path(path).is_dir() else Path(path).parent for path in args.files]
+    existing = "keep" if args.keep else "append" if args.append else "replace"
+    found, failed, done = [row for row in rows if row.found], [], []
+    plans = attempt(lambda row: plan_change(row.file, row.found, existing, folders), found, failed)
+    changes = [change for _, change in plans if change.old != change.new]
+    if args.dry_run:
+        changes = [change for change, _ in attempt(rehearse, changes, failed)]
+    if args.dry_run or not args.yes:
         for change in changes:
-            say(f"{change.path}: genre {', '.join(change.old) or '-'} -> {', '.join(change.new)}")
+            say(describe_change(change))
     what = f"the genre in the metadata of {len(changes)} files"
-    if dry_run or not (sure or not changes or ask(f"change {what}?")):
+    if args.dry_run or not (args.yes or not changes or ask(f"change {what}?")):
         say(f"would change {what}; nothing was written")
-        return []
-    for change in changes:
-        write_genres(change)
-    say(f"changed {what}")
-    return [change.path for change in changes]
+    else:
+        try:
+            for change, _ in attempt(write_genres, changes, failed):
+                done.append(change.path)
+                if args.yes:
+                    say(describe_change(change))
+        finally:
+            if table and done:
+                table.restamp(done)
+        say(f"changed the genre in the metadata of {len(done)} files")
+    return f"{len(failed)} of {len(found)} files could not be tagged" if failed else ""
 
 
 def check(args: argparse.Namespace) -> None:
@@ -119,37 +167,54 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--longest is {args.longest}; give a number of seconds above 0")
     if args.only and not args.playlist:
         raise ConfigError("--only chooses what stands in a playlist; give --playlist FILE.m3u8 too")
-    if (args.dry_run or args.yes) and not args.write_tags:
-        raise ConfigError("--dry-run and --yes belong to --write-tags; give it too, or leave them out")
+    given = [f"--{name}" for name in OF_TAGS if getattr(args, name.replace("-", "_"))]
+    if given and not args.write_tags:
+        raise ConfigError(f"{', '.join(given)} belong to --write-tags; give it too, or leave them out")
     if args.write_tags:
         require("mutagen", what="--write-tags")
         if not (args.dry_run or args.yes or sys.stdin.isatty()):
             raise ConfigError("--write-tags asks before it changes files, and nobody is there; give --yes or --dry-run")
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    args = flags.predict(argv)
-    check(args)
+def check_genres(run: str, predictor: Predictor) -> None:
+    """Refuse to call labels genres that are something else; raises a ConfigError."""
+    if predictor.thresholds is None and are_genres(predictor.names):
+        return
+    names = ", ".join(predictor.names[:3])
+    raise ConfigError(
+        f"the labels of {run} ({names}{', ...' if len(predictor.names) > 3 else ''}) need not be genres; "
+        "add --as-genre to write them as genre all the same, or leave out --write-tags"
+    )
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Do what the flags say; raises ConfigErrors."""
     run = Run(args.run, args.runs) if args.run else find_run(args.model, args.runs, args.registry)
     predictor = Predictor(run, args.overlap, args.longest)
     if args.only:
         pick("genre or label", args.only, predictor.names)
+    if args.write_tags and not args.as_genre:
+        check_genres(run.name, predictor)
     paths, judge = audio_files(args.files), Judge(predictor, describe_model(run, predictor), args.least)
-    if args.out:
-        table = Table(args.out, predictor.names)
-        rows = predict_to_table(paths, judge, table)
-    else:
-        rows = predict_and_show(paths, judge, args)
+    if args.only_missing:
+        paths, given = [path for path in paths if not has_genre(path)], len(paths)
+        say(f"{given - len(paths)} files have a genre and are passed over")
+    table = Table(args.out, predictor.names) if args.out else None
+    rows = predict_to_table(paths, judge, table) if table else predict_and_show(paths, judge, args)
     if args.playlist:
-        count = write_playlist(args.playlist, sort_rows(rows, args.only))
-        say(f"{args.playlist}: {count} files")
-    if args.write_tags:
-        changed = tag(rows, args.dry_run, args.yes)
-        if args.out:
-            table.restamp(changed)
+        make_playlist(args.playlist, sort_rows(rows, args.only))
+    untagged = tag(rows, args, table) if args.write_tags else ""
     failures = describe_failures(rows)
-    if failures and not args.out:
-        raise ConfigError(f"{failures}; the reasons stand above")
-    if failures:
+    if failures and table:
         say(f"{failures}; the reasons stand in {args.out}")
+    wrong = [text for text in (untagged, "" if table else failures) if text]
+    if wrong:
+        raise ConfigError(f"{'; '.join(wrong)}; the reasons stand above")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = flags.predict(argv)
+    check(args)
+    with locked(args.out) if args.out else contextlib.nullcontext():
+        predict(args)

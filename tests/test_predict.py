@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
+import shutil
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,17 +14,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio.decoding import count_clips, fit_length, slice_clips
+from scripts.audio.normalise import normalise
 from scripts.audio.spec import ENDINGS
-from scripts.common.errors import AudioError, ConfigError
+from scripts.common.errors import AudioError, CheckpointError, ConfigError
 from scripts.config.run import Run
 from scripts.inference.playlist import sort_rows, write_playlist
-from scripts.inference.predict_folder import Judge, Row, audio_files, choose
+from scripts.inference.predict_folder import Judge, Row, Table, audio_files, choose
 from scripts.inference.predictor import Predictor
 from scripts.predict import main as predict_command
+from scripts.predict import say, show
 from tests.corpus import GENRES, SPEC, write_track
 
 
@@ -33,6 +38,18 @@ def test_a_test_track_gets_the_probabilities_of_the_report(genre_run):
         path = genre_run.root.parent / "audio" / f"{int(row['track_id']):06d}.wav"
         expected = [row[f"p_{name}"] for name in GENRES]
         np.testing.assert_allclose(predictor(path).probabilities, expected, atol=2e-3)
+
+
+def test_predictions_are_float32s_whatever_training_computed_with(genre_run, tmp_path, monkeypatch):
+    write_track(tmp_path / "song.wav", 700, 5, seconds=3)
+    asked = dataclasses.replace(genre_run.experiment(), precision="bfloat16")
+    monkeypatch.setattr(Run, "experiment", lambda run: asked)
+    predictor = Predictor(genre_run)
+    file = predictor.prepare(tmp_path / "song.wav")
+    values = torch.from_numpy(predictor.values(file.waveforms).astype(np.float16))
+    with torch.inference_mode():
+        expected = genre_run.load_model()(normalise(values)).numpy()
+    np.testing.assert_allclose(predictor.logits(file.waveforms), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(1.0, 1), (1.4, 1), (1.6, 2), (7.0, 7), (90.0, 90)])
@@ -376,6 +393,120 @@ def test_playlist_of_all(tmp_path):
     ]  # fmt: skip
 
 
+def test_playlist_names_files_as_seen_from_where_it_lies(tmp_path, monkeypatch):
+    """A folder of playlists and one of music, both links to places of other depths."""
+    for folder in ("disk/deep/lists", "music/of/mine", "home"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "home" / "lists").symlink_to(tmp_path / "disk" / "deep" / "lists")
+    (tmp_path / "home" / "music").symlink_to(tmp_path / "music" / "of" / "mine")
+    files = ["music/a.mp3", "music/# 5%.mp3", "here.mp3"]
+    monkeypatch.chdir(tmp_path / "home")
+    for file in files:
+        Path(file).touch()
+    rows = [Row(file, 1, 1, "m", probabilities={"a": 1.0}, found=["a"]) for file in files]
+    assert write_playlist(Path("lists/all.m3u8"), rows) == 3
+    lines = Path("lists/all.m3u8").read_text().splitlines()[2::2]
+    for line, file in zip(lines, files, strict=True):
+        assert (tmp_path / "disk" / "deep" / "lists" / line).samefile(file)
+
+
+def test_files_that_no_playlist_can_name_are_said(genre_run, songs, tmp_path, capsys):
+    odd = ["line\nbreak.wav", "line\rbreak.wav", os.fsdecode(b"caf\xe9.wav")]
+    for song, name in zip(songs, odd, strict=False):
+        song.rename(song.with_name(name))
+    for count in ("9 files predicted", "0 files predicted"):
+        run_predict(genre_run, songs[0].parent, "--playlist", tmp_path / "a.m3u8", "--out", tmp_path / "p.csv")
+        out, err = capsys.readouterr()
+        assert count in out and "a.m3u8: 6 files, 3 left out" in out
+        assert [name in err for name in (r"line\u000abreak", r"line\u000dbreak", r"caf\udce9")] == [True] * 3
+        assert err.count("not in the playlist") == 3 == len([line for line in err.splitlines() if "rename it" in line])
+
+
+def test_a_line_on_a_terminal_of_ascii_alone():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    say("é\x1b[1m\n" + os.fsdecode(b"\xe9.wav"), stream)
+    assert stream.buffer.getvalue() == rb"\xe9\u001b[1m\u000a\udce9.wav" + b"\n"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_wrong_with_a_file_that_is_used_is_said(as_json):
+    row = Row("a.mp3", 1, 1, "m", reason="damaged after 2.4 s", probabilities={"a": 1.0}, found=["a"])
+    assert "damaged after 2.4 s" in show(row, 1, as_json, several=False)
+    assert "reason" not in show(dataclasses.replace(row, reason=""), 1, as_json, several=False)
+
+
+def test_json_of_a_name_that_is_not_utf8(capsys):
+    row = Row(os.fsdecode(b"caf\xe9\n.wav"), 1, 1, "m", probabilities={"Ä": 1.0}, found=["Ä"])
+    say(show(row, 1, as_json=True, several=False))
+    out = capsys.readouterr().out
+    facts = json.loads(out)
+    assert out.count("\n") == 1 and "Ä" in out
+    assert (facts["file"], facts["found"]) == (row.file, ["Ä"])
+
+
+# --- names of files and labels ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+def test_no_cell_of_the_table_is_a_formula(tmp_path, monkeypatch, start):
+    monkeypatch.chdir(tmp_path)
+    evil = f"{start}cmd|' /C calc'!A0"
+    (tmp_path / "sub").mkdir()
+    for place in (evil, f"sub/{evil}"):
+        (tmp_path / place.replace("/C", "C")).with_suffix(".wav").touch()
+    names, (first, second) = [evil, "'=quoted", "-1", "plain; one"], audio_files(["."])
+    rows = [
+        Row(first, 1, 2, f"{evil} 0", reason=evil, probabilities=dict.fromkeys(names, 0.5), found=[name])
+        for name in names[:3]
+    ] + [Row(second, 1, 2, "m", probabilities=dict.fromkeys(names, 0.5), found=["plain; one"])]
+    for row in rows:
+        table = Table(Path("p.csv"), names)
+        with table.appending() as append:
+            table.write([])
+        with table.appending() as append:
+            append(row)
+        with open("p.csv", newline="") as file:
+            cells = [cell for line in csv.reader(file) for cell in line]
+        assert not [cell for cell in cells if cell[0:1] in {*"=+-@\t\r\n＝"} and cell != "-1"]
+        assert table.read() == {row.file: row} and Path(row.file).exists()
+
+
+def relabelled(run: Run, folder: Path, classes: list) -> Run:
+    """The run, as if its classes had been called so."""
+    for place in ("reports", "checkpoints"):
+        shutil.copytree(run.root / place / run.name, folder / place / run.name)
+    other = Run(run.name, folder)
+    config = json.loads(other.config_path.read_text(encoding="utf-8"))
+    other.config_path.write_text(json.dumps(config | {"classes": classes}), encoding="utf-8")
+    return other
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [None, True, 1.5], ["01", "NA", "-"]])
+def test_labels_that_are_no_words(genre_run, songs, tmp_path, capsys, classes):
+    run, texts = relabelled(genre_run, tmp_path / "runs", classes), [*map(str, classes)]
+    out, playlist = tmp_path / "p.csv", tmp_path / "p.m3u8"
+    run_predict(run, *songs[:3], "--out", out, "--playlist", playlist, "--only", texts[1])
+    assert [row["found"] for row in read_rows(out).values()] == texts
+    assert f"p_{texts[0]}" in out.read_text().splitlines()[0]
+    assert playlist.read_text().splitlines()[2:] == ["songs/1.wav"]
+    capsys.readouterr()
+    run_predict(run, songs[0], "--json")
+    assert json.loads(capsys.readouterr().out)["found"] == [texts[0]]
+
+
+def test_a_genre_with_a_semicolon_is_one(genre_run, songs, tmp_path, capsys):
+    run = relabelled(genre_run, tmp_path / "runs", ["Rock", "Drum; Bass", "Drum"])
+    flac = tmp_path / "songs" / "1.flac"
+    soundfile.write(flac, *soundfile.read(songs[1]))
+    for count in (1, 0):
+        arguments = ("--out", tmp_path / "p.csv", "--playlist", tmp_path / "p.m3u8", "--only", "Drum; Bass")
+        run_predict(run, flac, *arguments, "--write-tags", "--yes")
+        assert f"changed the genre in the metadata of {count} files" in capsys.readouterr().out
+    assert read_rows(tmp_path / "p.csv")["1.flac"]["found"] == "Drum; Bass"
+    assert (tmp_path / "p.m3u8").read_text().splitlines()[2:] == ["songs/1.flac"]
+    assert soundfile.SoundFile(flac).copy_metadata()["genre"] == "Drum; Bass"
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 
@@ -386,6 +517,7 @@ def test_playlist_of_all(tmp_path):
         (["--longest", "nan"], "--longest is nan"),
         (["--only", "Low"], "give --playlist FILE.m3u8 too"),
         (["--yes"], "belong to --write-tags"),
+        (["--append"], "--append belong to --write-tags"),
         (["--write-tags"], "give --yes or --dry-run"),
         (["--playlist", "x.m3u8", "--only", "Lwo"], "did you mean 'Low'?"),
     ],
@@ -395,6 +527,42 @@ def test_flags_that_cannot_be(genre_run, tmp_path, capsys, monkeypatch, flags, m
     with pytest.raises(SystemExit) as stopped:
         run_predict(genre_run, tmp_path / "none.mp3", *flags)
     assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(genre_run, songs, tmp_path, capsys, value):
+    run = relabelled(genre_run, tmp_path / "runs", GENRES)
+    state = torch.load(run.checkpoints / "best.pt")
+    next(iter(state["model"].values())).view(-1)[0] = value
+    torch.save(state, run.checkpoints / "best.pt")
+    with pytest.raises(CheckpointError, match="values that are no numbers"):
+        run.load_model()
+    with pytest.raises(SystemExit) as stopped:
+        run_predict(run, songs[0], "--out", tmp_path / "p.csv")
+    assert stopped.value.code == 2 and not (tmp_path / "p.csv").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("run_name", ["genre_run", "tag_run"])
+def test_an_answer_that_is_no_number_is_a_failure(run_name, request, songs, tmp_path, monkeypatch, capsys):
+    run, true = request.getfixturevalue(run_name), Predictor.forward
+    monkeypatch.setattr(Predictor, "forward", lambda self, values: true(self, values) * np.float32("nan"))
+    run_predict(run, songs[0], "--out", tmp_path / "p.csv", "--playlist", tmp_path / "p.m3u8")
+    row = read_rows(tmp_path / "p.csv")["0.wav"]
+    assert (row["status"], row["found"]) == ("overflow", "") and (tmp_path / "p.m3u8").read_text() == "#EXTM3U\n"
+    assert "1 of 1 files could not be predicted (1 overflow)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field", ["sample_rate", "n_fft", "n_mels", "track_seconds"])
+def test_settings_that_no_memory_holds(genre_run, songs, tmp_path, capsys, field):
+    run = relabelled(genre_run, tmp_path / "runs", GENRES)
+    config = json.loads(run.config_path.read_text())
+    config["experiment"]["spec"][field] = 2**34
+    run.config_path.write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as stopped:
+        run_predict(run, songs[0])
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1 and "give at most" in err
 
 
 def test_nothing_trained_yet(tmp_path, capsys):

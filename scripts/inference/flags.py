@@ -23,7 +23,7 @@ def predict(parser: argparse.ArgumentParser) -> None:
         python -m scripts predict song.mp3 other.wav --top 3
         python -m scripts predict my_music --model genres@production --out predictions.csv
         python -m scripts predict my_music --out predictions.csv --write-tags --dry-run
-        python -m scripts predict my_music --out predictions.csv --playlist jazz.m3u8 --only Jazz --least 0.7
+        python -m scripts predict my_music --out predictions.csv --playlist folk.m3u8 --only Folk --least 0.7
 
     Of folders, all audio files at any depth are taken. With --out each file gets a row as soon as it is predicted, also
     one that cannot be used, with the reason; started again, the command passes over files that have not changed.
@@ -47,8 +47,13 @@ def predict(parser: argparse.ArgumentParser) -> None:
     add("--playlist", type=Path, metavar="M3U8", help="also write a playlist of the files in which something is found")
     add("--only", metavar="NAME", help="the playlist holds only files in which this genre or label is found")
     add("--write-tags", action="store_true", help="also put what is found into the files' own metadata, as genre")
-    add("--dry-run", action="store_true", help="only show what --write-tags would change")
+    add("--dry-run", action="store_true", help="only show what --write-tags would change, and where it would fail")
     add("--yes", action="store_true", help="let --write-tags change the files without a question")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--keep", action="store_true", help="--write-tags leaves a genre that a file has")
+    existing.add_argument("--append", action="store_true", help="--write-tags adds to the genres that a file has")
+    existing.add_argument("--only-missing", action="store_true", help="pass over files that have a genre, unpredicted")
+    add("--as-genre", action="store_true", help="let --write-tags write labels that need not be genres, as several are")
     add_registry_flags(parser)
 
 

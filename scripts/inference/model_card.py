@@ -55,7 +55,7 @@ CARD = """\
 ## Scores
 
 Of the {test[part]} part: {test[tracks]} tracks, {test[items]} items; left out: {left_out}. Intervals are 95 % bootstrap
-intervals over tracks.
+intervals over tracks. Number formats: {precision}.
 
 {scores}
 
@@ -120,6 +120,7 @@ def write_card(run: Run, test: dict[str, Any], reference: str, added_at: str, da
         data=describe_data(find_dataset(experiment, classes, dataset), experiment),
         leaks="; ".join(test["leaks"]) or "none known",
         left_out=", ".join(f"{count} {status}" for status, count in test["left_out"].items()) or "none",
+        precision=test.get("precision", "not recorded"),
         scores=score_table(test, experiment.task),
         baselines=describe_baselines(test),
         closed="a recording of anything else still gets one of them." if single else "silent on everything else.",
@@ -165,7 +166,7 @@ def find_dataset(experiment: Experiment, classes: list[str], name: str = "") -> 
     if name:
         return get_dataset(name)
     folder = Path(experiment.table).parent
-    folder = folder.with_name(MADE_OF.get(folder.name, folder.name))
+    folder = folder.parent / MADE_OF.get(folder.name, folder.name)
     here = (one for one in DATASETS.values() if Path(one.root) == folder)
     return next((one for one in here if not one.labels or {*classes} <= {*one.labels}), None)
 

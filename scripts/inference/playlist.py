@@ -1,7 +1,7 @@
 """Playlists in extended M3U, UTF-8."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.common.storage import write_text
@@ -18,22 +18,34 @@ def sort_rows(rows: Iterable[Row], only: str = "") -> list[Row]:
     return sorted((row for row in rows if row.found), key=lambda row: (row.found[0], -row.probabilities[row.found[0]]))
 
 
-def write_playlist(path: Path, rows: Iterable[Row]) -> int:
+def write_playlist(path: Path, rows: Sequence[Row]) -> int:
     """Write the files in their order, with paths relative to the playlist; returns how many.
 
-    Files whose names hold a line break or are not UTF-8 cannot stand in it and are left out.
+    Those whose paths cannot stand in it, see `can_stand`, are left out.
     """
-    entries = [entry(row, path.parent) for row in rows if can_stand(row.file)]
+    places = {row.file: seen_from(path.parent, row.file) for row in rows}
+    entries = [
+        f"#EXTINF:{round(row.seconds)},{Path(row.file).stem}\n{places[row.file]}"
+        for row in rows
+        if can_stand(places[row.file])
+    ]
     write_text(path, "\n".join(["#EXTM3U", *entries]) + "\n")
     return len(entries)
 
 
-def can_stand(file: str) -> bool:
-    return not {*"\r\n"} & {*file} and file.encode("utf-8", "ignore").decode() == file
+def can_stand(place: str) -> bool:
+    """A playlist in UTF-8, with a line for each path, can hold this one."""
+    return not {*"\r\n"} & {*place} and place.encode("utf-8", "ignore").decode() == place
 
 
-def entry(row: Row, folder: Path) -> str:
-    """Its length in whole seconds and its title, and where it is."""
-    place = Path(os.path.relpath(row.file, folder)).as_posix()
-    place = f"./{place}" if place.startswith("#") else place
-    return f"#EXTINF:{round(row.seconds)},{Path(row.file).stem}\n{place}"
+def seen_from(folder: Path, file: str) -> str:
+    """The file's path relative to the folder, as both really lie on the disk, links to folders resolved.
+
+    Absolute where there is no relative one, as between two drives of Windows.
+    """
+    place = Path(os.path.realpath(Path(file).parent), Path(file).name)
+    try:
+        place = Path(os.path.relpath(place, os.path.realpath(folder)))
+    except ValueError:
+        return place.as_posix()
+    return f"./{place.as_posix()}" if str(place).startswith("#") else place.as_posix()

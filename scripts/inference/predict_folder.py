@@ -6,16 +6,19 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.audio.decoding import SUFFIXES
+from scripts.audio.decoding import SUFFIXES, passed_over
 from scripts.common.errors import AudioError, ConfigError
-from scripts.common.storage import write_aside
+from scripts.common.storage import TABLE_TEXT, write_aside
 from scripts.config.run import Run
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry_store import sha256
@@ -23,7 +26,7 @@ from scripts.inference.registry_store import sha256
 FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "found")
 OK = "ok"
 SEPARATOR = "; "  # of the names in `found`
-TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # a file's name need not be UTF-8
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)  # in a spreadsheet
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Row:
     ----------
     file : its path. size, mtime_ns : in bytes and ns; 0 of a file that is not there.
     model : what it was predicted by, see `describe_model`.
-    status : "ok", or an AudioError's. reason : why it has no prediction, and what to do.
+    status : "ok", or an AudioError's. reason : why it has no prediction, and what to do; where it
+        has one, what is wrong with it, such as "damaged after 2.4 s".
     seconds : of audio. windows : how many.
     probabilities : name -> of the whole file, six decimals; empty without a prediction.
     found : see `choose`.
@@ -68,7 +72,7 @@ class Judge:
         values = zip(prediction.names, prediction.probabilities.tolist(), strict=True)
         probabilities = {name: round(value, 6) for name, value in values}
         length = round(prediction.seconds, 3), len(prediction.starts)
-        return self.judge(Row(path, size, mtime, self.model, OK, "", *length, probabilities))
+        return self.judge(Row(path, size, mtime, self.model, OK, prediction.note, *length, probabilities))
 
     def judge(self, row: Row) -> Row:
         """The row with the names that are found."""
@@ -83,7 +87,8 @@ class Judge:
 
     def is_current(self, row: Row) -> bool:
         """The row is by this model, of the file as it is now."""
-        return (row.model, row.size, row.mtime_ns) == (self.model, *stamp(row.file))
+        same = (row.model, row.size, row.mtime_ns) == (self.model, *stamp(row.file))
+        return same and all(map(math.isfinite, row.probabilities.values()))
 
 
 def choose(
@@ -118,7 +123,8 @@ def describe_model(run: Run, predictor: Predictor) -> str:
 def audio_files(paths: Iterable[str]) -> list[str]:
     """The files among `paths`, and the audio files at any depth of the folders; each once, folders in order of names.
 
-    Hidden files and folders are passed over, and so are links to folders.
+    Hidden files and folders are passed over, and so are links to folders; other files that are not called as audio
+    are counted on stderr. Paths are as `plain_path` gives them.
 
     Raises
     ------
@@ -126,10 +132,15 @@ def audio_files(paths: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for path in paths:
-        files = list(walk(path)) if Path(path).is_dir() else [path]
+        files = [path]
+        if Path(path).is_dir():
+            there = list(walk(path))
+            files = [file for file in there if Path(file).suffix.lower() in SUFFIXES]
+            if len(files) < len(there):
+                print(f"{path}: {passed_over(set(there).difference(files))}", file=sys.stderr)
         if not files:
             raise ConfigError(f"{path}: holds no audio file ({', '.join(sorted(SUFFIXES))}); give another folder")
-        found |= dict.fromkeys(files)
+        found |= dict.fromkeys(map(plain_path, files))
     return list(found)
 
 
@@ -137,12 +148,41 @@ def walk(folder: str) -> Iterator[str]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith("."):
                 yield str(Path(place, name))
 
 
+def plain_path(path: str) -> str:
+    """The same path, such that a table can hold it: no formula in a spreadsheet."""
+    return f"./{path}" if FORMULA.match(path) else path
+
+
+def guard(text: str) -> str:
+    """An apostrophe before what a spreadsheet would run; a number stays."""
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if FORMULA.match(text) else text
+    return text
+
+
+def unguard(cell: str) -> str:
+    """What `guard` was given."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def to_line(cells: Iterable[Any]) -> str:
+    """A row of a CSV; a name may hold line breaks of any kind, which are quoted only where the row ends in both."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
 class Table:
-    """A CSV with a row for each file: what `FACTS` names, and `p_NAME` for each genre or label."""
+    """A CSV with a row for each file: what `FACTS` names, and `p_NAME` for each genre or label.
+
+    Texts are such that a spreadsheet runs none of them: a file `=1.mp3` is `./=1.mp3` in it, a label `=1` is `'=1`.
+    """
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.path, self.names = path, list(names)
@@ -157,7 +197,7 @@ class Table:
         """
         if not self.path.exists():
             return {}
-        with open(self.path, **TEXT) as file:
+        with open(self.path, **TABLE_TEXT) as file:
             text = file.read()
         lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
         if next(lines, self.columns) != self.columns:
@@ -176,19 +216,20 @@ class Table:
             numbers = int(size), int(mtime), float(seconds), int(windows)
         except ValueError as error:
             raise ConfigError(f"{self.path}: {error}; repair that cell, or move the file away") from None
-        names = found.split(SEPARATOR) if found else []
-        return Row(file, *numbers[:2], model, status, reason, *numbers[2:], probabilities, names)
+        model, reason, found = map(unguard, (model, reason, found))
+        names = [found] if found in self.names else found.split(SEPARATOR) if found else []
+        return Row(plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names)
 
     def cells(self, row: Row) -> list[Any]:
         values = dataclasses.asdict(row) | {"found": SEPARATOR.join(row.found)}
+        values |= {name: guard(values[name]) for name in ("model", "reason", "found")}
         return [*(values[name] for name in FACTS), *(row.probabilities.get(name, "") for name in self.names)]
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write the whole table anew."""
-        with write_aside(self.path) as temporary, open(temporary, "w", **TEXT) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows(map(self.cells, rows))
+        with write_aside(self.path) as temporary, open(temporary, "w", **TABLE_TEXT) as file:
+            file.write(to_line(self.columns))
+            file.writelines(to_line(self.cells(row)) for row in rows)
 
     def restamp(self, files: Iterable[str]) -> None:
         """Files that have been changed without changing what they sound like keep their rows."""
@@ -201,11 +242,10 @@ class Table:
     @contextmanager
     def appending(self) -> Iterator[Callable[[Row], None]]:
         """Yield what adds a row to the end of the file, at once."""
-        with open(self.path, "a", **TEXT) as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with open(self.path, "a", **TABLE_TEXT) as file:
 
             def append(row: Row) -> None:
-                writer.writerow(self.cells(row))
+                file.write(to_line(self.cells(row)))
                 file.flush()
 
             yield append

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from scipy.special import expit, softmax
 
-from scripts.audio.decoding import decode, fit_length, is_silent, slice_clips
+from scripts.audio.decoding import check_silence, decode_with_note, fit_length, slice_clips
 from scripts.audio.features import loudest_clip, make_transform
 from scripts.audio.normalise import normalise
 from scripts.common.errors import AudioError, ConfigError
-from scripts.common.machine import autocast, choose_device, choose_precision
+from scripts.common.machine import choose_device, in_float32
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.loading.coala_patches import read_ranges, scale
@@ -32,6 +32,7 @@ class Prediction:
     windows : float [windows, classes], probabilities of each window.
     probabilities : float [classes], of the whole file. names : of the classes or labels.
     thresholds : of several labels, float [labels], from which probability on each counts as found.
+    note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Prediction:
     probabilities: np.ndarray
     names: list[str]
     thresholds: np.ndarray | None = None
+    note: str = ""
 
     @property
     def found(self) -> list[str]:
@@ -64,12 +66,14 @@ class Windows:
     ----------
     path : the file. seconds : of audio. starts : float [windows], s.
     waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
+    note : as in `Prediction`.
     """
 
     path: str
     seconds: float
     starts: np.ndarray
     waveforms: np.ndarray
+    note: str = ""
 
 
 def whole(file: Windows, sample_rate: int) -> np.ndarray:
@@ -101,7 +105,6 @@ class Predictor:
             raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
         self.names: list[str] = run.load_config()["classes"]
         self.device = choose_device(self.experiment.device)
-        self.precision = choose_precision(self.experiment.precision, self.device)
         self.model = run.load_model(device=self.device)
         self.thresholds = run.thresholds()
         self.transform = make_transform(self.experiment.spec)
@@ -121,17 +124,17 @@ class Predictor:
         AudioError : it cannot be decoded, is silent, shorter than the spec allows, or longer than `longest`.
         """
         spec, longest = self.experiment.spec, self.longest
-        waveform = decode(path, spec.sample_rate, longest and longest + 1)
+        decoded = decode_with_note(path, spec.sample_rate, longest and longest + 1)
+        waveform = decoded.waveform
         seconds = len(waveform) / spec.sample_rate
         if longest is not None and seconds > longest:
             raise AudioError(path, "long", f"longer than {longest:g} s", "cut it into shorter files")
         if len(waveform) < spec.least_samples:
             reason = f"{seconds:.1f} s of audio, less than {spec.least_samples / spec.sample_rate:g} s"
             raise AudioError(path, "short", reason, "give a longer file")
-        if is_silent(waveform):
-            raise AudioError(path, "silent", "silent nearly throughout", "give a file with sound")
+        check_silence(path, waveform, longest and longest + 1)
         starts, windows = self.cut(waveform)
-        return Windows(str(path), seconds, starts / spec.sample_rate, windows)
+        return Windows(str(path), seconds, starts / spec.sample_rate, windows, decoded.note)
 
     def predict(self, files: Sequence[Windows]) -> list[Prediction]:
         """Predict several files at a time, their windows in common batches."""
@@ -142,9 +145,16 @@ class Predictor:
         return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
 
     def prediction(self, file: Windows, logits: np.ndarray) -> Prediction:
-        """Of one file, from its windows' logits [windows, classes]."""
+        """Of one file, from its windows' logits [windows, classes].
+
+        Raises
+        ------
+        AudioError : the network's answer is no number.
+        """
         windows, whole = self.probabilities(logits)
-        return Prediction(file.path, file.seconds, file.starts, windows, whole, self.names, self.thresholds)
+        if not (np.isfinite(windows).all() and np.isfinite(whole).all()):
+            raise AudioError(file.path, "overflow", "the network's answer is no number", "train the run again")
+        return Prediction(file.path, file.seconds, file.starts, windows, whole, self.names, self.thresholds, file.note)
 
     def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of each window and of the whole file, from logits [windows, classes]."""
@@ -190,7 +200,7 @@ class Predictor:
     def forward(self, values: np.ndarray) -> np.ndarray:
         """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes]."""
         batch = torch.from_numpy(values).to(self.device)
-        with self.lock, torch.inference_mode(), autocast(self.device, self.precision):
+        with self.lock, torch.inference_mode(), in_float32(self.device):
             return self.model(normalise(batch, self.experiment.normalise)).float().cpu().numpy()
 
     def values(self, windows: np.ndarray) -> np.ndarray:

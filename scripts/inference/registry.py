@@ -43,12 +43,11 @@ def find_run(reference: str | None = None, runs: Path = ROOT, registry: str | Pa
     ConfigError : nothing of that name (the nearest is suggested), a damaged registry, or nothing trained yet.
     """
     models = Registry(registry, runs)
+    if version := models.meant(reference):
+        return models.open(version)
     if reference is None:
-        production = [version for version in models.versions() if version.stage == "production"]
-        return models.open(production[0]) if production else default_run(runs)
+        return default_run(runs)
     names = {version.name for version in models.versions()}
-    if "@" in reference or reference in names:
-        return models.open(models.find(reference))
     known = names | {path.parent.name for path in runs.glob("reports/*/config.json")}
     if not known:
         raise ConfigError(f"no model {reference!r}, and no run in {runs}/; {TRAIN}")
@@ -71,6 +70,13 @@ def can_predict(run: Run) -> bool:
         return run.experiment().unit != "row"
     except ConfigError:
         return False
+
+
+def version_of(run: Run) -> str:
+    """Of a registered run "name@3", since it lies in models/name/3; else the run's name."""
+    folder = run.root.absolute()
+    registered = folder.parent.parent.name == "models" and folder.name.isdecimal()
+    return f"{folder.parent.name}@{folder.name}" if registered else run.name
 
 
 class Registry:
@@ -102,6 +108,20 @@ class Registry:
         if not at:
             return known.get("production", versions[-1])
         return known[pick(f"version or stage of {name}", which, known)]
+
+    def meant(self, reference: str | None) -> Version | None:
+        """The version that a reference means, as `find_run` takes it; None where it means a run.
+
+        Raises
+        ------
+        ConfigError : the reference names a version or stage that is not there, or the registry is damaged.
+        """
+        versions = self.versions()
+        if reference is None:
+            return next((version for version in versions if version.stage == "production"), None)
+        if "@" in reference or reference in {version.name for version in versions}:
+            return self.find(reference)
+        return None
 
     def open(self, version: Version) -> Run:
         """The version as a run; raises a ConfigError if a file of it is missing or has changed."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from scripts.common.errors import ConfigError
+from scripts.common.lock import locked
 from scripts.common.storage import write_aside
 
 Stage = Literal["none", "staging", "production", "archived"]
@@ -60,7 +61,7 @@ VERSION, STAGE_OF = TypeAdapter(Version | None), TypeAdapter(dict[int, Stage] | 
 
 
 class Store:
-    """Versions and their stages. There are no locks: every JSON file is replaced whole.
+    """Versions and their stages. Every JSON file is replaced whole; there is one lock, of a folder's stages.
 
     models/NAME/3/           files of version 3
     models/NAME/3.json       the version but for its stage, written last; null until then, and once it is removed
@@ -148,10 +149,12 @@ class Store:
         """Give a version a stage; what was in production gives way to it. Raises a ConfigError if it is removed."""
         if not self.read(VERSION, f"{version.place}.json"):
             raise ConfigError(f"{version.reference} has just been removed; choose another version")
-        stages = self.stages(version.name)
-        if stage == "production":
-            stages = {number: "archived" if old == stage else old for number, old in stages.items()}
-        self.write(f"models/{version.name}/stages.json", stages | {version.version: stage})
+        place = f"models/{version.name}/stages.json"
+        with contextlib.nullcontext() if self.remote else locked(self.folder / place, wait=True):
+            stages = self.stages(version.name)
+            if stage == "production":
+                stages = {number: "archived" if old == stage else old for number, old in stages.items()}
+            self.write(place, stages | {version.version: stage})
         return replace(version, stage=stage)
 
     def remove(self, version: Version) -> None:
