@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.__main__ import COMMANDS
-from scripts.apps.api.__main__ import TOKEN
+from scripts.apps.access import PASSWORD, TOKEN
 from scripts.apps.tagger.sources.freesound import VARIABLE
 
 yaml = pytest.importorskip("yaml")
@@ -129,5 +129,7 @@ def test_ports_and_variables_are_those_of_the_apps():
         assert published == f"127.0.0.1:{port}:{port}"
         assert words[words.index("--host") + 1] == "0.0.0.0"
         assert port in exposed
-    assert services["api"]["environment"] == {TOKEN: f"${{{TOKEN}-}}"}
-    assert services["tagger"]["environment"] == {VARIABLE: f"${{{VARIABLE}-}}"}
+    variables = {"api": TOKEN, "try-it": PASSWORD, "monitor": PASSWORD, "tagger": VARIABLE}
+    for name, variable in variables.items():
+        assert services[name]["environment"] == {variable: f"${{{variable}-}}"}
+        assert f"{variable}=%s" in (ROOT / "docs" / "docker.md").read_text()

@@ -4,11 +4,21 @@ import argparse
 import os
 from pathlib import Path
 
+from scripts.apps.access import PASSWORD, TOKEN
 from scripts.apps.api.limits import Limits
 from scripts.apps.ports import port_number
 from scripts.apps.tagger.schedule import period
 from scripts.common.cli import flags, positive_int, positive_number
 from scripts.inference.flags import add_registry_flags
+
+
+def add_access_flags(parser: argparse.ArgumentParser, port: int, secret: str, variable: str) -> None:
+    """Where an app listens, and who may use it; `secret` is the name of a flag, whose default the variable holds."""
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help=f"default: 127.0.0.1; others, such as 0.0.0.0, need a {secret}")
+    add("--port", type=port_number, default=port, help="default: %(default)s")
+    add(f"--{secret}", default=os.environ.get(variable), help=f"that people need; default: the variable {variable}")
+    add("--hosts", nargs="+", default=[], metavar="NAME", help="it is reached by, besides localhost; with a proxy")
 
 
 @flags
@@ -22,8 +32,7 @@ def try_it(parser: argparse.ArgumentParser) -> None:
     """
     add = parser.add_argument
     add("--model", metavar="REF", help="a run, or a registered model such as genres@production")
-    add("--host", default="127.0.0.1", help="default: 127.0.0.1; 0.0.0.0: for the whole network")
-    add("--port", type=port_number, default=7860, help="default: 7860")
+    add_access_flags(parser, 7860, "password", PASSWORD)
     add_registry_flags(parser)
 
 
@@ -41,13 +50,7 @@ def api(parser: argparse.ArgumentParser) -> None:
     """
     add, default = parser.add_argument, Limits()
     add("--model", nargs="+", default=[None], metavar="REF", help="runs, or models as NAME@STAGE; the first is default")
-    add("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
-    add("--port", type=port_number, default=8000, help="default: %(default)s")
-    add(
-        "--token",
-        default=os.environ.get("AUDIO_API_TOKEN"),
-        help="that clients have to send; default: the variable AUDIO_API_TOKEN",
-    )
+    add_access_flags(parser, 8000, "token", TOKEN)
     add("--allow", nargs="+", default=[], metavar="FOLDER", help="folders that requests may name; default: none")
     add("--upload-mb", type=positive_number, default=default.upload_mb, help="of a request; default: %(default)s")
     add("--files", type=positive_int, default=default.files, help="of a request; default: %(default)s")
@@ -83,6 +86,7 @@ def tagger(parser: argparse.ArgumentParser) -> None:
     add("--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: data/sounds")
     add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
     add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
+    add("--allow-private", action="store_true", help="also fetch from this machine and from private networks")
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--every", type=period, metavar="TIME", help="a round at once, then every 90s, 30m, 12h, 3d ...")
     when.add_argument("--once", action="store_true", help="one round, for cron")
@@ -101,8 +105,7 @@ def monitor(parser: argparse.ArgumentParser) -> None:
         "--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: %(default)s"
     )
     parser.add_argument("--free-tags", action="store_true", help="people may add tags that no model knows")
-    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1; 0.0.0.0: for the whole network")
-    parser.add_argument("--port", type=port_number, default=7861, help="default: 7861")
+    add_access_flags(parser, 7861, "password", PASSWORD)
 
 
 @flags
@@ -111,8 +114,9 @@ def corrections(parser: argparse.ArgumentParser) -> None:
 
     python -m scripts corrections --store data/sounds --out data/sounds/exports
 
-    Both files have the sounds that somebody corrected or confirmed; their tags count as complete. Where each has
-    exactly one tag the files serve a model of genres too.
+    Written are labels.csv and overrides.csv of all sounds that somebody corrected or confirmed, whose tags count as
+    complete, and genres.csv and genre_overrides.csv of those with exactly one tag, for a model of genres. `merge` puts
+    such a table into that of the next training. docs/corrections.md has the whole way.
     """
     parser.add_argument(
         "--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: %(default)s"

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -16,7 +16,7 @@ class Batcher:
     def __init__(
         self, function: Callable[[np.ndarray], np.ndarray], pool: Executor, most: int = 64, wait: float = 0.004
     ) -> None:
-        """Nothing happens before `run` does.
+        """Nothing happens before the first call.
 
         Parameters
         ----------
@@ -27,17 +27,20 @@ class Batcher:
         """
         self.function, self.pool, self.most, self.wait = function, pool, most, wait
         self.queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
+        self.worker: asyncio.Task | None = None
 
     async def __call__(self, items: np.ndarray) -> np.ndarray:
         """[items, ...] -> [items, ...]; raises what the function raises."""
         futures = [asyncio.get_running_loop().create_future() for _ in items]
         for pair in zip(items, futures, strict=True):
             self.queue.put_nowait(pair)
+        if self.worker is None or self.worker.done():
+            self.worker = asyncio.create_task(self.run())
         return np.stack(await asyncio.gather(*futures))
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
+        """Work until nothing waits."""
+        while not self.queue.empty():
             items, futures = zip(*await self.collect(), strict=True)
             try:
                 results = await asyncio.get_running_loop().run_in_executor(self.pool, self.call, items)
@@ -70,7 +73,7 @@ def settle(futures: Iterable[asyncio.Future], results: Iterable[Any]) -> None:
             future.set_result(result)
 
 
-async def map_ahead(function: Callable[[Any], Awaitable[Any]], jobs: Iterable[Any], ahead: int) -> AsyncIterator[Any]:
+async def map_ahead(function: Callable[[Any], Awaitable[Any]], jobs: Iterable[Any], ahead: int) -> AsyncGenerator[Any]:
     """Yield `await function(job)` of every job, in their order, with up to `ahead` of them under way."""
     running: deque[asyncio.Task] = deque()
     try:

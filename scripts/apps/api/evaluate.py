@@ -1,6 +1,7 @@
 """The scores of a model on a label table, per track."""
 
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ async def evaluate(model: Model, request: EvaluationRequest, folders: Folders, m
         except Refusal as refusal:
             return Lost(path, "not allowed", refusal)
 
-    found = [one async for one in map_ahead(predict, table["file_path"], FILES_AHEAD)]
+    async with aclosing(map_ahead(predict, table["file_path"], FILES_AHEAD)) as results:
+        found = [one async for one in results]
     lost = [one for one in found if isinstance(one, Lost)]
     if len(lost) == len(found):
         path, _, refusal = lost[0]
@@ -61,6 +63,7 @@ async def evaluate(model: Model, request: EvaluationRequest, folders: Folders, m
     scores = await model.in_decoder(score, truth[used], probabilities, model)
     return Evaluation(
         model=model.name,
+        version=model.version,
         table=request.table,
         part=request.part,
         tracks=int(used.sum()),

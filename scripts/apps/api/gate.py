@@ -4,6 +4,7 @@ import asyncio
 import math
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from fastapi.security import HTTPAuthorizationCredentials
@@ -43,33 +44,37 @@ class Gate:
 
     def __init__(self, app: ASGIApp, limits: Limits, rest: Callable[[], None] = lambda: None) -> None:
         """`rest` is called when there has been no request for a while after some."""
-        self.app, self.limits, self.rate, self.inside, self.rest = app, limits, Rate(limits.rate), 0, rest
+        self.app, self.limits, self.rate, self.rest = app, limits, Rate(limits.rate), rest
+        self.inside: Counter[str] = Counter()  # requests of each client
         self.pause: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN:
             return await self.app(scope, receive, send)
-        refusal = self.refusal(scope)
+        client = (scope.get("client") or ("",))[0]
+        refusal = self.refusal(client)
         if refusal:
             return await refusal.response()(scope, receive, send)
-        self.inside += 1
+        self.inside[client] += 1
         if self.pause:
             self.pause.cancel()
         try:
             return await self.app(scope, receive, impatient(send))
         finally:
-            self.inside -= 1
+            self.inside[client] -= 1
+            self.inside += Counter()  # without those that have none
             if not self.inside:
                 self.pause = asyncio.get_running_loop().call_later(QUIET_SECONDS, self.rest)
 
-    def refusal(self, scope: Scope) -> Refusal | None:
-        """Why this request may not come in now, if so."""
-        wait = self.rate.wait((scope.get("client") or ("",))[0])
+    def refusal(self, client: str) -> Refusal | None:
+        """Why another request of this client may not come in now, if so."""
+        wait = self.rate.wait(client)
         if wait:
             again = {"Retry-After": str(math.ceil(wait))}
             return Refusal(429, f"more than {self.limits.rate:g} requests a minute", f"wait {wait:.1f} s", again)
-        if self.inside >= self.limits.requests:
-            error = f"{self.limits.requests} requests are being answered, which is all this server takes"
+        most, share = self.limits.requests, math.ceil(self.limits.requests / 2)
+        if self.inside.total() >= most or self.inside[client] >= share:
+            error = f"all {most} places of this server are taken, or {share} by you alone"
             return Refusal(503, error, "try again in a second", {"Retry-After": "1"})
         return None
 

@@ -3,16 +3,19 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
+from starlette.types import Send
 
 from scripts.apps.api.batching import map_ahead
+from scripts.apps.api.documentation import STYLE_ALONE, documentation_page
 from scripts.apps.api.errors import Refusal, of_audio
 from scripts.apps.api.evaluate import FILES_AHEAD, evaluate
 from scripts.apps.api.gate import check_credentials
@@ -48,7 +51,7 @@ PROBLEMS = {
     415: "a body of another type, or a file that is no audio",
     422: "audio that is silent, short or damaged; or a value that is not allowed",
     429: "too many requests a minute; see Retry-After",
-    503: "too many requests at a time; see Retry-After",
+    503: "too many requests at a time, or a full disk; see Retry-After",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text} for status, text in PROBLEMS.items()
@@ -60,6 +63,16 @@ FILES = {
 }
 LINES = "\n".join(json.dumps(example_of(kind)) for kind in (StreamedWindow, FileResult, FileError, StreamEnd))
 NDJSON = "application/x-ndjson"
+
+
+class Lines(StreamingResponse):
+    """NDJSON, whose generator ends with the answer, also where the client goes before."""
+
+    media_type = NDJSON
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self.body_iterator):
+            await super().stream_response(send)
 
 
 async def authorise(
@@ -109,6 +122,12 @@ async def health(request: Request) -> Health:
     return Health(models=list(request.app.state.models))
 
 
+@open_router.get("/docs", include_in_schema=False)
+async def documentation(request: Request) -> HTMLResponse:
+    """The documentation as a page that needs nothing but itself."""
+    return HTMLResponse(documentation_page(request.app.openapi()), headers={"Content-Security-Policy": STYLE_ALONE})
+
+
 @router.get("/models")
 async def models(request: Request) -> list[ModelInfo]:
     """The models that requests may name, the default one first."""
@@ -128,16 +147,16 @@ async def predict(request: Request, model: ChosenModel, folder: Folder, top: Top
     if all(isinstance(one, FileError) for one in results):
         first = results[0]
         raise Refusal(first.status, f"{first.file}: {first.error}", first.what_to_do)
-    return Answer(model=model.name, results=results)
+    return Answer(model=model.name, version=model.version, results=results)
 
 
 @router.post(
     "/predict/stream",
     openapi_extra=body(files={"schema": FILES}, json=json_schema(StreamRequest)),
-    response_class=StreamingResponse,
+    response_class=Lines,
     responses={200: {"content": {NDJSON: {"example": LINES}}, "description": "one JSON object a line"}},
 )
-async def predict_stream(request: Request, model: ChosenModel, folder: Folder, top: Top = 5) -> StreamingResponse:
+async def predict_stream(request: Request, model: ChosenModel, folder: Folder, top: Top = 5) -> Lines:
     """The same while it goes on, one JSON object a line.
 
     Uploads, or the `path` of a file, come window by window; the `path` of a folder, file by file. The last line has
@@ -146,13 +165,13 @@ async def predict_stream(request: Request, model: ChosenModel, folder: Folder, t
     limits, folders = request.app.state.limits, request.app.state.folders
     if not request.headers.get("content-type", "").startswith("application/json"):
         uploads = await read_uploads(request, folder, limits)
-        return StreamingResponse(lines(follow_files(model, uploads, top)), media_type=NDJSON)
+        return Lines(lines(model, follow_files(model, uploads, top)))
     given = (await read_json(request, StreamRequest, limits)).path
     paths = await model.in_decoder(folders.audio_files, given, limits.tracks)
     files = [Upload(str(path), path) for path in paths]
     whole = folders.find(given).is_dir()
     results = predict_files(model, files, top) if whole else follow_files(model, files, top)
-    return StreamingResponse(lines(results), media_type=NDJSON)
+    return Lines(lines(model, results))
 
 
 @router.post("/evaluate", openapi_extra=body(json=json_schema(EvaluationRequest)))
@@ -165,7 +184,7 @@ async def evaluate_table(request: Request, model: ChosenModel) -> Evaluation:
 
 async def predict_files(
     model: Model, files: Iterable[Upload], top: int, length: float | None = None
-) -> AsyncIterator[FileResult | FileError]:
+) -> AsyncGenerator[FileResult | FileError]:
     """Each file's labels, in order; `length`, s, of a window adds those over time."""
 
     async def answer(file: Upload) -> FileResult | FileError:
@@ -174,11 +193,12 @@ async def predict_files(
         except AudioError as error:
             return file_error(file.name, of_audio(error, file.name))
 
-    async for result in map_ahead(answer, files, FILES_AHEAD):
-        yield result
+    async with aclosing(map_ahead(answer, files, FILES_AHEAD)) as found:
+        async for result in found:
+            yield result
 
 
-async def follow_files(model: Model, files: Iterable[Upload], top: int) -> AsyncIterator[BaseModel]:
+async def follow_files(model: Model, files: Iterable[Upload], top: int) -> AsyncGenerator[BaseModel]:
     """Each file's windows as they are heard, and then its labels."""
     length = model.window_seconds
     for file in files:
@@ -193,10 +213,12 @@ async def follow_files(model: Model, files: Iterable[Upload], top: int) -> Async
             yield file_error(file.name, of_audio(error, file.name))
 
 
-async def lines(results: AsyncIterator[BaseModel]) -> AsyncIterator[str]:
-    """As NDJSON, with a last line that counts the files."""
+async def lines(model: Model, results: AsyncGenerator[BaseModel]) -> AsyncGenerator[str]:
+    """As NDJSON, with a last line that names the model and counts the files."""
     kinds: Counter[str] = Counter()
-    async for result in results:
-        kinds[result.kind] += 1
-        yield result.model_dump_json(exclude_none=True) + "\n"
-    yield StreamEnd(files=kinds["file"] + kinds["error"], failed=kinds["error"]).model_dump_json() + "\n"
+    async with aclosing(results):
+        async for result in results:
+            kinds[result.kind] += 1
+            yield result.model_dump_json(exclude_none=True) + "\n"
+    counts = {"files": kinds["file"] + kinds["error"], "failed": kinds["error"]}
+    yield StreamEnd(model=model.name, version=model.version, **counts).model_dump_json() + "\n"

@@ -12,6 +12,8 @@ from scripts.inference.predictor import Prediction
 DIGITS = 5  # of probabilities
 GENRES = {"Rock": 0.81243, "Folk": 0.11002}
 ERROR = {"error": "not audio that libsndfile or FFmpeg can read", "what_to_do": "leave it out or replace it"}
+MODEL = {"model": "genres@production", "version": "genres@3"}
+VERSION = Field(description="that answers: NAME@3 of a registered model, else the run")
 RESULT = {"kind": "file", "file": "song.mp3", "seconds": 30.0, "found": ["Rock"], "probabilities": GENRES}
 
 
@@ -36,6 +38,7 @@ class ModelInfo(BaseModel):
     """A model that requests may name. `found` of several labels are those that reach their threshold."""
 
     name: str
+    version: str = VERSION
     run: str
     task: Literal["single", "multi"]
     labels: list[str]
@@ -56,7 +59,7 @@ class WindowResult(BaseModel):
 
 
 class FileResult(BaseModel):
-    """One file: the likeliest labels, best first."""
+    """One file: the likeliest labels, best first; `note` of one that is damaged says how far it was used."""
 
     model_config = example(RESULT)
     kind: Literal["file"] = "file"
@@ -64,6 +67,7 @@ class FileResult(BaseModel):
     seconds: float
     found: list[str]
     probabilities: dict[str, float]
+    note: str | None = None
     windows: list[WindowResult] | None = None
 
 
@@ -92,8 +96,10 @@ class StreamedWindow(BaseModel):
 class StreamEnd(BaseModel):
     """The last line of a stream that is whole."""
 
-    model_config = example({"kind": "end", "files": 2, "failed": 1})
+    model_config = example({"kind": "end", **MODEL, "files": 2, "failed": 1})
     kind: Literal["end"] = "end"
+    model: str
+    version: str = VERSION
     files: int
     failed: int
 
@@ -101,8 +107,9 @@ class StreamEnd(BaseModel):
 class Answer(BaseModel):
     """The files of a request, in their order."""
 
-    model_config = example({"model": "fma_cnn_3s", "results": [RESULT]})
+    model_config = example({**MODEL, "results": [RESULT]})
     model: str
+    version: str = VERSION
     results: list[FileResult | FileError]
 
 
@@ -123,6 +130,7 @@ class Evaluation(BaseModel):
     """Scores per track of a label table; intervals are 95 % bootstrap intervals over tracks."""
 
     model: str
+    version: str = VERSION
     table: str
     part: str | None
     tracks: int
@@ -141,6 +149,7 @@ def model_info(model: Model) -> ModelInfo:
     experiment, thresholds = predictor.experiment, predictor.thresholds
     return ModelInfo(
         name=model.name,
+        version=model.version,
         run=model.run.name,
         task=experiment.task,
         labels=predictor.names,
@@ -164,6 +173,7 @@ def file_result(name: str, prediction: Prediction, top: int, length: float | Non
         seconds=round(prediction.seconds, 3),
         found=prediction.found,
         probabilities=named(prediction.names, prediction.probabilities, top),
+        note=prediction.note or None,
         windows=length and window_results(prediction.names, prediction.starts, prediction.windows, length, top),
     )
 

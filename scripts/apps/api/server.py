@@ -2,28 +2,35 @@
 
 import asyncio
 import copy
-import socket
+import logging
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG
 
+from scripts.apps.access import KnownHosts
+from scripts.apps.api.connections import Connection
 from scripts.apps.api.errors import add_handlers
 from scripts.apps.api.gate import Gate
 from scripts.apps.api.limits import Limits
 from scripts.apps.api.paths import Folders
 from scripts.apps.api.routes import open_router, router
 from scripts.apps.api.service import Crew, Loaded, Model
-from scripts.apps.ports import CONNECTIONS
+from scripts.common.errors import ProjectError
 from scripts.common.memory import return_freed_memory
 from scripts.inference.predictor import Predictor
-from scripts.inference.registry import find_run
+from scripts.inference.registry import Registry, find_run, version_of
 
 GRACE_SECONDS = 600  # for what runs when the server is to stop
+AT_A_TIME = 128  # connections taken before the next look at those that are open
+LOOK_SECONDS = 10  # between two looks at the registry
+LOG = logging.getLogger("uvicorn.error")
+TITLE = "Labels of audio files"
 DESCRIPTION = "Trained runs that hear: files in, labels over time out. A token goes into the header `Authorization`."
 
 
@@ -33,6 +40,8 @@ def create_app(
     folders: Folders | None = None,
     token: str | None = None,
     most: int | None = None,
+    newer: Callable[[Loaded], Loaded | None] = lambda loaded: None,
+    hosts: Collection[str] | None = None,
 ) -> FastAPI:
     """The server's application.
 
@@ -43,40 +52,88 @@ def create_app(
     folders : that requests may name files in; default: none.
     token : that requests have to carry; default: none.
     most : windows of a forward pass; default: as many as the predictor's.
+    newer : loads what is to take a model's place, None where nothing is; asked again and again in a thread, and at once
+        by `await app.state.refresh()`.
+    hosts : names that it is reached by, besides localhost, as `KnownHosts` takes them; default: any.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         crew = Crew()
-        app.state.models = {one.name: Model(one, crew, most) for one in loaded}
-        work = [asyncio.create_task(model.batcher.run()) for model in app.state.models.values()]
+
+        async def start(one: Loaded) -> None:
+            model = Model(one, crew, most)
+            await model.warm_up()
+            app.state.models[one.name] = model  # requests that have the one before go on with it
+
+        async def refresh() -> None:
+            for model in [*app.state.models.values()]:
+                if one := await asyncio.to_thread(newer, model.loaded):
+                    await start(one)
+                    LOG.info("%s: %s takes over from %s", one.name, version_of(one.run), model.version)
+
+        app.state.models, app.state.refresh = {}, refresh
         try:
             with tempfile.TemporaryDirectory(prefix="audio-api-") as app.state.folder:
-                for model in app.state.models.values():
-                    await model.warm_up()
+                for one in loaded:
+                    await start(one)
+                looking = asyncio.create_task(keep_looking(refresh))
                 yield
+                looking.cancel()
         finally:
-            for task in work:
-                task.cancel()
             crew.close()
 
-    app = FastAPI(title="Labels of audio files", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title=TITLE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.limits, app.state.folders, app.state.token = limits or Limits(), folders or Folders([]), token
     app.add_middleware(Gate, limits=app.state.limits, rest=return_freed_memory)
+    if hosts is not None:
+        app.add_middleware(KnownHosts, hosts=hosts)
     app.include_router(open_router)
     app.include_router(router)
     add_handlers(app)
     return app
 
 
+async def keep_looking(refresh: Callable[[], Awaitable[None]]) -> None:
+    """Refresh again and again; a registry that cannot be read leaves the models as they are, and a line in the log."""
+    told = ""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await refresh()
+            told = ""
+        except (ProjectError, OSError) as error:
+            if str(error) != told:
+                LOG.warning("no look for newer models: %s", error)
+            told = str(error)
+
+
 def load(references: Sequence[str | None], runs: Path, registry: str | None, longest: float) -> list[Loaded]:
-    """The runs that the references mean, each once; raises as `find_run` and `Predictor`."""
-    found = {reference: find_run(reference, runs, registry) for reference in references}
-    return [Loaded(name or run.name, run, Predictor(run, longest=longest)) for name, run in found.items()]
+    """The runs that the references mean, each once; raises as `find_run` and `Predictor`.
+
+    Without a reference, the model in production that is found is followed from then on, whatever others there are.
+    """
+    loaded = []
+    for reference in dict.fromkeys(references):
+        run = find_run(reference, runs, registry)
+        if reference is None and version_of(run) != run.name:
+            reference = f"{version_of(run).partition('@')[0]}@production"
+        loaded.append(Loaded(reference or run.name, run, Predictor(run, longest=longest), reference))
+    return loaded
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT, and then what has been asked before."""
+def load_newer(loaded: Loaded, runs: Path, registry: str | None) -> Loaded | None:
+    """What the registry has by the same reference now, if it is another version; raises as `load`."""
+    models = Registry(registry, runs)
+    version = models.meant(loaded.reference)
+    if version is None or version.reference == version_of(loaded.run):
+        return None
+    run = models.open(version)
+    return replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """One that answers until SIGTERM or SIGINT, and then what has been asked before."""
     log = copy.deepcopy(LOGGING_CONFIG)
     log["handlers"]["default"]["stream"] = "ext://sys.stdout"  # stderr is turned away while an mp3 is decoded
     config = uvicorn.Config(
@@ -84,7 +141,9 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         log_config=log,
         proxy_headers=False,  # else a client might choose the address that its requests are counted under
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        http=Connection,
+        ws="none",
+        backlog=AT_A_TIME,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)

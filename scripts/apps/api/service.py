@@ -13,6 +13,7 @@ from scripts.apps.api.batching import Batcher
 from scripts.common.parallel import available_cores
 from scripts.config.run import Run
 from scripts.inference.predictor import Prediction, Predictor
+from scripts.inference.registry import version_of
 
 FILES_AT_ONCE = 32  # whose spectrograms are in memory while they wait for a forward pass
 WINDOWS_A_STEP = 16  # of a file whose windows are reported one by one
@@ -39,21 +40,24 @@ class Spectrograms:
     ----------
     path : the file. seconds : of audio. starts : float [windows], s.
     values : float16 [windows, (channels,) rows, frames], as a cache holds them; an eighth of the waveforms' size.
+    note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
     """
 
     path: str
     seconds: float
     starts: np.ndarray
     values: np.ndarray
+    note: str
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run in memory; `name` is what requests call it."""
+    """A run in memory; `name` is what requests call it, `reference` what it was found by, as `find_run` takes it."""
 
     name: str
     run: Run
     predictor: Predictor
+    reference: str | None = None
 
 
 class Model:
@@ -61,7 +65,9 @@ class Model:
 
     def __init__(self, loaded: Loaded, crew: Crew, most: int | None = None) -> None:
         """`most` windows share a forward pass; default: as many as the predictor's."""
-        self.name, self.run, self.predictor, self.crew = loaded.name, loaded.run, loaded.predictor, crew
+        self.loaded, self.crew = loaded, crew
+        self.name, self.run, self.predictor = loaded.name, loaded.run, loaded.predictor
+        self.version = version_of(loaded.run)
         self.batcher = Batcher(self.predictor.forward, crew.passes, most or self.predictor.windows_at_once)
 
     async def predict(self, path: Path) -> Prediction:
@@ -94,7 +100,7 @@ class Model:
         """Decode a file, and make its spectrograms; raises an AudioError as `Predictor.prepare`."""
         file = self.predictor.prepare(path)
         values = self.predictor.values(file.waveforms).astype(np.float16)
-        return Spectrograms(file.path, file.seconds, file.starts, values)
+        return Spectrograms(file.path, file.seconds, file.starts, values, file.note)
 
     async def warm_up(self) -> None:
         """A first pass on silence, which takes longer than the next ones."""

@@ -1,17 +1,19 @@
 """The bodies of requests, with limits while they arrive: files, which get names of our own, or a little JSON."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart import FormParser
+from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from scripts.apps.api.errors import Refusal
@@ -21,6 +23,7 @@ from scripts.apps.api.schemas import example_of
 NAME_LENGTH = 200
 JSON_BYTES = 100_000
 Body = TypeVar("Body", bound=BaseModel)
+UNREADABLE = "a multipart body that cannot be read"
 HOW = "send the files as multipart/form-data, as `curl -F files=@song.mp3` does"
 
 
@@ -33,43 +36,82 @@ class Upload:
 
 
 class Receiver:
-    """Takes the body of a request apart as it comes."""
+    """Takes the body of a request apart as it comes, and stores its files; `close` it, however the request ends."""
 
     def __init__(self, content_type: str, folder: Path, most: int) -> None:
-        """Raises a Refusal: 415 for a body that is not multipart, 400 for one without a boundary."""
+        """Raises a Refusal: 415 for a body that is not multipart, 400 for one without a boundary that can be used."""
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data":
             raise Refusal(415, f"a body of the type {content_type[:NAME_LENGTH] or 'unknown'!r}", HOW)
         if not options.get(b"boundary"):
             raise Refusal(400, "a multipart body without a boundary", HOW)
+        self.folder, self.most, self.whole = folder, most, False
         self.uploads: list[Upload] = []
-        self.most, self.whole = most, False
-        keep = {"UPLOAD_DIR": str(folder), "UPLOAD_DELETE_TMP": False, "MAX_MEMORY_FILE_SIZE": 0}
-        boundary = options[b"boundary"]
-        self.parser = FormParser("multipart/form-data", self.refuse, self.keep, self.end, boundary, config=keep)
+        self.file: BinaryIO | None = None
+        self.headers: dict[bytes, bytes] = {}
+        self.name = self.value = b""
+        events = {
+            "on_part_begin": self.begin_part,
+            "on_header_field": self.take_name,
+            "on_header_value": self.take_value,
+            "on_header_end": self.end_header,
+            "on_headers_finished": self.begin_file,
+            "on_part_data": self.take_data,
+            "on_part_end": self.close,
+            "on_end": self.end,
+        }
+        with readable():
+            self.parser = MultipartParser(options[b"boundary"], events)
 
-    def keep(self, file: File) -> None:
-        """The file has arrived."""
+    def begin_part(self) -> None:
+        self.headers = {}
+
+    def take_name(self, data: bytes, start: int, end: int) -> None:
+        self.name += data[start:end]
+
+    def take_value(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
+
+    def end_header(self) -> None:
+        self.headers[self.name.lower()] = self.value
+        self.name = self.value = b""
+
+    def begin_file(self) -> None:
+        _, options = parse_options_header(self.headers.get(b"content-disposition"))
+        if b"name" not in options:
+            raise Refusal(400, UNREADABLE, HOW)
+        if b"filename" not in options:
+            raise Refusal(400, f"the field {options[b'name'].decode(errors='replace')[:NAME_LENGTH]!r} is no file", HOW)
         if len(self.uploads) == self.most:
             raise Refusal(413, f"more than {self.most} files in a request", "send several requests")
-        if file.in_memory:  # an empty one
-            file.flush_to_disk()
-        file.close()
-        name = (file.file_name or b"").decode(errors="replace")[:NAME_LENGTH]
-        self.uploads.append(Upload(name, Path(file.actual_file_name.decode())))
+        name = options[b"filename"].decode(errors="replace")[:NAME_LENGTH]
+        self.uploads.append(Upload(name, self.folder / str(len(self.uploads))))
+        self.file = self.uploads[-1].path.open("xb")
 
-    def refuse(self, field: Field) -> None:
-        raise Refusal(400, f"the field {field.field_name.decode(errors='replace')[:NAME_LENGTH]!r} is no file", HOW)
+    def take_data(self, data: bytes, start: int, end: int) -> None:
+        self.file.write(data[start:end])
 
     def end(self) -> None:
         self.whole = True
 
     def write(self, chunk: bytes) -> None:
-        """The next bytes; raises a Refusal (400) where they are not multipart."""
-        try:
+        """The next bytes; raises a Refusal (400) where they are not multipart, an OSError if the disk is full."""
+        with readable():
             self.parser.write(chunk)
-        except FormParserError:
-            raise Refusal(400, "a multipart body that cannot be read", HOW) from None
+
+    def close(self) -> None:
+        """Close the file in hand, if any; an OSError if the disk has no room for its rest, but closed it is."""
+        if self.file:
+            self.file.close()
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Refuse (400) what the parser does not understand."""
+    try:
+        yield
+    except FormParserError:
+        raise Refusal(400, UNREADABLE, HOW) from None
 
 
 async def read_uploads(request: Request, folder: Path, limits: Limits) -> list[Upload]:
@@ -81,8 +123,12 @@ async def read_uploads(request: Request, folder: Path, limits: Limits) -> list[U
         one of another type.
     """
     receiver = Receiver(request.headers.get("content-type", ""), folder, limits.files)
-    async for chunk in limited(request, limits.upload_bytes, limits.upload_seconds):
-        receiver.write(chunk)
+    async with aclosing(limited(request, limits.upload_bytes, limits)) as chunks:
+        try:
+            async for chunk in chunks:
+                receiver.write(chunk)
+        finally:
+            receiver.close()
     if not receiver.whole:
         raise Refusal(400, "the body ends before its last boundary", HOW)
     if not receiver.uploads:
@@ -97,7 +143,8 @@ async def read_json(request: Request, kind: type[Body], limits: Limits) -> Body:
     ------
     Refusal : 408 and 413 as `read_uploads`; 422 for what is not JSON or not of this kind.
     """
-    body = b"".join([chunk async for chunk in limited(request, JSON_BYTES, limits.upload_seconds)])
+    async with aclosing(limited(request, JSON_BYTES, limits)) as chunks:
+        body = b"".join([chunk async for chunk in chunks])
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -106,18 +153,21 @@ async def read_json(request: Request, kind: type[Body], limits: Limits) -> Body:
         raise Refusal(422, f"{where}: {first['msg']}", f"send JSON such as {json.dumps(example_of(kind))}") from None
 
 
-async def limited(request: Request, most: int, seconds: float) -> AsyncIterator[bytes]:
-    """The body in pieces; raises a Refusal for more than `most` bytes, or if they take more than so many seconds."""
-    size, announced = 0, request.headers.get("content-length", "")
+async def limited(request: Request, most: int, limits: Limits) -> AsyncGenerator[bytes]:
+    """The body in pieces; raises a Refusal for more than `most` bytes, or if they take longer than the limits allow."""
+    size, announced, now = 0, request.headers.get("content-length", ""), asyncio.get_running_loop().time
+    end = now() + limits.upload_seconds
     try:
         check_size(int(announced) if announced.isdecimal() else 0, most)  # believed only if it is too much
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(min(end, now() + limits.silence_seconds)) as patience:
             async for chunk in request.stream():
+                patience.reschedule(min(end, now() + limits.silence_seconds))
                 size += len(chunk)
                 check_size(size, most)
                 yield chunk
     except TimeoutError:
-        raise Refusal(408, f"the request took more than {seconds:g} s to arrive", "send less at a time") from None
+        late = f"nothing came for {limits.silence_seconds:g} s, or not all within {limits.upload_seconds:g} s"
+        raise Refusal(408, late, "send less at a time") from None
     except ClientDisconnect:
         raise Refusal(400, "the client has gone before the end of its request", "send all of it") from None
 

@@ -25,14 +25,14 @@ from scripts.apps.tagger.sources.folder import Folder
 from scripts.apps.tagger.sources.freesound import Freesound, read_token
 from scripts.apps.tagger.sources.rss import Feed
 from scripts.apps.tagger.sources.web import Web
-from scripts.apps.tagger.worklist import alone, plan
+from scripts.apps.tagger.worklist import WorkList
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command, describe_os_error
 from scripts.common.errors import AudioError, ConfigError, ProjectError
+from scripts.common.lock import locked
 from scripts.common.plotting import save
-from scripts.config.run import Run
 from scripts.inference.predictor import Predictor, Windows, whole
-from scripts.inference.registry import find_run
+from scripts.inference.registry import find_run, version_of
 from scripts.utils.visualisation import waveform
 
 
@@ -44,7 +44,8 @@ class Round:
     ----------
     source : its name. asked : so many of the newest sounds. newest : so many there were.
     known : of these the store had already. todo : sounds to store, also earlier ones. stored : so many were.
-    failures : how many were not, by reason.
+    failures : how many were not, by reason. given_up : so many were not even tried, since they failed before.
+    surprises : so many failed, and it was not known that they would. again : some of what is missing will be tried.
     """
 
     source: str
@@ -54,17 +55,25 @@ class Round:
     todo: int
     stored: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
+    surprises: int = 0
+    again: bool = False
 
     def __str__(self) -> str:
         """One line."""
         failed, fewer = self.failures.total(), f" ({self.asked} asked for)" if self.newest < self.asked else ""
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in self.failures.most_common())
         parts = [f"{self.newest} newest sounds{fewer}", f"{self.known} there already", f"{self.stored} stored"]
-        parts.append(f"{failed} failed ({reasons})" if failed else "0 failed")
+        parts.append(f"{failed} failed{by_reason(self.failures)}")
+        parts += [f"{self.given_up.total()} given up earlier{by_reason(self.given_up)}"] * bool(self.given_up)
         left = self.todo - self.stored - failed
         parts += [f"{left} not reached"] * bool(left)
-        again = "; what is missing is tried again the next time" if failed or left else ""
+        again = "; what is missing is tried again the next time" if self.again or left else ""
         return f"{self.source}: {', '.join(parts)}{again}"
+
+
+def by_reason(counts: Counter[str]) -> str:
+    """In parentheses, the most frequent first; empty if there are none."""
+    return f" ({', '.join(f'{reason}: {count}' for reason, count in counts.most_common())})" if counts else ""
 
 
 class Tagger:
@@ -90,6 +99,9 @@ class Tagger:
             probabilities = dict(zip(prediction.names, prediction.probabilities.tolist(), strict=True))
             facts = (offer.key, offer.title, offer.url, offer.creator, offer.licence, offer.created)
             self.store.add(Sound(*facts, prediction.seconds, self.model, probabilities, prediction.found), audio, image)
+        except AudioError as error:  # names the copy, which nobody knows
+            where = self.source.where(offer)
+            raise AudioError(where, error.status, error.reason.replace(str(audio), where), error.remedy) from None
         finally:
             audio.unlink(missing_ok=True)
             image.unlink(missing_ok=True)
@@ -112,27 +124,31 @@ def tag_newest(args: argparse.Namespace, stop: Stop) -> Round:
     Raises
     ------
     ConfigError, CheckpointError : no token, no such model or folder.
-    SourceError : the source cannot be asked, or another tagger is at work on it.
+    SourceError : the source cannot be asked.
+    BusyError : another tagger is at work on it.
     StoreError, OSError : the store cannot be written.
     """
     run = find_run(args.model, args.runs, args.registry)
     source, store = make_source(args, run.experiment().spec, stop), Store(args.store)
-    place = args.store / "tagger" / source.name
+    place = args.store / "tagger" / source.place
     desk = place / "desk"
-    with alone(place / "lock", f"{source.name} in {args.store}"):
+    with locked(place):
         shutil.rmtree(desk, ignore_errors=True)
         newest = source.newest(args.count)
-        todo = plan(place / "todo.json", newest, store.has)
-        known = len({offer.key for offer in newest} - {offer.key for offer in todo})
-        result = Round(source.name, args.count, len(newest), known, len(todo))
+        model = version_of(run)
+        settings = f"{model}, {args.longest:g} s, {args.largest} MiB" + ", private" * args.allow_private
+        work_list = WorkList(place / "todo.json", settings, source.tries)
+        todo = work_list.plan(newest, store.has)
+        known = sum(store.has(offer.key) for offer in newest)
+        result = Round(source.name, args.count, len(newest), known, len(todo), given_up=work_list.given_up)
         if todo:
             desk.mkdir()
             predictor = Predictor(run, longest=args.longest)
-            work(Tagger(source, store, predictor, model_name(run), desk), todo, result, stop)
+            work(Tagger(source, store, predictor, model, desk), todo, work_list, result, stop)
     return result
 
 
-def work(tagger: Tagger, todo: list[Offer], result: Round, stop: Stop) -> None:
+def work(tagger: Tagger, todo: list[Offer], work_list: WorkList, result: Round, stop: Stop) -> None:
     """Add the offers one after the other, until it should stop."""
     for offer in todo:
         if stop.wanted:
@@ -141,7 +157,11 @@ def work(tagger: Tagger, todo: list[Offer], result: Round, stop: Stop) -> None:
             tagger.add(offer)
             result.stored += 1
         except (SourceError, AudioError) as error:
-            result.failures[error.reason if isinstance(error, SourceError) else error.status] += 1
+            reason = error.reason if isinstance(error, SourceError) else error.status
+            passes = isinstance(error, SourceError) and error.pause is not None
+            result.failures[reason] += 1
+            result.surprises += passes or not work_list.fail(offer, reason)
+            result.again |= passes or not work_list.is_given_up(work_list.rows[offer.key])
             print(f"failed: {offer.key}: {error}", file=sys.stderr, flush=True)
         except Stopped:
             return
@@ -152,17 +172,10 @@ def make_source(args: argparse.Namespace, spec: MelSpec, stop: Stop) -> Source:
     largest = args.largest * 2**20
     if args.source == "folder":
         return Folder(args.folder, largest)
-    web = Web(largest, stop.wait)
+    web = Web(largest, stop.wait, allow_private=args.allow_private)
     if args.source == "rss":
         return Feed(web, args.feed)
     return Freesound(web, read_token(), spec.least_samples / spec.sample_rate, args.longest)
-
-
-def model_name(run: Run) -> str:
-    """Of a registered run "name@version", it lies in models/<name>/<version>; else the run's name."""
-    folder = run.root.absolute()
-    registered = folder.parent.parent.name == "models" and folder.name.isdecimal()
-    return f"{folder.parent.name}@{folder.name}" if registered else run.name
 
 
 def repeat(args: argparse.Namespace, stop: Stop) -> None:
@@ -182,9 +195,9 @@ def repeat(args: argparse.Namespace, stop: Stop) -> None:
 
 
 def once(args: argparse.Namespace, stop: Stop) -> None:
-    """One round; raises a SourceError if it tried sounds and could store none of them."""
+    """One round; raises a SourceError if it stored nothing, though it was not known of all sounds that they fail."""
     result = tag_newest(args, stop)
-    if result.failures and not result.stored:
+    if result.surprises and not result.stored:
         raise SourceError(str(result), "nothing stored")
     print(result)
 

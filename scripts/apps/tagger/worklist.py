@@ -1,60 +1,92 @@
 """What a tagger still has to store, across rounds that fail or are killed."""
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.apps.tagger.sources.contract import Offer, SourceError
+from scripts.apps.tagger.sources.contract import TRIES, Offer, SourceError
 from scripts.common.storage import write_text
 
-TRIES = 5  # rounds in which a sound is tried that is no longer among the newest
 
+@dataclass(frozen=True)
+class Row:
+    """A sound that is not stored.
 
-def plan(path: Path, newest: list[Offer], is_stored: Callable[[str], bool]) -> list[Offer]:
-    """The offers of a round: the newest, then earlier ones that failed or were not reached; without stored ones.
-
-    They are written to `path`, for the next round, before anything is done. An offer that is no longer among the newest
-    is given up after five rounds.
-
-    Raises
-    ------
-    SourceError : `path` holds something else.
+    Attributes
+    ----------
+    tries : rounds that tried it.
+    reason, settings : why one of them could not, if that does not pass, and with which settings; else empty.
     """
-    earlier = read_plan(path)
-    keys = {offer.key for offer in newest}
-    late = [offer for offer, tries in earlier.values() if offer.key not in keys and tries < TRIES]
-    todo = [offer for offer in [*newest, *late] if not is_stored(offer.key)]
-    tries = {offer.key: earlier[offer.key][1] + 1 if offer.key in earlier else 1 for offer in todo}
-    rows = [dataclasses.asdict(offer) | {"tries": tries[offer.key]} for offer in todo]
-    write_text(path, json.dumps(rows, indent=1) + "\n")
-    return todo
+
+    offer: Offer
+    tries: int = 0
+    reason: str = ""
+    settings: str = ""
 
 
-def read_plan(path: Path) -> dict[str, tuple[Offer, int]]:
-    """Offers with the number of rounds that tried them, by key."""
+class WorkList:
+    """The sounds of one source that are to be stored, and those that are given up, in a file."""
+
+    def __init__(self, path: Path, settings: str = "", tries: int = TRIES) -> None:
+        """Read the file, if it is there.
+
+        Parameters
+        ----------
+        settings : on which it depends whether a sound can be stored; with others, what was given up is tried again.
+        tries : rounds in which a sound is tried that fails for a reason that does not pass.
+
+        Raises
+        ------
+        SourceError : `path` holds something else.
+        """
+        self.path, self.settings, self.tries = path, settings, tries
+        self.rows = read_rows(path)
+        self.given_up: Counter[str] = Counter()
+
+    def plan(self, newest: list[Offer], is_stored: Callable[[str], bool]) -> list[Offer]:
+        """The offers of a round: the newest, then earlier ones that failed or were not reached; without stored ones.
+
+        They are written down, for the next round, before anything is done. An offer that is no longer among the newest
+        is given up after five rounds, whatever the reason, and one whose file or address has another sound now at once.
+        `given_up` counts those among the newest that are not tried any more, by reason.
+        """
+        keys, places = {offer.key for offer in newest}, {offer.location for offer in newest}
+        earlier = [row for key, row in self.rows.items() if key not in keys and row.offer.location not in places]
+        late = [row.offer for row in earlier if row.tries < TRIES and not self.is_given_up(row)]
+        offers = {offer.key: offer for offer in [*newest, *late] if not is_stored(offer.key)}
+        rows = {key: replace(self.rows.get(key, Row(offer)), offer=offer) for key, offer in offers.items()}
+        given_up = {key: row for key, row in rows.items() if self.is_given_up(row)}
+        todo = {key: replace(row, tries=row.tries + 1) for key, row in rows.items() if key not in given_up}
+        self.rows, self.given_up = todo | given_up, Counter(row.reason for row in given_up.values())
+        self.save()
+        return [row.offer for row in todo.values()]
+
+    def is_given_up(self, row: Row) -> bool:
+        return row.reason != "" and row.settings == self.settings and row.tries >= self.tries
+
+    def fail(self, offer: Offer, reason: str) -> bool:
+        """Note why a sound cannot be stored, a reason that does not pass; True if that was known before."""
+        row = self.rows[offer.key]
+        self.rows[offer.key] = replace(row, reason=reason, settings=self.settings)
+        self.save()
+        return row.reason != "" and row.settings == self.settings
+
+    def save(self) -> None:
+        rows = [dataclasses.asdict(row) for row in self.rows.values()]
+        write_text(self.path, json.dumps(rows, indent=1) + "\n")
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """By key; raises as `WorkList`."""
     if not path.exists():
         return {}
     try:
-        rows = [(row.pop("tries"), Offer(**row)) for row in json.loads(path.read_text(encoding="utf-8"))]
-        return {offer.key: (offer, int(tries)) for tries, offer in rows}
+        rows = [Row(**row | {"offer": Offer(**row["offer"])}) for row in json.loads(path.read_text(encoding="utf-8"))]
+        return {row.offer.key: row for row in rows}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SourceError(
             f"{path}: damaged; delete it, sounds that failed earlier are then forgotten", "damaged"
         ) from None
-
-
-@contextlib.contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock `path`, which ends with the process; a SourceError if another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SourceError(
-                f"another tagger is at work on {what}; wait until it is done, or end it", "busy"
-            ) from None
-        yield

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,10 +24,14 @@ from scripts.apps.api.batching import Batcher, map_ahead
 from scripts.apps.api.gate import Gate, Rate
 from scripts.apps.api.limits import Limits
 from scripts.apps.api.paths import Folders
-from scripts.apps.api.server import Loaded, create_app
+from scripts.apps.api.routes import Lines, follow_files, lines
+from scripts.apps.api.schemas import StreamedWindow
+from scripts.apps.api.server import Loaded, create_app, keep_looking, load, load_newer
 from scripts.apps.api.service import Model
+from scripts.apps.api.uploads import Upload
 from scripts.common.errors import ConfigError
 from scripts.inference.predictor import Predictor
+from scripts.inference.registry import Registry, copy_run
 from tests.corpus import GENRES, write_track
 from tests.hostile import multipart
 
@@ -120,7 +126,7 @@ def test_a_stream_tells_window_by_window(client, predictor, songs):
     assert [line["start"] for line in lines[:7]] == expected.starts.tolist()
     np.testing.assert_allclose([line["probabilities"]["Low"] for line in lines[:7]], expected.windows[:, 1], atol=2e-3)
     assert lines[7]["probabilities"]["Low"] == pytest.approx(expected.probabilities[1], abs=2e-3)
-    assert lines[-1] == {"kind": "end", "files": 2, "failed": 1}
+    assert lines[-1] == {"kind": "end", "model": "small", "version": "small", "files": 2, "failed": 1}
 
 
 def test_a_stream_of_a_folder_tells_file_by_file(client, genre_run):
@@ -128,7 +134,7 @@ def test_a_stream_of_a_folder_tells_file_by_file(client, genre_run):
     lines = ndjson(client.post("/predict/stream", json={"path": str(folder)}).text)
     assert [line["file"] for line in lines[:-1]] == [str(path) for path in sorted(folder.iterdir())]
     assert [line["found"] for line in lines[:3]] == [["High"], ["Low"], ["Mid"]]
-    assert lines[-1] == {"kind": "end", "files": 18, "failed": 0}
+    assert (lines[-1]["files"], lines[-1]["failed"]) == (18, 0)
     one = ndjson(client.post("/predict/stream", json={"path": str(folder / "000001.wav")}).text)
     assert [line["kind"] for line in one] == ["window"] * 5 + ["file", "end"]
 
@@ -196,7 +202,20 @@ def test_the_documentation_has_every_answer_with_an_example(client):
         assert document["components"]["schemas"][name]["examples"]
     lines = posts["/predict/stream"]["responses"]["200"]["content"]["application/x-ndjson"]["example"]
     assert [line["kind"] for line in ndjson(lines)] == ["window", "file", "error", "end"]
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_page_of_the_documentation_needs_nothing_else(client):
+    """No script, and no address that a browser would open; every path, parameter and example is there."""
+    answer = client.get("/docs")
+    loaded = re.findall(r"(?:src|href|action|url)\s*[=(]\s*[\"']?([^\s\"'>)]+)", answer.text)
+    assert answer.status_code == 200 and loaded == ["openapi.json"] and "<script" not in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    document = client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f"{method.upper()} {path}" in answer.text
+            assert all(f"<code>{one['name']}</code>" in answer.text for one in operation.get("parameters", []))
+    assert "genres@3" in answer.text and "&#34;kind&#34;: &#34;end&#34;" in answer.text
 
 
 # --- paths --------------------------------------------------------------------------------------------------
@@ -275,8 +294,8 @@ def test_an_upload_is_cut_off_where_it_becomes_too_long(client):
     assert client.portal.call(caller.call, client.app)[0] == 413 and caller.taken == 2
 
 
-def test_an_upload_that_never_ends(genre_run, predictor):
-    limits = Limits(upload_seconds=0.05)
+@pytest.mark.parametrize("limits", [Limits(upload_seconds=0.05), Limits(silence_seconds=0.05)])
+def test_an_upload_that_never_ends(genre_run, predictor, limits):
     with TestClient(create_app([Loaded("small", genre_run, predictor)], limits)) as client:
         status, body = client.portal.call(Caller("/predict", [b"--boundary-of-the-test"]).call, client.app)
         assert status == 408 and "0.05 s" in body["error"]
@@ -393,7 +412,7 @@ def test_a_reader_that_stops_is_dropped(monkeypatch):
         gate = Gate(app, Limits())
         with pytest.raises(TimeoutError):
             await gate(Caller("/predict", []).scope, None, lambda _: asyncio.Event().wait())
-        assert gate.inside == 0
+        assert gate.inside.total() == 0
 
     asyncio.run(story())
 
@@ -419,6 +438,75 @@ def test_an_upload_without_a_token_is_not_read(genre_run, predictor):
         assert client.portal.call(caller.call, client.app)[0] == 401 and caller.taken == 0
 
 
+def test_a_server_without_a_token_answers_to_its_own_names_alone(genre_run, monkeypatch):
+    """As it is started: DNS rebinding, and a page of another site."""
+    started = []
+
+    def keep(app) -> SimpleNamespace:
+        return SimpleNamespace(run=lambda **_: started.append(app))
+
+    monkeypatch.setattr("scripts.apps.api.server.make_server", keep)
+    monkeypatch.delenv(api.TOKEN, raising=False)
+    flags = ["--model", "small", "--runs", str(genre_run.root), "--port", "0"]
+    for more in ([], ["--hosts", "music.example"], ["--token", TOKEN, "--host", "0.0.0.0"]):
+        start(*flags, *more)
+    local, named, open_to_all = map(TestClient, started)
+    for path in ("/health", "/models", "/docs"):
+        assert local.get(path, headers={"Host": "evil.example"}).status_code == 421
+    post = {"Host": "localhost:8000", "Origin": "http://evil.example"}
+    assert local.post("/evaluate", content=b"{}", headers=post).status_code == 403
+    with local, named, open_to_all:
+        assert local.get("/models", headers={"Host": "localhost:8000"}).status_code == 200
+        assert named.get("/models", headers={"Host": "music.example"}).status_code == 200
+        assert open_to_all.get("/health", headers={"Host": "any.example"}).status_code == 200
+
+
+def test_a_stream_whose_client_goes_is_ended(client):
+    """At once and with all that it holds, though its answer is not garbage yet."""
+    ended = []
+
+    async def results():
+        try:
+            while True:
+                yield StreamedWindow(file="a", start=0, end=1, probabilities={})
+        finally:
+            ended.append(True)
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+
+    async def story() -> None:
+        answer = Lines(lines(client.app.state.models["small"], results()))
+        with pytest.raises(OSError, match="gone"):
+            await answer.stream_response(send)
+        assert ended == [True]
+
+    client.portal.call(story)
+
+
+@pytest.mark.parametrize("names", [["01", "None", "True"], ["1e3", "", "nan;x"], [0, 1, 2]])
+def test_class_names_of_any_text(genre_run, songs, tmp_path, names):
+    """They come out as they are; those of runs that were stored as numbers, as text."""
+    run = copy_run(genre_run, tmp_path / "run")
+    config = json.loads(run.config_path.read_text()) | {"classes": names}
+    run.config_path.write_text(json.dumps(config))
+    texts = [str(name) for name in names]
+    audio = sorted((genre_run.root.parent / "audio").iterdir())[:6]
+    rows = {"track_id": range(6), "file_path": audio, "genre": texts * 2}  # High, Low and Mid in turn
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    loaded = [Loaded("small", run, Predictor(run, longest=20))]
+    with TestClient(create_app(loaded, folders=Folders([tmp_path, audio[0].parent]))) as client:
+        assert client.get("/models").json()[0]["labels"] == texts
+        [result] = client.post("/predict", files=files(songs["low.wav"])).json()["results"]
+        assert result["found"] == [texts[1]] and set(result["probabilities"]) == set(texts)
+        lines = ndjson(client.post("/predict/stream", files=files(songs["low.wav"])).text)
+        assert lines[-2]["found"] == [texts[1]]
+        if "" not in names:
+            answer = client.post("/evaluate", json={"table": str(tmp_path / "table.csv")}).json()
+            assert answer["scores"]["track_accuracy"] == 1 and set(answer["per_label"]) == set(texts)
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError("a secret /path"), 500), (OSError(28, "No space left on device"), 503)]
 )
@@ -435,6 +523,82 @@ def test_what_goes_wrong_inside_is_told_to_the_log_alone(genre_run, predictor, s
         assert not list(Path(client.app.state.folder).iterdir())
 
 
+# --- newer versions -----------------------------------------------------------------------------------------
+
+
+def answered(client, song: Path) -> tuple[str, str, str]:
+    """Who answers, and whether it knows genres or chords."""
+    answer = client.post("/predict", files=files(song)).json()
+    labels = answer["results"][0]["probabilities"]
+    return answer["model"], answer["version"], "genres" if "Low" in labels else "chords"
+
+
+def test_a_promoted_version_takes_over(genre_run, tag_run, songs, tmp_path, monkeypatch, caplog):
+    """By name@stage and without any reference; not by a number; a registry that is damaged changes nothing."""
+    song, where = songs["low.wav"], str(tmp_path / "registry")
+    registry = Registry(where)
+    registry.add(genre_run, "m", "production")
+    loaded = load(["m@production", None, "m@1"], tmp_path, where, 20)
+    assert [one.name for one in loaded] == ["m@production", "m@production", "m@1"]
+    app = create_app(loaded, newer=partial(load_newer, runs=tmp_path, registry=where))
+    with TestClient(app) as client:
+        assert answered(client, song) == ("m@production", "m@1", "genres")
+        registry.add(tag_run, "m", "staging")
+        client.portal.call(app.state.refresh)
+        assert answered(client, song) == ("m@production", "m@1", "genres")
+        registry.promote("m@2", "production")
+        client.portal.call(app.state.refresh)
+        assert answered(client, song) == ("m@production", "m@2", "chords")
+        assert [model["version"] for model in client.get("/models").json()] == ["m@2", "m@1"]
+        [line] = ndjson(client.post("/predict/stream", files=files(song)).text)[-1:]
+        assert (line["model"], line["version"]) == ("m@production", "m@2")
+        (tmp_path / "registry" / "models" / "m" / "stages.json").write_text("{")
+        with pytest.raises(ConfigError, match="damaged"):
+            client.portal.call(app.state.refresh)
+        assert answered(client, song) == ("m@production", "m@2", "chords")
+
+
+def test_the_server_looks_by_itself_and_bears_a_registry_that_fails(monkeypatch, caplog):
+    """Twice in vain, of which the log tells once, and then it is there."""
+    monkeypatch.setattr("scripts.apps.api.server.LOOK_SECONDS", 0)
+    answers = [ConfigError("no network"), ConfigError("no network"), None]
+
+    async def story() -> None:
+        found = asyncio.Event()
+
+        async def refresh() -> None:
+            if not answers:
+                found.set()
+            elif answer := answers.pop(0):
+                raise answer
+
+        looking = asyncio.create_task(keep_looking(refresh))
+        await found.wait()
+        looking.cancel()
+
+    asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records].count("no look for newer models: no network") == 1
+
+
+def test_a_request_goes_on_with_the_model_that_it_began_with(genre_run, tag_run, predictor, songs):
+    """A new model comes while a stream of the old one is half read."""
+    newer = [Loaded("m", tag_run, Predictor(tag_run, longest=20))]
+    app = create_app([Loaded("m", genre_run, predictor)], newer=lambda loaded: newer.pop() if newer else None)
+
+    async def story(app) -> list:
+        model = app.state.models["m"]
+        results = follow_files(model, [Upload("low.wav", songs["low.wav"])] * 2, 3)
+        first = await anext(results)
+        await app.state.refresh()
+        assert app.state.models["m"] is not model
+        return [first, *[one async for one in results]]
+
+    with TestClient(app) as client:
+        results = client.portal.call(story, app)
+        assert {name for one in results for name in one.probabilities} == set(GENRES)
+        assert client.get("/models").json()[0]["version"] == "chords"
+
+
 # --- batches ------------------------------------------------------------------------------------------------
 
 
@@ -448,12 +612,7 @@ def batched(story, function, **settings):
 
     async def run():
         with ThreadPoolExecutor(1) as pool:
-            batcher = Batcher(call, pool, **settings)
-            work = asyncio.create_task(batcher.run())
-            try:
-                return await story(batcher)
-            finally:
-                work.cancel()
+            return await story(Batcher(call, pool, **settings))
 
     return asyncio.run(run()), sizes
 

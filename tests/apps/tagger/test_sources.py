@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 
 from scripts.apps.store import KEY
 from scripts.apps.tagger.sources import freesound, web
-from scripts.apps.tagger.sources.contract import Offer, SourceError, plain
+from scripts.apps.tagger.sources.addresses import is_public
+from scripts.apps.tagger.sources.contract import TRIES, Offer, SourceError, plain
 from scripts.apps.tagger.sources.folder import Folder
 from scripts.apps.tagger.sources.freesound import VARIABLE, Freesound, read_token
 from scripts.apps.tagger.sources.rss import Feed
 from scripts.apps.tagger.sources.web import Web
-from scripts.apps.tagger.worklist import TRIES, alone, plan
+from scripts.apps.tagger.worklist import WorkList
 from scripts.common.errors import ConfigError
 from tests.freesound_server import (
     SEARCH,
@@ -56,8 +58,13 @@ class Waits(list):
         self.append(seconds)
 
 
+def local_web(largest: int = MIB, waits: Waits | None = None, **limits: float) -> Web:
+    """That may fetch from the servers of these tests, and waits for nothing."""
+    return Web(largest, Waits() if waits is None else waits, allow_private=True, **limits)
+
+
 def make_source(waits: Waits | None = None, token: str = TOKEN, largest: int = MIB, **limits: float) -> Freesound:
-    return Freesound(Web(largest, Waits() if waits is None else waits, **limits), token, 0.5, 30.0)
+    return Freesound(local_web(largest, waits, **limits), token, 0.5, 30.0)
 
 
 def ids(offers: list[Offer]) -> list[int]:
@@ -273,14 +280,14 @@ def test_a_server_that_never_answers(server: FreesoundServer, tmp_path: Path) ->
 def test_an_answer_that_trickles_in_for_too_long(server: FreesoundServer, tmp_path: Path) -> None:
     server.fail("/x", endless)
     with pytest.raises(SourceError, match="not there after 0 s"):
-        Web(2**40, Waits(), deadline=0.0).download(f"{server.url}/x", tmp_path / "x")
+        local_web(2**40, deadline=0.0).download(f"{server.url}/x", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_endless_redirects(server: FreesoundServer) -> None:
     server.fail("/loop", *[redirect("/loop")] * 9)
     with pytest.raises(SourceError, match="TooManyRedirects"):
-        Web(MIB, Waits()).read(f"{server.url}/loop")
+        local_web().read(f"{server.url}/loop")
     assert server.asked("/loop") == web.MOST_REDIRECTS + 1
 
 
@@ -305,14 +312,14 @@ ODD = [
 def test_odd_addresses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(SourceError):
-        Web(MIB, Waits()).download(plain(address, 2000), tmp_path / "x")
+        local_web().download(plain(address, 2000), tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_show_no_password_and_no_query(server: FreesoundServer) -> None:
     secret = server.url.replace("http://", "http://me:pass@") + "/private.xml?key=abc"
     with pytest.raises(SourceError, match="/private.xml: the server answers HTTP 404") as caught:
-        Web(MIB, Waits()).read(secret)
+        local_web().read(secret)
     assert "pass" not in str(caught.value) and "abc" not in str(caught.value)
 
 
@@ -327,6 +334,155 @@ def test_disk_full_is_not_the_servers_fault(
     with pytest.raises(OSError, match="No space left"):
         source.fetch(source.newest(1)[0], tmp_path / "7.ogg")
     assert server.asked(preview(7)) == 1
+
+
+# --- addresses ------------------------------------------------------------------------------------------------
+
+PRIVATE = [
+    *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+    *(
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "198.18.0.1",
+        "192.0.2.1",
+        "::",
+        "::1",
+        "fe80::1",
+    ),
+    *(
+        "fc00::1",
+        "fd12::1",
+        "fec0::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "::127.0.0.1",
+    ),
+    *("::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2001:db8::1", "fe80::1%lo"),
+]
+PUBLIC = ["8.8.8.8", "151.101.1.69", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
+
+
+def test_which_addresses_are_public() -> None:
+    assert [address for address in PRIVATE if is_public(address)] == []
+    assert [address for address in PUBLIC if not is_public(address)] == []
+
+
+FORMS = [
+    "127.0.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.1",
+    "0",
+    "localhost",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+]
+
+
+@pytest.mark.parametrize("host", FORMS)
+def test_private_addresses_are_not_fetched(server: FreesoundServer, tmp_path: Path, host: str) -> None:
+    """In any of the forms that the system reads; not a byte is asked for."""
+    port = server.server_address[1]
+    with pytest.raises(SourceError, match="is not a public address; allow it .--allow-private.") as caught:
+        Web(MIB, Waits()).download(f"http://{host}:{port}{preview(7)}", tmp_path / "x")
+    assert caught.value.reason == "not a public address" and caught.value.pause is None
+    assert server.requests == [] and list(tmp_path.iterdir()) == []
+
+
+class Names(dict):
+    """Answers of the DNS: a name's addresses, those of each time it is asked; addresses are themselves."""
+
+    def __call__(self, host: str, port: int, *_: object, **__: object) -> list[tuple]:
+        if host in self:
+            found = self[host].pop(0)
+        elif host[0].isdigit() or ":" in host:
+            found = [host]
+        else:
+            raise socket.gaierror(-2, "Name or service not known")
+        kinds = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(kinds[":" in one], socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
+
+
+@pytest.fixture
+def internet(server: FreesoundServer, monkeypatch: pytest.MonkeyPatch) -> tuple[Names, list[str]]:
+    """Names, and the public addresses that are connected to, behind all of which is the server of the tests."""
+    names, connected, connect = Names(), [], socket.socket.connect
+
+    def connect_here(sock: socket.socket, address: tuple) -> None:
+        connected.append(address[0])
+        connect(sock, server.server_address)
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    return names, connected
+
+
+def test_public_addresses_are_fetched(server: FreesoundServer, tmp_path: Path, internet: tuple) -> None:
+    names, connected = internet
+    names["pod.example"] = [["93.184.215.14"]]
+    Web(MIB, Waits()).download(f"http://pod.example{preview(7)}", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == AUDIO and connected == ["93.184.215.14"]
+    names["pod.example"] = [["93.184.215.14", "10.0.0.1"]]
+    with pytest.raises(SourceError, match="pod.example is at 10.0.0.1"):
+        Web(MIB, Waits()).download(f"http://pod.example{preview(7)}", tmp_path / "y")
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1/x", "http://inside.example/x", "https://inside.example/x"])
+def test_redirects_to_private_addresses_are_not_followed(
+    server: FreesoundServer, tmp_path: Path, internet: tuple, target: str
+) -> None:
+    names, connected = internet
+    names |= {"pod.example": [["93.184.215.14"]], "inside.example": [["169.254.169.254"]]}
+    server.fail("/go", redirect(target))
+    with pytest.raises(SourceError, match="not a public address"):
+        Web(MIB, Waits()).download("http://pod.example/go", tmp_path / "x")
+    assert connected == ["93.184.215.14"] and list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_changes_its_address_in_between(server: FreesoundServer, tmp_path: Path, internet: tuple) -> None:
+    """The address that was checked is the one that is connected to; the name is asked once for each connection."""
+    names, connected = internet
+    names["pod.example"] = [["93.184.215.14"], ["127.0.0.1"]]
+    server.fail("/x", truncated)
+    with pytest.raises(SourceError, match="is at 127.0.0.1"):
+        Web(MIB, Waits()).download("http://pod.example/x", tmp_path / "x")
+    assert connected == ["93.184.215.14"]
+
+
+def test_enclosures_at_private_addresses(server: FreesoundServer, tmp_path: Path, internet: tuple) -> None:
+    names, connected = internet
+    names["pod.example"] = [["93.184.215.14"]]
+    feed = (
+        b"<rss version='2.0'><channel><item><guid>1</guid><enclosure url='http://localhost/a.mp3' type='audio/mpeg'/>"
+    )
+    server.fail("/feed", body(feed + b"</item></channel></rss>"))
+    names["localhost"] = [["127.0.0.1"]]
+    source = Feed(Web(MIB, Waits()), "http://pod.example/feed")
+    [offer] = source.newest(9)
+    with pytest.raises(SourceError, match="localhost is at 127.0.0.1"):
+        source.fetch(offer, tmp_path / "x")
+    assert connected == ["93.184.215.14"]
+
+
+def test_behind_a_proxy(monkeypatch: pytest.MonkeyPatch, internet: tuple, server: FreesoundServer) -> None:
+    """The proxy connects; private addresses that can be found out here are not asked for."""
+    names, connected = internet
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTP_PROXY", "http://10.0.0.9:3128")
+    names["inside.example"] = [["10.0.0.1"]]
+    for host in ("127.0.0.1", "inside.example"):
+        with pytest.raises(SourceError, match="not a public address"):
+            Web(MIB, Waits()).read(f"http://{host}/x")
+    assert connected == []
+    with pytest.raises(SourceError, match="HTTP 404"):
+        Web(MIB, Waits()).read("http://only-the-proxy-knows.example/x")
+    assert connected == ["10.0.0.9"]
 
 
 # --- a folder -------------------------------------------------------------------------------------------------
@@ -386,6 +542,15 @@ def test_files_that_a_folder_does_not_hand_out(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"in \xff")
+    put(root / os.fsdecode(b"a \xfe.wav"), b"one", 1_000)
+    source = Folder(root, MIB)
+    [offer] = source.newest(9)
+    source.fetch(offer, tmp_path / "out.wav")
+    assert (tmp_path / "out.wav").read_bytes() == b"one" and source.place.isascii() and offer.title == "a ?"
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a folder; give the one with the audio files"):
         Folder(tmp_path / "none", MIB)
@@ -412,7 +577,7 @@ ATOM = b"""<?xml version="1.0" encoding="utf-8"?><feed xmlns="http://www.w3.org/
 
 def make_feed(server: FreesoundServer, content: bytes, times: int = 1) -> Feed:
     server.fail("/feeds/main.xml", *[body(content)] * times)
-    return Feed(Web(MIB, Waits()), f"{server.url}/feeds/main.xml")
+    return Feed(local_web(), f"{server.url}/feeds/main.xml")
 
 
 def test_rss(server: FreesoundServer) -> None:
@@ -438,7 +603,7 @@ def test_entries_keep_their_keys(server: FreesoundServer) -> None:
     first, second = make_feed(server, RSS).newest(9), make_feed(server, moved).newest(9)
     assert [offer.key for offer in first] == [offer.key for offer in second]
     server.fail("/other.xml", body(RSS))
-    other = Feed(Web(MIB, Waits()), f"{server.url}/other.xml").newest(9)
+    other = Feed(local_web(), f"{server.url}/other.xml").newest(9)
     assert not {offer.key for offer in first} & {offer.key for offer in other}
 
 
@@ -480,6 +645,8 @@ def test_contract(source: Freesound | Folder | Feed, tmp_path: Path) -> None:
         assert KEY.fullmatch(offer.key) and offer.key.startswith(f"{source.name}-")
         source.fetch(offer, tmp_path / f"{offer.key}{offer.suffix}")
         assert (tmp_path / f"{offer.key}{offer.suffix}").read_bytes()[: len(AUDIO)] == AUDIO
+        assert source.where(offer) and str(tmp_path / offer.key) not in source.where(offer)
+    assert KEY.fullmatch(f"{source.place}-x") and source.tries >= 1
 
 
 # --- what is still to be done ---------------------------------------------------------------------------------
@@ -495,29 +662,37 @@ def keys(offers: list[Offer]) -> list[str]:
 
 def test_what_failed_is_planned_again_though_newer_ones_came(tmp_path: Path) -> None:
     path, one, two, three = tmp_path / "todo.json", make_offer(1), make_offer(2), make_offer(3)
-    assert plan(path, [two, one], {"x-2"}.__contains__) == [one]
-    assert plan(path, [three], {"x-2"}.__contains__) == [three, one]
-    assert plan(path, [three], {"x-1", "x-2", "x-3"}.__contains__) == []
-    assert plan(path, [three], {"x-1", "x-2", "x-3"}.__contains__) == []
+    assert WorkList(path).plan([two, one], {"x-2"}.__contains__) == [one]
+    assert WorkList(path).plan([three], {"x-2"}.__contains__) == [three, one]
+    assert WorkList(path).plan([three], {"x-1", "x-2", "x-3"}.__contains__) == []
+    assert WorkList(path).plan([three], {"x-1", "x-2", "x-3"}.__contains__) == []
 
 
 def test_a_sound_is_given_up_after_five_rounds_unless_it_is_among_the_newest(tmp_path: Path) -> None:
     path, old, new = tmp_path / "todo.json", make_offer(1), make_offer(2)
-    rounds = [keys(plan(path, [old], lambda key: False))]
-    rounds += [keys(plan(path, [new], lambda key: False)) for _ in range(TRIES + 1)]
+    rounds = [keys(WorkList(path).plan([old], lambda key: False))]
+    rounds += [keys(WorkList(path).plan([new], lambda key: False)) for _ in range(TRIES + 1)]
     assert rounds == [["x-1"], *[["x-2", "x-1"]] * (TRIES - 1), ["x-2"], ["x-2"]]
 
 
+def test_what_cannot_pass_is_given_up_until_the_settings_change(tmp_path: Path) -> None:
+    """In the second round of two tries, with its reason, also among the newest; and forgotten when it is not."""
+    path, one, two = tmp_path / "todo.json", make_offer(1), make_offer(2)
+    told = []
+    for _ in range(2):
+        work = WorkList(path, "300 s", 2)
+        assert work.plan([one, two], lambda key: False) == [one, two] and not work.given_up
+        told.append(work.fail(one, "silent"))
+    assert told == [False, True]
+    work = WorkList(path, "300 s", 2)
+    assert work.plan([one, two], lambda key: False) == [two] and work.given_up == {"silent": 1}
+    assert keys(WorkList(path, "600 s", 2).plan([one, two], lambda key: False)) == ["x-1", "x-2"]
+    work = WorkList(path, "300 s", 2)
+    assert work.plan([two], lambda key: False) == [two] and not work.given_up
+
+
 def test_damaged_plan(tmp_path: Path) -> None:
-    for content in ("{", "[]]", "[1]", '[{"tries": 1}]', '{"a": 1}'):
+    for content in ("{", "[]]", "[1]", '[{"tries": 1}]', '{"a": 1}', '[{"offer": {"key": "a"}}]'):
         (tmp_path / "todo.json").write_text(content)
         with pytest.raises(SourceError, match="todo.json: damaged; delete it"):
-            plan(tmp_path / "todo.json", [], lambda key: False)
-
-
-def test_two_at_once(tmp_path: Path) -> None:
-    lock = alone(tmp_path / "lock", "x")
-    with lock, pytest.raises(SourceError, match="another tagger is at work on x"), alone(tmp_path / "lock", "x"):
-        pytest.fail("both hold it")
-    with alone(tmp_path / "lock", "x"):
-        pass
+            WorkList(tmp_path / "todo.json")

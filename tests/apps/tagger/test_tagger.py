@@ -22,11 +22,12 @@ from scripts.apps.tagger import __main__ as tagger
 from scripts.apps.tagger import schedule
 from scripts.apps.tagger.schedule import Stop, Stopped, period, until_next
 from scripts.apps.tagger.sources import freesound
-from scripts.apps.tagger.worklist import alone
+from scripts.apps.tagger.sources.contract import SourceError
 from scripts.audio.decoding import slice_clips
 from scripts.audio.features import make_transform
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError
+from scripts.common.lock import locked
 from scripts.config.run import Run
 from scripts.inference.predictor import Predictor, Windows
 from tests.corpus import TONES, write_track
@@ -63,7 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FreesoundServer]:
 @pytest.fixture
 def flags(tag_run: Run, tmp_path: Path) -> list[str]:
     run = ["--model", tag_run.name, "--runs", str(tag_run.root), "--registry", str(tmp_path / "registry")]
-    return ["--source", "freesound", "--count", "5", *run, "--store", str(tmp_path / "sounds")]
+    return ["--source", "freesound", "--allow-private", "--count", "5", *run, "--store", str(tmp_path / "sounds")]
 
 
 @pytest.fixture
@@ -272,6 +273,72 @@ def test_none_stored_is_a_failure(server: FreesoundServer, flags: list[str], cap
     assert "0 stored, 5 failed (no connection, or it broke off: 5)" in line
 
 
+def write_songs(folder: Path, **hertz: int) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, (name, value) in enumerate(hertz.items()):
+        write_track(folder / f"{name}.wav", value, number, seconds=2)
+
+
+def test_a_file_that_can_never_work_is_remembered(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """With its reason and by the user's own name for it, until it changes or the settings do."""
+    bad, args = tmp_path / "in" / "bad.wav", [*flags, "--source", "folder", "--folder", str(tmp_path / "in"), "--once"]
+    write_songs(tmp_path / "in", good=TONES["low"])
+    bad.write_bytes(b"not audio at all")
+    tagger.main(args)
+    out, err = capsys.readouterr()
+    assert out == "folder: 2 newest sounds (5 asked for), 0 there already, 1 stored, 1 failed (unreadable: 1)\n"
+    assert str(bad) in err and "desk" not in err and str(tmp_path / "sounds") not in err
+    for _ in range(2):
+        tagger.main(args)
+        out, err = capsys.readouterr()
+        line = "1 there already, 0 stored, 0 failed, 1 given up earlier (unreadable: 1)"
+        assert out == f"folder: 2 newest sounds (5 asked for), {line}\n" and err == ""
+    assert "0 stored, 1 failed (unreadable: 1)" in failure([*args[:-1], "--longest", "200"], capsys)
+    write_track(bad, TONES["high"], 1, seconds=2)
+    tagger.main(args)
+    assert "1 there already, 1 stored, 0 failed\n" in capsys.readouterr().out
+
+
+def test_sounds_of_the_web_that_cannot_be_used(server: FreesoundServer, once: Callable, tmp_path: Path) -> None:
+    """Asked for five times, since the server may change them, but of those known to fail the exit code is 0."""
+    for number in (2, 3, 10, 11):
+        del server.sounds[number]
+    server.previews[1] = ogg(level=0.0)
+    with pytest.raises(SystemExit):
+        once()
+    for _ in range(4):
+        out, err = once()
+        assert "0 stored, 1 failed (silent: 1)" in out
+        assert "https://freesound.org/people/user1/sounds/1/: below -60 dB" in err
+    assert "tried again" not in out and server.asked(preview(1)) == 5
+    assert "0 stored, 0 failed, 1 given up earlier (silent: 1)" in once()[0]
+    assert server.asked(preview(1)) == 5
+
+
+def test_each_folder_has_a_list_of_its_own(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not reached in one of them is not looked for in a round of the other."""
+
+    def broken(*_: object) -> None:
+        raise SourceError("a disk that comes and goes", "no disk", 0.0)
+
+    common = [*flags, "--source", "folder", "--once", "--folder"]
+    for name in ("one", "two"):
+        write_songs(tmp_path / name, **{name: TONES["low"] if name == "one" else TONES["high"]})
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(tagger.Folder, "fetch", broken)
+        tagger.main([*common, str(tmp_path / "one")])
+    capsys.readouterr()
+    tagger.main([*common, str(tmp_path / "two")])
+    assert "1 newest sounds (5 asked for), 0 there already, 1 stored, 0 failed\n" in capsys.readouterr().out
+    assert [stored.sound.title for stored in Store(tmp_path / "sounds").newest(9)] == ["two"]
+    tagger.main([*common, str(tmp_path / "one")])
+    assert "1 stored" in capsys.readouterr().out and Store(tmp_path / "sounds").count() == 2
+
+
 def test_no_token(
     server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,8 +387,8 @@ def test_disk_full_keeps_what_was_stored(
 def test_two_taggers_on_one_store(
     server: FreesoundServer, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    with alone(tmp_path / "sounds" / "tagger" / "freesound" / "lock", "it"):
-        assert "another tagger is at work on freesound in" in failure(flags, capsys)
+    with locked(tmp_path / "sounds" / "tagger" / "freesound"):
+        assert "freesound: another process is at work on it; wait until that is done" in failure(flags, capsys)
     assert server.requests == []
 
 
@@ -405,10 +472,10 @@ def test_killed_at_any_step(
 
 
 def stop_in(number: int, server: FreesoundServer) -> None:
-    """SIGTERM to this process while the preview of a sound is being sent."""
+    """SIGTERM to the tagger's thread while the preview of a sound is being sent: it has it before it goes on."""
 
     def answer(handler: Handler) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
         handler.send(200, server.previews[number])
 
     server.fail(preview(number), answer)
@@ -440,7 +507,7 @@ def test_stop_ends_the_wait_before_another_try(
     server: FreesoundServer, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     def busy(handler: Handler) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         handler.send_detail(429, "Slow down", Retry_After="200")
 
     server.fail(preview(11), busy)
@@ -504,10 +571,10 @@ def test_a_signal_ends_a_wait(number: int) -> None:
 
 def test_second_signal_ends_at_once() -> None:
     with Stop() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # to this thread: another one might get that of os.kill, and later
         assert stop.wanted
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_rounds_are_counted_from_the_start() -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from scripts.common.errors import ProjectError
 
 LONGEST_TEXT, LONGEST_ADDRESS = 200, 2000  # characters
+TRIES = 5  # rounds in which a sound is tried that is no longer among the newest, or that fails again and again
 
 
 class SourceError(ProjectError):
@@ -51,9 +52,18 @@ class Offer:
 
 
 class Source(Protocol):
-    """Sounds, of which there are ever newer ones. `name` is what their keys begin with."""
+    """Sounds, of which there are ever newer ones.
+
+    Attributes
+    ----------
+    name : what their keys begin with.
+    place : a name for a folder, another one for each source, so that no two share a list of what is to be done.
+    tries : rounds in which a sound is tried that cannot be had or used, for a reason that does not pass.
+    """
 
     name: str
+    place: str
+    tries: int
 
     def newest(self, count: int) -> list[Offer]:
         """The newest sounds, the newest first; fewer than `count` if there are no more. Raises a SourceError."""
@@ -67,6 +77,9 @@ class Source(Protocol):
         OSError : it cannot be written.
         """
 
+    def where(self, offer: Offer) -> str:
+        """The file or address of an offer, for messages."""
+
 
 def plain(text: object, longest: int = LONGEST_TEXT) -> str:
     """One line of valid Unicode, cut to `longest` characters."""
@@ -75,4 +88,4 @@ def plain(text: object, longest: int = LONGEST_TEXT) -> str:
 
 def digest(*parts: str) -> str:
     """16 hexadecimal digits that stand for the texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts.apps.tagger.sources.contract import Offer, SourceError, plain, too_large
+from scripts.apps.tagger.sources.contract import Offer, SourceError, digest, plain, too_large
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_aside
@@ -19,7 +19,7 @@ class Folder:
     A file is known by its content: moved, renamed or copied it is the same sound, changed it is a new one.
     """
 
-    name = "folder"
+    name, tries = "folder", 1  # the same content is the same the next time
 
     def __init__(self, root: Path, largest: int) -> None:
         """Raises a ConfigError if there is no such folder.
@@ -31,6 +31,7 @@ class Folder:
         if not root.is_dir():
             raise ConfigError(f"{root}: not a folder; give the one with the audio files as --folder")
         self.root, self.largest = root, largest
+        self.place = f"{self.name}-{digest(str(root.resolve()))}"
 
     def newest(self, count: int) -> list[Offer]:
         """As `Source.newest`; of files with the same content the newest is offered."""
@@ -54,7 +55,11 @@ class Folder:
             shutil.copyfile(source, temporary)
             if make_key(temporary) != offer.key:
                 message = f"{source}: changed since it was listed; put files there in one piece"
-                raise SourceError(message, "changed since it was listed")
+                raise SourceError(message, "changed since it was listed", 0.0)
+
+    def where(self, offer: Offer) -> str:
+        """As `Source.where`: the path."""
+        return offer.location
 
 
 def read_offer(path: Path) -> Offer:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.auth import AuthBase
 
-from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, Offer, SourceError, plain
+from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, TRIES, Offer, SourceError, plain
 from scripts.apps.tagger.sources.web import Web
 from scripts.common.errors import ConfigError
 
@@ -42,7 +42,8 @@ class TokenAuth(AuthBase):
 class Freesound:
     """Sounds whose length is in a range, of any kind."""
 
-    name = "freesound"
+    name = place = "freesound"
+    tries = TRIES
 
     def __init__(self, web: Web, token: str, shortest: float, longest: float) -> None:
         """Nothing is asked yet; `shortest` and `longest` in seconds."""
@@ -82,6 +83,10 @@ class Freesound:
     def fetch(self, offer: Offer, path: Path) -> None:
         """As `Source.fetch`."""
         self.web.download(offer.location, path)
+
+    def where(self, offer: Offer) -> str:
+        """As `Source.where`: the sound's page."""
+        return offer.url
 
 
 def read_offer(item: dict[str, Any]) -> Offer:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
-from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, Offer, SourceError, digest, plain
+from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, TRIES, Offer, SourceError, digest, plain
 from scripts.apps.tagger.sources.web import Web, shown
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.cli import require
@@ -18,12 +18,12 @@ from scripts.common.cli import require
 class Feed:
     """A feed's enclosures whose type or suffix is that of audio; the newest by the date of their entry."""
 
-    name = "rss"
+    name, tries = "rss", TRIES
 
     def __init__(self, web: Web, url: str) -> None:
         """Nothing is asked yet; a ConfigError if the package feedparser is missing."""
         require("feedparser", what="--source rss")
-        self.web, self.url = web, url
+        self.web, self.url, self.place = web, url, f"{self.name}-{digest(url)}"
 
     def newest(self, count: int) -> list[Offer]:
         """As `Source.newest`; entries without a date count as new, in the order of the feed."""
@@ -55,6 +55,10 @@ class Feed:
     def fetch(self, offer: Offer, path: Path) -> None:
         """As `Source.fetch`."""
         self.web.download(offer.location, path)
+
+    def where(self, offer: Offer) -> str:
+        """As `Source.where`: the address of the audio."""
+        return shown(offer.location)
 
 
 def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""HTTP for sources of sounds: limits on size and time, and patience with a server that fails or is busy."""
+"""HTTP for sources of sounds: limits on size, time and addresses, and patience with a server that fails or is busy."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +11,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
+from scripts.apps.tagger.sources.addresses import PublicAdapter
 from scripts.apps.tagger.sources.contract import SourceError, too_large
 from scripts.common.storage import write_aside
 
@@ -41,6 +42,7 @@ class Web:
         wait: Callable[[float], None] = time.sleep,
         timeout: float = TIMEOUT,
         deadline: float = DEADLINE,
+        allow_private: bool = False,
     ) -> None:
         """Nothing is asked yet.
 
@@ -50,10 +52,14 @@ class Web:
         wait : waits so many seconds.
         timeout : seconds without a byte after which a try has failed.
         deadline : seconds after which an answer that still trickles in is given up.
+        allow_private : also addresses that are not public, such as those of this machine and its network.
         """
         self.largest, self.wait, self.timeout, self.deadline = largest, wait, timeout, deadline
         self.session = requests.Session()
         self.session.max_redirects = MOST_REDIRECTS
+        if not allow_private:
+            self.session.mount("http://", PublicAdapter())
+            self.session.mount("https://", PublicAdapter())
 
     def read(self, url: str, auth: AuthBase | None = None) -> bytes:
         """An answer of at most 16 MiB; raises as `download`.
@@ -67,7 +73,8 @@ class Web:
 
         Raises
         ------
-        SourceError : it cannot be had, is larger than `largest` or slower than the deadline.
+        SourceError : it cannot be had, is larger than `largest` or slower than the deadline, or lies, maybe after a
+            redirect, at an address that is not public.
         OSError : it cannot be written.
         """
         self.get(url, lambda chunks: write(path, chunks), self.largest)
