@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NO_BROWSER
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
 PATIENCE = 300_000  # ms, for a crowded machine
@@ -76,12 +78,25 @@ def serve() -> Iterator[Callable[..., App]]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator:
     """Playwright's Browser; without it or without Chromium the test is skipped."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    playwright = pytest.importorskip("playwright.sync_api", reason=f"{NO_BROWSER}: the package playwright is missing")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} is there")
+        pytest.skip(f"{NO_BROWSER}: none of {', '.join(NAMES)} is there")
     with playwright.sync_playwright() as started, started.chromium.launch(executable_path=path, args=FLAGS) as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def serious_findings(chromium) -> Callable:
+    """`serious_findings(page)`: what axe-core finds seriously or critically wrong with a page as it is shown now."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def find(page) -> list[str]:
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        grave = [one for one in found if one["impact"] in ("serious", "critical")]
+        return [f"{one['help']}: {node['html']}" for one in grave for node in one["nodes"]]
+
+    return find
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from scripts.config.run import Run
 from scripts.train import train
 from tests.corpus import CHORDS, make_chords, make_experiment
 
+NO_BROWSER = "needs Chromium"  # reason of the tests that are skipped without it
+
 settings.register_profile("any machine", deadline=None, derandomize=True)
 settings.load_profile("any machine")
 
@@ -63,3 +65,13 @@ def tag_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     cache, root = table.parent / "mels", table.parent / "runs"
     train(Experiment(name="chords", table=str(table), cache=str(cache), epochs=10, **CHORDS), root=root)
     return Run("chords", root)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on the last lines that the pages were not tried."""
+    skipped = [report for report in terminalreporter.getreports("skipped") if NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} browser tests skipped: no Chromium; install it and run again", yellow=True
+        )

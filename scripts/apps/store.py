@@ -178,7 +178,8 @@ class Store:
         StoreError : an unknown key, a label that cannot stand in a table, or no name.
         ConfigError : an unknown action.
         """
-        self.append(key, clean("label", label), pick("action", action, ACTIONS), person)
+        of_model = label in self.vocabulary()  # may be a genre such as "Drum; Bass"
+        self.append(key, label if of_model else clean("label", label), pick("action", action, ACTIONS), person)
 
     def confirm(self, key: str, person: str) -> None:
         """Append that a person finds all tags of a sound right as they are; raises as `correct`."""

@@ -264,7 +264,7 @@ def corrected_store(store: Store, *sounds: Sound) -> Store:
 
 def test_overrides_are_what_training_takes(store: Store, tmp_path: Path) -> None:
     corrected_store(store, make_sound(1), make_sound(2, tags=("low", "mid")), make_sound(3))
-    path, _ = export(store, tmp_path / "out")
+    _, path, *_ = export(store, tmp_path / "out")
     rows = {"track_id": ["test-1", "test-2", "test-3"], "labels": ["high", "mid", "high;low"]}
     table = apply_overrides(pd.DataFrame(rows).assign(split="train"), path, "multi")
     assert table["labels"].tolist() == ["low", "low;mid", "high;low"]
@@ -273,17 +273,19 @@ def test_overrides_are_what_training_takes(store: Store, tmp_path: Path) -> None
 def test_overrides_without_any_tag_left(store: Store, tmp_path: Path) -> None:
     add_sounds(store, make_sound(1))
     store.correct("test-1", "high", "remove", "Ana")
-    path, _ = export(store, tmp_path)
+    _, path = export(store, tmp_path)
     table = pd.DataFrame({"track_id": ["test-1"], "labels": ["high"], "split": "train"})
     assert apply_overrides(table, path, "multi")["labels"].tolist() == ["-"]
 
 
-def test_one_tag_each_corrects_genres_too(store: Store, tmp_path: Path) -> None:
-    corrected_store(store, make_sound(1), make_sound(2, tags=("mid",)))
-    path, labels = export(store, tmp_path / "out")
+def test_sounds_with_one_tag_correct_genres_too(store: Store, tmp_path: Path) -> None:
+    """Whatever tags other sounds have; and numbers are in the order of the model, which is high, low, mid."""
+    corrected_store(store, make_sound(1), make_sound(2, tags=("mid",)), make_sound(3, tags=("high", "low")))
+    store.confirm("test-3", "Ana")
+    _, _, labels, path = export(store, tmp_path / "out")
     rows = {"track_id": ["test-1", "test-2"], "genre": ["high", "low"], "class": [0, 1]}
     table = pd.DataFrame(rows).assign(split="train")
-    with pytest.raises(ProjectError, match="genre 'mid'"):
+    with pytest.raises(ProjectError, match="row 3 has genre 'mid'"):
         apply_overrides(table, path, "single")
     other = pd.DataFrame({"track_id": ["x"], "genre": ["mid"], "class": [2], "split": ["train"]})
     more = pd.concat([table, other], ignore_index=True)
@@ -294,7 +296,7 @@ def test_one_tag_each_corrects_genres_too(store: Store, tmp_path: Path) -> None:
 
 def test_the_label_table_has_the_checked_sounds(store: Store, tmp_path: Path) -> None:
     corrected_store(store, make_sound(1), make_sound(2, tags=("low", "mid")), make_sound(3))
-    _, path = export(store, tmp_path / "out")
+    path, *_ = export(store, tmp_path / "out")
     table = read_table(path, ["track_id", "file_path", "labels"])
     assert table.columns.tolist() == MULTI_LABEL_COLUMNS
     assert label_matrix(table, ["high", "low", "mid"]).tolist() == [[0, 1, 0], [0, 1, 1]]
@@ -303,10 +305,34 @@ def test_the_label_table_has_the_checked_sounds(store: Store, tmp_path: Path) ->
 
 
 def test_the_command_writes_into_the_store(store: Store, capsys: pytest.CaptureFixture) -> None:
-    corrected_store(store, make_sound(1), make_sound(2))
+    corrected_store(store, make_sound(1), make_sound(2, tags=("low", "mid")))
     export_command(["--store", str(store.folder)])
-    written = [str(store.folder / "exports" / name) for name in ("overrides.csv", "labels.csv")]
-    assert capsys.readouterr().out.split() == written
+    names = {"labels.csv": 2, "overrides.csv": 2, "genres.csv": 1, "genre_overrides.csv": 1}
+    lines = [f"{store.folder / 'exports' / name}: {count} sounds" for name, count in names.items()]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_files_for_which_there_is_nothing_any_more(store: Store, tmp_path: Path) -> None:
+    add_sounds(store, make_sound(1))
+    store.confirm("test-1", "Ana")
+    assert {path.name for path in export(store, tmp_path)} == {path.name for path in tmp_path.glob("*.csv")}
+    store.correct("test-1", "mid", "add", "Ana")
+    assert {path.name for path in export(store, tmp_path)} == {"labels.csv", "overrides.csv"}
+    assert not (tmp_path / "genres.csv").exists()
+
+
+def test_free_tags_are_no_overrides_and_genres_may_hold_the_separator(store: Store, tmp_path: Path) -> None:
+    genres = {"model": "genres", "probabilities": {"Drum; Bass": 0.7, "Jazz": 0.3}}
+    add_sounds(store, make_sound(1, **genres, tags=["Drum; Bass"]), make_sound(2))
+    add_sounds(store, make_sound(3, **genres, tags=["Jazz"]))
+    store.confirm("test-1", "Ana")
+    store.correct("test-2", "rain", "add", "Ana")
+    store.correct("test-3", "Jazz", "remove", "Ana")
+    store.correct("test-3", "Drum; Bass", "add", "Ana")
+    export(store, tmp_path)
+    assert pd.read_csv(tmp_path / "genres.csv")["genre"].tolist() == ["Drum; Bass", "Drum; Bass"]
+    assert pd.read_csv(tmp_path / "labels.csv")["labels"].tolist() == ["high;rain"]
+    assert pd.read_csv(tmp_path / "overrides.csv")["labels"].tolist() == ["high"]
 
 
 def test_the_command_with_nothing_to_write(store: Store, capsys: pytest.CaptureFixture) -> None:

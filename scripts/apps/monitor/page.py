@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 import gradio as gr
 import pandas as pd
 
-from scripts.apps.gradio_settings import LAUNCH
+from scripts.apps.access import Access
+from scripts.apps.gradio_settings import launch_settings
 from scripts.apps.markup import text
 from scripts.apps.monitor.corrections import export
 from scripts.apps.monitor.drift import LEAST, agreement, drift, periods
-from scripts.apps.monitor.html import CSS, describe, history
+from scripts.apps.monitor.html import CSS, SCRIPT, describe, history, links, title_of
 from scripts.apps.store import LONGEST, Store, StoredSound
 from scripts.common.errors import ConfigError, ProjectError
 from scripts.common.plotting import COLOURS, GREY
@@ -18,8 +19,9 @@ from scripts.common.plotting import COLOURS, GREY
 PER_PAGE = 12
 AT_ONCE = 4  # people whose changes are written; others wait
 EDITABLE = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
+LIVE = {"apply_default_css": False, "js_on_load": "element.setAttribute('role', 'status')"}  # said when it changes
 DAYS = 30  # in the charts of agreement
-MOST_BARS = 20  # labels in the chart of drift
+MOST_BARS, SHORT = 20, 18  # labels in the chart of drift; characters of one
 OF_TAGS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
 OF_DRIFT = {"no": GREY, "yes": COLOURS[1]}
 CHART = {"height": 300, "min_width": 300, "x_label_angle": -90}
@@ -32,7 +34,7 @@ EMPTY = """### No sounds yet
 Fill the store, then press **Refresh**: `python -m scripts tagger --source folder --folder recordings --once`"""
 KEPT = (
     "**Agreement**: the share of the model's tags that people kept, of the checked sounds of a day; beside it, how "
-    f"many tags that is, and how many people added. The last {DAYS} days with checked sounds."
+    f"many tags that is, and how many tags people added. The last {DAYS} days with checked sounds."
 )
 NONE_CHECKED = "**Agreement**: nobody has corrected or confirmed a sound yet."
 MOVED = (
@@ -41,30 +43,30 @@ MOVED = (
 )
 TOO_FEW = f"**Drift**: needs two periods of at least {LEAST} sounds by one model; the store has fewer."
 FILES = (
-    "The sounds that somebody corrected or confirmed, for training: `labels.csv` is a label table, `overrides.csv` "
-    "corrects such a table (`python -m scripts train ... --set overrides=FILE`)."
+    "The sounds that somebody corrected or confirmed, for training. `labels.csv` is a label table of all of them, "
+    "`genres.csv` of those with exactly one tag; `python -m scripts merge FILE` puts one into a model's table. "
+    "`overrides.csv` and `genre_overrides.csv` correct sounds that such a table has already."
 )
 
 
-def serve(store: Store, free: bool, host: str, port: int) -> None:
+def serve(store: Store, free: bool, access: Access) -> None:
     """Show the page until Ctrl-C."""
     page = build(store, free)
     page.queue(default_concurrency_limit=AT_ONCE)
     page.launch(
-        server_name=host,
-        server_port=port,
         allowed_paths=[str((store.folder / name).resolve()) for name in ("audio", "images", "exports")],
         max_file_size=1,  # nobody has to upload anything
         css=CSS,
-        **LAUNCH,
+        js=SCRIPT,
+        **launch_settings(access),
     )
-    print(f"monitor of {store.folder}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
+    print(f"monitor of {store.folder}: http://{access.host}:{access.port} (Ctrl-C stops it)", flush=True)
     page.block_thread()
 
 
 def build(store: Store, free: bool) -> gr.Blocks:
     """The page; where `free` is false, people may add the labels of the models alone."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{INTRODUCTION}")
         with gr.Row(elem_classes="bar"):
             name = gr.Textbox(label=NAME, placeholder=NAME, max_length=LONGEST, container=False, min_width=180)
@@ -91,26 +93,36 @@ def remember(page: gr.Blocks, name: gr.Textbox) -> None:
 def add_sounds(page: gr.Blocks, store: Store, free: bool, name: gr.Textbox, refresh: gr.Button) -> None:
     """The cards of a page of sounds, and the buttons to newer and older ones."""
     offset = gr.State(0)
+    triggers = [page.load, refresh.click, offset.change]
 
-    @gr.render(inputs=offset, triggers=[page.load, refresh.click, offset.change], show_progress="hidden")
+    @gr.render(inputs=offset, triggers=triggers, show_progress="hidden")
     def show(first: int) -> None:
         sounds, vocabulary = store.newest(PER_PAGE, first), store.vocabulary()
         if not sounds:
             gr.Markdown(EMPTY)
-            return
         with gr.Row(elem_classes="cards"):
             for stored in sounds:
                 add_card(store, stored, vocabulary, free, name)
-        add_pager(offset, first, len(sounds), store.count())
+
+    add_pager(store, offset, triggers)
 
 
-def add_pager(offset: gr.State, first: int, shown: int, count: int) -> None:
+def add_pager(store: Store, offset: gr.State, triggers: Sequence) -> None:
+    """Buttons that stay, so that who uses them by the keyboard stays on them, and between them what is shown."""
     with gr.Row(elem_classes="pager"):
-        newer = gr.Button("Newer", interactive=first > 0, min_width=80)
-        gr.Markdown(f"{first + 1} to {first + shown} of {count} sounds")
-        older = gr.Button("Older", interactive=first + shown < count, min_width=80)
-    newer.click(lambda: max(0, first - PER_PAGE), outputs=offset, show_progress="hidden")
-    older.click(lambda: first + PER_PAGE, outputs=offset, show_progress="hidden")
+        newer = gr.Button("Newer", interactive=False, min_width=80)
+        shown = gr.HTML(**LIVE)
+        older = gr.Button("Older", interactive=False, min_width=80)
+
+    def describe_page(first: int) -> tuple[gr.Button, str, gr.Button]:
+        count = store.count()
+        last = min(first + PER_PAGE, count)
+        words = f"{first + 1} to {last} of {count} sounds" if count else ""
+        return gr.Button(interactive=first > 0), words, gr.Button(interactive=last < count)
+
+    gr.on(triggers, describe_page, offset, [newer, shown, older], show_progress="hidden")
+    newer.click(lambda first: max(0, first - PER_PAGE), offset, offset, show_progress="hidden")
+    older.click(lambda first: first + PER_PAGE, offset, offset, show_progress="hidden")
 
 
 def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: bool, name: gr.Textbox) -> None:
@@ -118,9 +130,9 @@ def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: boo
     key = stored.sound.key
     with gr.Column(elem_classes="card", elem_id=f"sound-{key}", min_width=280):
         gr.HTML(describe(stored), apply_default_css=False)
-        tags = gr.Dropdown(vocabulary, value=stored.tags, label="Tags", **EDITABLE)
+        tags = gr.Dropdown(vocabulary, value=stored.tags, label=f"Tags of {title_of(stored.sound)}", **EDITABLE)
         with gr.Row(elem_classes="foot"):
-            said = gr.HTML(history(stored), apply_default_css=False)
+            said = gr.HTML(history(stored), **LIVE)
             right = gr.Button("All right", size="sm", min_width=80, scale=0)
 
     def edit(person: str, event: gr.SelectData) -> tuple[list[str], str]:
@@ -189,21 +201,27 @@ def show_drift(first: Sequence[StoredSound], recent: Sequence[StoredSound]) -> N
     table = table.assign(change=table["recent"] - table["first"], moved=table["moved"].map({True: "yes", False: "no"}))
     gr.Markdown(MOVED.format(len(first), recent[0].sound.model))
     with gr.Row():
-        gr.BarPlot(table.head(MOST_BARS), "label", "change", color="moved", color_map=OF_DRIFT, **CHART)
+        bars = table.head(MOST_BARS).assign(label=[*map(short, table["label"], range(1, MOST_BARS + 1))])
+        gr.BarPlot(bars, "label", "change", color="moved", color_map=OF_DRIFT, **CHART | {"height": 420})
         shown = table[["label", "first", "recent", "change", "p", "moved"]].round(3)
         gr.Dataframe(shown, interactive=False, max_height=CHART["height"], min_width=CHART["min_width"])
+
+
+def short(label: str, place: int) -> str:
+    """For an axis: a long label is cut, and its place in the table keeps it from being taken for another."""
+    return label if len(label) <= SHORT else f"{place}. {label[:SHORT]}…"
 
 
 def add_export(store: Store) -> None:
     gr.Markdown(FILES)
     button = gr.Button("Write the files", variant="primary")
-    files = gr.File(label="Files", file_count="multiple", interactive=False, visible=False)
-    button.click(lambda: gr.File(write_files(store), visible=True), outputs=files)
+    written = gr.HTML(**LIVE)
+    button.click(lambda: write_files(store), outputs=written)
 
 
-def write_files(store: Store) -> list[str]:
+def write_files(store: Store) -> str:
+    """Links to the files, or what is wrong."""
     try:
-        return [str(path) for path in export(store, store.folder / "exports")]
+        return links(export(store, store.folder / "exports"))
     except ProjectError as error:
-        gr.Warning(text(str(error)))
-        return []
+        return text(str(error))

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from scripts.apps import flags
+from scripts.apps.access import PASSWORD, Access, check_secret
 from scripts.apps.ports import check_port
 from scripts.apps.try_it.examples import examples
 from scripts.apps.try_it.listener import Listener
@@ -25,11 +26,16 @@ CONTRIBUTIONS = Path("data/contributed")
 def main(argv: list[str] | None = None) -> None:
     args = flags.try_it(argv)
     require("gradio", what="the page")
+    check_secret(args.password, args.host, "password", PASSWORD)
     check_port(args.host, args.port)
     run = find_run(args.model, args.runs, args.registry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes
     with tempfile.TemporaryDirectory(prefix="try_it_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        from scripts.apps.try_it.page import serve
+        uploads = Path(folder, "uploads")
+        uploads.mkdir()
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+        from scripts.apps.try_it.page import SoundService, serve
 
-        serve(Listener(run), examples(run, Path(folder)), CONTRIBUTIONS, args.host, args.port)
+        given = examples(run, Path(folder, "examples"))
+        service = SoundService(Listener(run), given, CONTRIBUTIONS, uploads)
+        serve(service, Access(args.host, args.port, args.password, args.hosts))

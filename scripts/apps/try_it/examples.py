@@ -1,15 +1,16 @@
 """Sounds that people can pick if they have none at hand: a run's own test tracks, else short pieces made here."""
 
+import shutil
 from pathlib import Path
 
 import soundfile
 
+from scripts.apps.try_it.neighbours import describe_labels
 from scripts.common.errors import ProjectError
 from scripts.common.storage import write_aside
 from scripts.config.run import Run
 from scripts.loading.experiment_data import read_rows
 from scripts.reports.tensorboard import said_of
-from scripts.tables.label_matrix import split_names
 from scripts.utils.demo import make_artist
 from scripts.utils.synthesis import GENRES, SAMPLE_RATE, compose
 
@@ -19,8 +20,13 @@ ARTIST = 10_000  # of none of the demo corpus's tracks
 
 
 def examples(run: Run, folder: Path) -> dict[str, Path]:
-    """What each is called, and its file; pieces that have to be made are written into `folder`."""
-    return tracks_of_test_part(run) or composed(folder)
+    """What each is called, and its file, written or copied into `folder`, whose name alone the page gives away."""
+    folder.mkdir(exist_ok=True)
+    found = tracks_of_test_part(run)
+    copies = {name: folder / f"{number}{path.suffix}" for number, (name, path) in enumerate(found.items())}
+    for name, copy in copies.items():
+        shutil.copyfile(found[name], copy)
+    return copies or composed(folder)
 
 
 def tracks_of_test_part(run: Run) -> dict[str, Path]:
@@ -37,11 +43,9 @@ def tracks_of_test_part(run: Run) -> dict[str, Path]:
         there = there[there["duration_s"] * experiment.spec.sample_rate > experiment.spec.least_samples]
     said = said_of(rows)
     chosen = there.drop_duplicates(said).head(COUNT)
-    return {f"test track: {name_of(row[said])}": Path(row["file_path"]) for row in chosen.to_dict("records")}
-
-
-def name_of(cell: str) -> str:
-    return " + ".join(split_names(cell)) or "none of the labels"
+    return {
+        f"test track: {describe_labels(row[said], said)}": Path(row["file_path"]) for row in chosen.to_dict("records")
+    }
 
 
 def composed(folder: Path) -> dict[str, Path]:

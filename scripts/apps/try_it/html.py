@@ -10,7 +10,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from scripts.apps.markup import text
@@ -24,7 +23,11 @@ from scripts.inference.predictor import Prediction
 
 SURE = 0.5  # from which probability on a genre is called likely
 WEAKEST = 2  # labels named as those that it knows least
-TIMES = MaxNLocator(6, steps=[1, 1.5, 2, 3, 6, 10])
+POINTS = 100  # of a curve; more would hide each other
+TICKS, STEPS = (
+    6,
+    (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300),
+)  # of the time axis: at most so many; s between them
 CSS = Path(__file__).with_name("try_it.css").read_text(encoding="utf-8")
 
 
@@ -59,18 +62,19 @@ def render(part: str, **values: Any) -> str:
     return TEMPLATES.get_template(f"try_it_{part}.html").render(values)
 
 
-def answer(heard: Heard, name: str, fate: str = "") -> str:
+def answer(heard: Heard, name: str, number: int, fate: str = "") -> str:
     """All about a sound.
 
     Parameters
     ----------
-    name : of the file. fate : what became of it.
+    name : of the file. number : of the answer, so that no two are the same. fate : what became of the file.
     """
-    prediction, numbers = heard.prediction, [heard.prediction.names.index(label) for label in heard.names]
+    prediction, classes = heard.prediction, [heard.prediction.names.index(label) for label in heard.names]
     heat = [] if isinstance(heard.heat, str) else [mask(layer) for layer in heard.heat]
     nearest = [] if isinstance(heard.nearest, str) else heard.nearest.to_dict("records")
     return render(
         "answer",
+        number=number,
         name=name,
         fate=fate,
         heard=heard,
@@ -80,8 +84,9 @@ def answer(heard: Heard, name: str, fate: str = "") -> str:
         spectrogram=mask(heard.spectrogram**1.5),
         heat=heat,
         nearest=nearest,
-        curves=[curve(heard.curves, heard.window, number) for number in numbers],
-        bars=[bar(prediction, number) for number in numbers],
+        curves=[curve(heard.curves, heard.window, one) for one in classes],
+        averaged=round(len(heard.curves.starts) / min(len(heard.curves.starts), POINTS)),
+        bars=[bar(prediction, one) for one in classes],
         times=[(clock(at), at / prediction.seconds) for at in times(prediction.seconds)],
         frequencies=frequencies(heard.spec),
     )
@@ -98,11 +103,13 @@ def mask(values: np.ndarray) -> Markup:
 def curve(prediction: Prediction, window: float, number: int) -> str:
     """A label's probability over time as points of a polyline in a box of 100 x 100, from end to end.
 
-    A window's probability stands at the middle of the sound in it.
+    A window's probability stands at the middle of the sound in it. Of more than `POINTS` windows, so many means of
+    neighbours are drawn.
     """
     ends = np.minimum(prediction.starts + window, prediction.seconds)
     x = (prediction.starts + ends) / 2 / prediction.seconds * 100
     y = 100 - prediction.windows[:, number] * 100
+    x, y = ([part.mean() for part in np.array_split(one, min(POINTS, len(one)))] for one in (x, y))
     x, y = np.concatenate([[0], x, [100]]), np.pad(y, 1, mode="edge")
     return " ".join(f"{left:.2f},{top:.2f}" for left, top in zip(x, y, strict=True))
 
@@ -119,7 +126,8 @@ def bar(prediction: Prediction, number: int) -> dict[str, Any]:
 
 def times(seconds: float) -> list[float]:
     """Where the time axis has ticks."""
-    return [float(at) for at in TIMES.tick_values(0, seconds) if 0 <= at <= seconds * 0.98]
+    step = next((one for one in STEPS if seconds <= one * TICKS), STEPS[-1])
+    return np.arange(0, seconds * 0.98, step).tolist()
 
 
 def frequencies(spec: MelSpec) -> list[tuple[str, float]]:

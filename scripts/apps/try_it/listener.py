@@ -16,7 +16,7 @@ from scripts.audio.features import make_transform
 from scripts.audio.normalise import normalise
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError, ProjectError
-from scripts.common.machine import autocast
+from scripts.common.machine import in_float32
 from scripts.config.run import Run
 from scripts.inference.predictor import Prediction, Predictor, Windows, whole
 
@@ -126,7 +126,7 @@ class Listener:
         neighbours, predictor = self.neighbours, self.predictor
         if isinstance(neighbours, str):
             return neighbours
-        with predictor.lock, autocast(predictor.device, predictor.precision):
+        with predictor.lock, in_float32(predictor.device):
             vectors = torch.cat([predictor.model.embed(x).float() for x in batches])
         return neighbours.nearest(vectors.mean(0).cpu().numpy())
 

@@ -9,6 +9,7 @@ from scripts.config.run import Run
 from scripts.evaluate import BEST, check_split, tester
 from scripts.loading.experiment_data import Data
 from scripts.reports.tensorboard import embed_tracks, said_of
+from scripts.tables.label_matrix import split_names
 
 EPSILON = 1e-12
 
@@ -42,7 +43,8 @@ class Neighbours:
         check_split(run, experiment, data)
         loader = data.scoring_loader(experiment, "train")
         tracks = loader.items.tracks
-        said = tracks[["track_id", said_of(tracks)]].set_axis(["track_id", "said"], axis=1)
+        column = said_of(tracks)
+        said = tracks[["track_id"]].assign(said=[describe_labels(cell, column) for cell in tracks[column]])
         return cls.from_vectors(said, embed_tracks(tester(run, experiment, BEST)[0], loader))
 
     @classmethod
@@ -61,6 +63,11 @@ class Neighbours:
         similarity = self.directions @ directions(vector - self.mean)
         order = np.argsort(-similarity, kind="stable")[:count]
         return self.tracks.iloc[order].assign(similarity=similarity[order]).reset_index(drop=True)
+
+
+def describe_labels(cell: str, column: str) -> str:
+    """What a table says of a track in one of its columns `genre` and `labels`, in words."""
+    return " + ".join(split_names(cell)) or "none of the labels" if column == "labels" else cell
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:

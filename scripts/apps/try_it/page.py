@@ -1,56 +1,69 @@
 """The try-it page, on Gradio."""
 
-from collections.abc import Callable
+import itertools
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from scripts.apps.gradio_settings import LAUNCH
+from scripts.apps.access import Access
+from scripts.apps.gradio_settings import launch_settings
 from scripts.apps.try_it.html import CSS, answer, facts, render
 from scripts.apps.try_it.listener import LONGEST, Heard, Listener
-from scripts.apps.try_it.uploads import CONSENT, Uploads, keep
+from scripts.apps.try_it.uploads import CONSENT, LONGEST_WAIT, UploadTracker, keep
+from scripts.audio.decoding import SUFFIXES
 from scripts.common.cli import describe_os_error
 from scripts.common.errors import ProjectError
+from scripts.common.memory import return_freed_memory
 
 LARGEST = 50  # MB of a file
 AT_ONCE = 2  # sounds that are listened to; others wait
 WAITING = 32  # people at most
-CLEANING = (60, 1800)  # s: how often, and how old a file is that nobody asked about
-# before the sound is deleted, the browser takes it back, for the player
-TAKE_BACK = """async (file, allowed) => {
-  URL.revokeObjectURL(window.heard);
-  window.heard = URL.createObjectURL(await (await fetch(file.url)).blob());
-  return [file, allowed];
-}"""
-SHARED = {"concurrency_id": "answer", "concurrency_limit": AT_ONCE, "api_visibility": "private"}
-ANSWER, MICROPHONE = (
-    (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-    for name in ("try_it.js", "try_it_microphone.js")
+CLEANING = (
+    60,
+    int(LONGEST_WAIT),
+)  # s: how often Gradio looks for uploads that nobody asked about, and from which age on
+GIVE, ANSWER = (
+    (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8") for name in ("try_it_give.js", "try_it.js")
 )
 
 
-class Desk:
+class SoundService:
     """Takes sounds, gives answers, and sees to it that nothing stays that should not."""
 
-    def __init__(self, listener: Listener, contributions: Path) -> None:
-        self.listener, self.contributions, self.uploads = listener, contributions, Uploads()
+    def __init__(self, listener: Listener, examples: dict[str, Path], contributions: Path, uploads: Path) -> None:
+        """`contributions` is for sounds that may be kept; `uploads` is Gradio's folder, as `UploadTracker` takes it."""
+        self.listener, self.examples, self.contributions = listener, examples, contributions
+        self.uploads, self.numbers = UploadTracker(uploads), itertools.count()
 
-    def answer(self, path: str, allowed: bool) -> tuple[None, str]:
-        """An empty input, and the answer as HTML, or what was wrong."""
-        name = Path(path).name
+    def answer(self, event: gr.EventData) -> str:
+        """The answer as HTML to what the page sends: an example's number, or an uploaded file's path and a consent."""
+        match event._data:
+            case {"example": int(number)} if 0 <= number < len(self.examples):
+                name, path = list(self.examples.items())[number]
+                return self.answer_sound(str(path), name, allowed=None)
+            case {"path": str(path), "allowed": bool(allowed)} if self.uploads.has(path):
+                return self.answer_sound(path, Path(path).name, allowed)
+        return self.problem("This sound", "is not here, or not any more")
+
+    def answer_sound(self, path: str, name: str, allowed: bool | None) -> str:
+        """What is heard in a file, or what is wrong with it; `allowed` is None where it is nobody's."""
         try:
             heard = self.listener.hear(path)
-            return None, answer(heard, name, self.settle(path, allowed, heard))
+            return answer(heard, name, next(self.numbers), self.settle(path, allowed, heard))
         except ProjectError as error:
-            reason = str(error).removeprefix(f"{path}: ").replace(path, name)
-            return None, render("problem", name=name, reason=reason)
+            return self.problem(name, str(error).removeprefix(f"{path}: ").replace(path, name))
         finally:
             self.uploads.finish(path)
+            return_freed_memory()
 
-    def settle(self, path: str, allowed: bool, heard: Heard) -> str:
-        """Keep an uploaded sound if that was allowed; returns what becomes of it. Examples are nobody's."""
-        if not self.uploads.has(path):
+    def problem(self, name: str, reason: str) -> str:
+        return render("problem", number=next(self.numbers), name=name, reason=reason)
+
+    def settle(self, path: str, allowed: bool | None, heard: Heard) -> str:
+        """Keep an uploaded sound if that was allowed; returns what becomes of it."""
+        if allowed is None:
             return ""
         if not allowed:
             return "Your sound has been deleted; nothing was kept."
@@ -61,51 +74,45 @@ class Desk:
         return f"Thank you: kept with your permission, as {kept.name}."
 
 
-def serve(listener: Listener, examples: dict[str, Path], contributions: Path, host: str, port: int) -> None:
+def serve(service: SoundService, access: Access) -> None:
     """Show the page until Ctrl-C."""
-    desk = Desk(listener, contributions)
-    page = build(desk, examples)
+    page = build(service)
     page.queue(max_size=WAITING)
     page.launch(
-        server_name=host,
-        server_port=port,
         max_file_size=LARGEST * 2**20,
-        app_kwargs={"middleware": [Middleware(desk.uploads.watch)]},
+        allowed_paths=[str(path) for path in service.examples.values()],
         css=CSS,
-        **LAUNCH,
+        **launch_settings(access, Middleware(service.uploads.watch)),
     )
-    print(f"try {listener.run.name}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
+    print(f"try {service.listener.run.name}: http://{access.host}:{access.port} (Ctrl-C stops it)", flush=True)
     page.block_thread()
 
 
-def build(desk: Desk, examples: dict[str, Path]) -> gr.Blocks:
+def build(service: SoundService) -> gr.Blocks:
     """The page: a sound goes in on the left, the answer comes out on the right, the model stands below."""
-    about = facts(desk.listener.run)
+    about = facts(service.listener.run)
     with gr.Blocks(title=f"Try {about['run']}", analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(render("head", **about))
         with gr.Row(elem_classes="main"):
-            with gr.Column(scale=2, min_width=300, elem_classes="give"):
-                sound, allowed, picked = add_inputs(examples)
+            with gr.Column(scale=2, min_width=300):
+                given = gr.HTML(inputs(service.examples), js_on_load=GIVE, apply_default_css=False)
             with gr.Column(scale=5, min_width=300):
                 shown = gr.HTML(render("welcome"), js_on_load=ANSWER, elem_id="answer")
         gr.HTML(render("about", **about))
-        for trigger in (sound.upload, sound.stop_recording, picked):
-            trigger(desk.answer, [sound, allowed], [sound, shown], js=TAKE_BACK, show_progress_on=shown, **SHARED)
+        answered = given.submit(
+            service.answer, outputs=shown, trigger_mode="multiple", concurrency_limit=AT_ONCE, api_visibility="private"
+        )
+        answered.failure(None, js="() => document.dispatchEvent(new Event('unanswered'))")
     return page
 
 
-def add_inputs(examples: dict[str, Path]) -> tuple[gr.Audio, gr.Checkbox, Callable]:
-    """Upload or recording, consent, examples; returns the first two, and the event that an example was picked."""
-    sound = gr.Audio(
-        label="A sound",
-        type="filepath",
-        sources=["upload", "microphone"],
-        editable=False,
-        buttons=[],
-        elem_id="sound",
+def inputs(examples: dict[str, Path]) -> str:
+    """Upload, recording, consent and examples, as HTML."""
+    return render(
+        "give",
+        suffixes=sorted(SUFFIXES),
+        minutes=LONGEST / 60,
+        megabytes=LARGEST,
+        consent=CONSENT,
+        examples={name: "gradio_api/file=" + quote(path.as_posix()) for name, path in examples.items()},
     )
-    gr.HTML(render("limits", minutes=LONGEST / 60, megabytes=LARGEST), js_on_load=MICROPHONE)
-    allowed = gr.Checkbox(label=CONSENT, container=False, elem_id="allowed")
-    files = [[str(path)] for path in examples.values()]
-    samples = gr.Examples(files, sound, label="Or pick an example", example_labels=list(examples), elem_id="examples")
-    return sound, allowed, samples.load_input_event.success

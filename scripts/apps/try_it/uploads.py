@@ -1,14 +1,16 @@
 """Sounds that people upload to a page on Gradio: deleted once they are answered, or kept where that was allowed."""
 
+import asyncio
 import json
-import os
 import shutil
 import threading
-from collections import Counter
+import time
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scripts.audio.decoding import SUFFIXES
@@ -16,32 +18,35 @@ from scripts.common.storage import write_aside, write_json
 from scripts.inference.predictor import Prediction
 
 CONSENT = "The project may keep this sound and use it to train and test its models."
+LONGEST_UPLOAD = 600.0  # s
+LONGEST_WAIT = 1800.0  # s from upload to answer; whoever asks for none by then has gone
 keeping = threading.Lock()
 
 
-class Uploads:
-    """Counts the uploads of each file that wait for an answer: Gradio stores equal files once, whoever they are from.
+class UploadTracker:
+    """Knows the uploads of each file that wait for an answer: Gradio stores equal files once, whoever they are from.
 
-    `Middleware(uploads.watch)` puts it before the page's server. What nobody asks about is left to Gradio's
-    `delete_cache`.
+    `Middleware(tracker.watch)` puts it before the page's server.
     """
 
-    def __init__(self) -> None:
-        self.lock, self.running, self.waiting, self.answered = threading.Lock(), 0, Counter(), set()
+    def __init__(self, folder: Path) -> None:
+        """`folder` is Gradio's, for uploads alone: whatever else lies there is deleted."""
+        self.folder, self.lock, self.running = folder, threading.Lock(), 0
+        self.waiting: dict[str, list[float]] = {}  # when each file was uploaded
 
     def watch(self, app: ASGIApp) -> ASGIApp:
-        """The same server, of which the uploads are counted."""
+        """The same server, of which the uploads are tracked."""
 
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"].endswith("/upload"):
-                await self.count(app, scope, receive, send)
+                await self.track(app, scope, receive, send)
             else:
                 await app(scope, receive, send)
 
         return watched
 
-    async def count(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an upload on, and count the paths that the server answers with."""
+    async def track(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an upload on, and note the paths that the server answers with."""
         status, body = 0, b""
 
         async def listen(message: Message) -> None:
@@ -54,7 +59,13 @@ class Uploads:
         with self.lock:
             self.running += 1
         try:
-            await app(scope, receive, listen)
+            async with asyncio.timeout(LONGEST_UPLOAD):
+                await app(scope, receive, listen)
+        except ClientDisconnect:
+            pass
+        except TimeoutError:
+            if not status:
+                await PlainTextResponse(f"it took longer than {LONGEST_UPLOAD:g} s", 408)(scope, receive, send)
         finally:
             with self.lock:
                 self.running -= 1
@@ -62,31 +73,39 @@ class Uploads:
 
     def add(self, paths: list[str]) -> None:
         with self.lock:
-            self.waiting.update(map(os.path.realpath, paths))
+            for path in paths:
+                self.waiting.setdefault(path, []).append(time.monotonic())
 
-    def has(self, path: str | Path) -> bool:
+    def has(self, path: str) -> bool:
         """Somebody uploaded this file, and it waits for its answer."""
-        return self.waiting[os.path.realpath(path)] > 0
+        return bool(self.waiting.get(path))
 
-    def finish(self, path: str | Path) -> None:
+    def finish(self, path: str) -> None:
         """One upload of the file is answered; after the last of them it is deleted."""
-        real = os.path.realpath(path)
         with self.lock:
-            if self.waiting[real]:
-                self.waiting[real] -= 1
-                self.answered.add(real)
+            self.forget_old()
+            if self.waiting.get(path):
+                self.waiting[path].pop()
         self.sweep()
 
+    def forget_old(self) -> None:
+        recent = time.monotonic() - LONGEST_WAIT
+        for times in self.waiting.values():
+            times[:] = [moment for moment in times if moment > recent]
+
     def sweep(self) -> None:
-        """Delete what is answered, unless an upload is under way: it may be putting the same file there again."""
+        """Delete what nobody waits for, unless an upload is under way: it may be putting the same file there again."""
         with self.lock:
             if self.running:
                 return
-            for path in self.answered:
-                if not self.waiting[path]:
-                    del self.waiting[path]
-                    shutil.rmtree(Path(path).parent, ignore_errors=True)
-            self.answered.clear()
+            self.forget_old()
+            self.waiting = {path: times for path, times in self.waiting.items() if times}
+            needed = {Path(path).parent.name for path in self.waiting}
+            for entry in self.folder.iterdir():
+                if entry.is_file():  # of an upload that broke off
+                    entry.unlink()
+                elif entry.name not in needed:
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def keep(path: str | Path, folder: Path, model: str, prediction: Prediction) -> Path:

@@ -13,7 +13,10 @@ from scripts.apps.monitor.html import describe, history
 from scripts.apps.store import Correction, Sound, Store, StoredSound
 from tests.sounds import add_sounds, make_sound
 
+pytest.importorskip("gradio", reason="needs the package gradio")
 pytest_plugins = ["tests.browser"]
+
+from scripts.apps.monitor.page import short  # noqa: E402
 
 
 def stored_sound(sound: Sound, tags: list[str], corrections: list[Correction] | None = None) -> StoredSound:
@@ -91,6 +94,12 @@ def test_a_card_links_and_plays() -> None:
     assert page.index("high") < page.index("90%") < page.index("10%")
 
 
+def test_labels_on_an_axis() -> None:
+    """Long ones are cut, and still told apart."""
+    assert [short("1e3", 1), short("x" * 18, 2)] == ["1e3", "x" * 18]
+    assert short("x" * 60, 3) == "3. " + "x" * 18 + "…"
+
+
 # --- command ------------------------------------------------------------------------------------------------
 
 
@@ -113,7 +122,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def address(store: Store, serve) -> str:
-    pytest.importorskip("gradio")
     return serve("monitor", "--store", store.folder).address
 
 
@@ -130,6 +138,11 @@ def see_tags(page, number: int, *labels: str) -> None:
     from playwright.sync_api import expect
 
     expect(tags(page, number)).to_have_text(labels)
+
+
+def ticks(page, number: int) -> int:
+    shown = "all => all.filter((one) => getComputedStyle(one, '::before').content.includes('\u2713')).length"
+    return card(page, number).locator(".history, .history *").evaluate_all(shown)
 
 
 def give_name(page, name: str) -> None:
@@ -155,10 +168,12 @@ def test_corrections_are_still_there_after_a_reload(store: Store, address: str, 
     add_sounds(store, make_sound(2, tags=("high", "low")))
     page = open_page(address)
     give_name(page, "Ana")
-    tags(page, 2).filter(has_text="low").get_by_role("button").click()
-    card(page, 2).get_by_text("Ana removed low").wait_for()
+    card(page, 2).get_by_role("button", name="remove low").click()
+    card(page, 2).get_by_role("status").get_by_text("Ana removed low").wait_for()
+    assert page.evaluate("document.activeElement.closest('.card').id") == "sound-test-2"  # the keyboard stays there
     add_tag(page, 2, "mid")
     card(page, 2).get_by_text("Ana added mid").wait_for()
+    assert ticks(page, 2) == 1  # once for however many corrections
     page.reload()
     see_tags(page, 2, "high", "mid")
     assert page.get_by_label("Your name").input_value() == "Ana"
@@ -194,6 +209,27 @@ def test_what_is_not_allowed_is_said_and_not_kept(store: Store, address: str, op
     assert store.get("test-4").corrections == []
 
 
+NAMES = ("<b>bold</b>", "01", "None", 'Rock "n" Roll; {{a}} & ${b}', "x" * 60)
+
+
+def test_labels_of_any_text_are_shown_and_written_as_they_are(store: Store, address: str, open_page) -> None:
+    add_sounds(
+        store, make_sound(1, key="test-21", probabilities=dict.fromkeys(NAMES, 0.5), tags=list(NAMES), model="odd")
+    )
+    page = open_page(address)
+    see_tags(page, 21, *NAMES)
+    assert card(page, 21).locator(".scores span").all_inner_texts()[::2] == list(NAMES[:3])
+    give_name(page, "Ana")
+    for number, name in enumerate(NAMES):
+        card(page, 21).get_by_role("button", name=f"remove {name}", exact=True).click()
+        see_tags(page, 21, *NAMES[number + 1 :])
+        card(page, 21).get_by_text(f"Ana removed {name}").first.wait_for()
+    add_tag(page, 21, "01")
+    see_tags(page, 21, "01")
+    card(page, 21).locator("summary", has_text="Ana added 01").wait_for()
+    assert [one.label for one in store.get("test-21").corrections] == [*NAMES, "01"]
+
+
 def test_free_tags_where_they_are_allowed(store: Store, serve, open_page) -> None:
     add_sounds(store, make_sound(5))
     page = open_page(serve("monitor", "--store", store.folder, "--free-tags").address)
@@ -203,22 +239,34 @@ def test_free_tags_where_they_are_allowed(store: Store, serve, open_page) -> Non
     assert store.get("test-5").tags == ["high", "rain on a roof"]
 
 
-def test_confirm_pages_charts_and_export(store: Store, address: str, open_page) -> None:
+def test_confirm_pages_charts_and_export(store: Store, address: str, open_page, serious_findings) -> None:
     add_sounds(store, *(make_sound(day) for day in range(6, 20)))
     page = open_page(address, width=390, height=844, dark=True)
     give_name(page, "Ben")
     card(page, 19).get_by_role("button", name="All right").click()
     card(page, 19).get_by_text("Ben confirmed all").wait_for()
+    assert serious_findings(page) == []
     page.get_by_role("button", name="Older").click()
     card(page, 7).wait_for()
     assert card(page, 8).count() == 0
+    page.wait_for_function("document.activeElement.textContent.trim() === 'Newer'")  # there is nothing older
     page.get_by_role("tab", name="Charts").click()
     page.get_by_text("the share of the model's tags that people kept").wait_for()
     page.get_by_text(f"at least {LEAST} sounds").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert serious_findings(page) == []
     page.get_by_role("tab", name="Export").click()
     page.get_by_role("button", name="Write the files").click()
+    link = page.locator("a[href*='/overrides.csv']")
+    link.wait_for()
+    assert serious_findings(page) == []
     with page.expect_download() as download:
-        page.locator("a[href*='overrides.csv']").click()
+        link.click()
     table = pd.read_csv(download.value.path()).set_index("track_id")
     assert table.loc["test-19", "labels"] == "high"
+
+
+def test_by_day_everything_can_be_read(address: str, open_page, serious_findings) -> None:
+    page = open_page(address)
+    page.locator(".card .token").first.wait_for()
+    assert serious_findings(page) == []

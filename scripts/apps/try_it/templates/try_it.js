@@ -1,15 +1,16 @@
-// runs once, inside the gr.HTML that shows the answers: the player, and the line that follows it
+// runs once, inside the gr.HTML that shows the answers: what is chosen, and the line that follows the player
 const find = (selector) => element.querySelector(selector);
 const seconds = () => Number(find(".answer").dataset.seconds);
 
 watch("value", () => {
-  if (find("audio") && window.heard) find("audio").src = window.heard;
-  if (innerWidth < 800) element.scrollIntoView({ behavior: "smooth" });
+  const all = find(".none input"); // Gradio changes what differs from the last answer; what was chosen there would stay
+  if (all) all.checked = true;
+  document.dispatchEvent(new Event("answered"));
 });
 
 element.addEventListener("change", ({ target }) => {
   find(".answer").classList.toggle("chosen", target.value !== "none");
-  for (const one of element.querySelectorAll(".heat, polyline")) {
+  for (const one of element.querySelectorAll(".heat, .curves g")) {
     one.classList.toggle("on", one.classList.contains(`c${target.value}`));
   }
 });
