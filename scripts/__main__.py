@@ -35,6 +35,7 @@ GROUPS = (
             "verify": "utils.verify",
             "metadata": "utils.metadata",
             "mixtures": "utils.mixtures",
+            "merge": "utils.merge",
             "mels": "utils.mels",
             "visualisation": "utils.visualisation",
         },

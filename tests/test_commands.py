@@ -206,11 +206,16 @@ def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, 
     make_corpus(tmp_path, 6)
     original, full = caching.RowWriter.write, {"at": 3}
 
+    def in_this_process(function, jobs, workers, initializer, initargs):
+        initializer(*initargs)
+        return map(function, jobs)
+
     def write(self, row, values):
         if row >= full["at"]:
             raise OSError(28, "No space left on device")
         original(self, row, values)
 
+    monkeypatch.setattr(caching, "parallel_map", in_this_process)
     monkeypatch.setattr(caching.RowWriter, "write", write)
     with pytest.raises(SystemExit) as stopped:
         mels.main([*table_flags(tmp_path), "--workers", "1"])

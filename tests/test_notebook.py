@@ -26,7 +26,7 @@ def executed(notebook, tmp_path_factory):
     replace(copy, "SETTINGS = []", 'SETTINGS = ["epochs=1"]')
     replace(copy, "make_demo(data)", "make_demo(data, tracks_per_genre=10)")
     replace(copy, '"train", 400', '"train", 80')
-    client = NotebookClient(copy, timeout=600, resources={"metadata": {"path": folder}})
+    client = NotebookClient(copy, timeout=None, resources={"metadata": {"path": folder}})
     return client.execute(), folder
 
 

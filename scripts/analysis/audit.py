@@ -22,11 +22,12 @@ from scripts.common.plotting import ABOVE, COLOURS, GRID, LEGEND, new_figure, sa
 from scripts.common.storage import write_json, write_text
 from scripts.config.experiments import get_experiment
 from scripts.config.run import ROOT
+from scripts.datasets.gtzan import artists
 from scripts.datasets.gtzan_features import FILES, find_csv, read_features
 from scripts.loading.loader import load_items
 from scripts.tables.label_table import NEEDED_TO_TRAIN, read_table
 from scripts.tables.leaks import describe_leaks
-from scripts.tables.splits import fingerprint
+from scripts.tables.splits import fingerprint, known_ids
 
 DATASETS = ("gtzan_features",)
 LABELS = {
@@ -54,9 +55,9 @@ def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: i
 
     Returns
     -------
-    dataset, classifier, seed, tracks; tenfold, random_same_sizes, random_same_tracks and fault_filtered (and
-    clips_...), each with mean, n and sd or interval_95, see `measure_tracks`; leakage, the difference between
-    random_same_sizes and fault_filtered and its share of the former.
+    dataset, classifier, seed, tracks, artists (see `artists_of_genres`); tenfold, random_same_sizes, random_same_tracks
+    and fault_filtered (and clips_...), each with mean, n and sd or interval_95, see `measure_tracks`; leakage, the
+    difference between random_same_sizes and fault_filtered and its share of the former.
 
     Raises
     ------
@@ -69,6 +70,7 @@ def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: i
         scores |= measure_clips(read_features(root, "3s"), classifier, seed)
     leaky, clean = scores["random_same_sizes"].mean, scores["fault_filtered"].mean
     facts = {"dataset": "gtzan_features", "classifier": classifier, "seed": seed, "tracks": len(table)}
+    facts["artists"] = artists_of_genres(table.assign(artist_id=table["track_id"].map(artists(root))))
     measured = {name: score.as_dict() for name, score in scores.items()}
     return facts | measured | {"leakage": {"difference": leaky - clean, "share": (leaky - clean) / leaky}}
 
@@ -80,8 +82,9 @@ def audit_own(
 
     Returns
     -------
-    table, split (fingerprint), classifier, seed, tracks, left_out (counts by status), leaks (a line each), splits
-    (see `measure_splits`), duplicates (see `duplicates_across`) and duplicates_within_parts, their number.
+    table, split (fingerprint), classifier, seed, tracks, left_out (counts by status), artists (see
+    `artists_of_genres`), leaks (a line each), splits (see `measure_splits`), duplicates (see `duplicates_across`) and
+    duplicates_within_parts, their number.
 
     Raises
     ------
@@ -98,11 +101,29 @@ def audit_own(
         "seed": seed,
         "tracks": len(items.tracks),
         "left_out": left_out["status"].value_counts().to_dict(),
+        "artists": artists_of_genres(table.drop_duplicates("track_id")),
         "leaks": describe_leaks(table),
         "splits": splits,
         "duplicates": across,
         "duplicates_within_parts": within,
     }
+
+
+def artists_of_genres(tracks: pd.DataFrame) -> list[dict]:
+    """How many artists each genre has, of the tracks whose artist is known; those with the fewest first.
+
+    Each has genre, tracks, known (tracks), artists, and of the most frequent one its name and tracks: most_frequent,
+    most_frequent_tracks. Empty if no artist is known.
+    """
+    names = known_ids(tracks, "artist_id")
+    rows = []
+    for genre, mine in names.groupby(tracks["genre"]):
+        counts = mine.value_counts()
+        if len(counts):
+            first = tracks.loc[mine.index[mine == counts.index[0]][0], "artist_id"]
+            facts = {"genre": genre, "tracks": len(mine), "known": int(counts.sum()), "artists": len(counts)}
+            rows.append(facts | {"most_frequent": str(first).strip(), "most_frequent_tracks": int(counts.iloc[0])})
+    return sorted(rows, key=lambda row: (row["artists"], row["genre"]))
 
 
 def duplicates_across(table: pd.DataFrame, cache: MelCache, track_ids: pd.Series) -> tuple[list[dict], int]:
@@ -175,11 +196,15 @@ def describe_leakage(leakage: dict) -> str:
 
 
 def findings(result: dict) -> list[str]:
-    """What leakage is worth; of one's own data who is known from train, the leaks, and the recordings in two parts."""
+    """What leakage is worth; of one's own data who is known from train, the leaks, and the recordings in two parts.
+
+    And, where they are known, how many artists a genre has.
+    """
+    by_genre = [describe_artists(row) for row in result["artists"]]
     if "splits" not in result:
-        return [describe_leakage(result["leakage"])]
+        return [describe_leakage(result["leakage"]), *by_genre]
     lines = [f"{LABELS[name]}: {describe_seen(split)}" for name, split in result["splits"].items()]
-    lines += [f"leak: {leak}" for leak in result["leaks"]]
+    lines += [*by_genre, *(f"leak: {leak}" for leak in result["leaks"])]
     pairs = result["duplicates"]
     lines.append(f"{len(pairs)} pairs of tracks with the same recording in two parts of the table's split")
     lines += [f"  {describe_pair(pair)}" for pair in pairs[:PAIRS_SHOWN]]
@@ -192,6 +217,13 @@ def describe_seen(split: dict) -> str:
     artists = "artists unknown" if split["seen_artists"] is None else f"{split['seen_artists']:.0%} by an artist in it"
     sizes = f"{split['train_clips']} clips to fit on, {split['test_clips']} to score"
     return f"{split['seen_tracks']:.0%} of the test tracks are in the other part, {artists}; {sizes}"
+
+
+def describe_artists(row: dict) -> str:
+    count, known = row["most_frequent_tracks"], row["known"]
+    unknown = f", {row['tracks'] - known} of unknown artists" if known < row["tracks"] else ""
+    who = f"{count} of {known} tracks ({count / known:.0%}) by {row['most_frequent']}"
+    return f"{row['genre']}: {row['artists']} artist{'s' if row['artists'] > 1 else ''}, {who}{unknown}"
 
 
 def describe_pair(pair: dict) -> str:

@@ -20,7 +20,7 @@ from scripts.config.run import ROOT, Run
 from scripts.metrics.multi_label import centred_interval, tag_draws
 from scripts.metrics.single_label import bootstrap_interval, mcnemar
 from scripts.reports.markdown import markdown_table, with_interval
-from scripts.reports.predictions import check_tested, read_saved, with_intervals
+from scripts.reports.predictions import check_tested, read_predictions, read_saved, with_intervals
 from scripts.reports.score_figures import comparison
 
 SEED = re.compile(r"-seed\d+$")
@@ -41,7 +41,7 @@ class SingleLabelTest:
     OTHER_TRUTH = "another genre"
 
     def __init__(self, run: Run, test: dict[str, Any]) -> None:
-        table = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": str}, keep_default_na=False)
+        table = read_predictions(run.report / "predictions.csv")
         self.name, self.test, self.predictions = run.name, test, table.set_index("track_id").sort_index()
 
     @property

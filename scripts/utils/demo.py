@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError
+from scripts.common.lock import locked
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_aside, write_json
 from scripts.utils import flags
@@ -251,20 +252,22 @@ def track_row(seed: int, track: Track, output: Path) -> dict[tuple[str, str], ob
 def make_demo(output: Path, seed: int = 0, tracks_per_genre: int = 20, workers: int | None = None) -> Path:
     """Make the corpus in `output`, or what is missing of it, and return `output`.
 
-    Raises ConfigError if the folder holds another demo, or FMA files that this command did not make.
+    Raises ConfigError if the folder holds another demo, or FMA files that this command did not make; BusyError if
+    another process is making it.
     """
     output = Path(output)
     settings = {"synthetic": True, "seed": seed, "tracks_per_genre": tracks_per_genre, "version": VERSION}
     tracks = plan(seed, tracks_per_genre)
-    claim(output, settings)
-    missing = [track for track in tracks if not track.path(output).exists()]
-    write_tracks(output, seed, missing, workers)
-    table_path = output / "fma_metadata" / "tracks.csv"
-    if not table_path.exists():
-        with write_aside(table_path) as temporary:
-            track_table(seed, tracks, output).to_csv(temporary)
-    if (output / UNFINISHED).exists():
-        (output / UNFINISHED).replace(output / FINISHED)
+    with locked(output):
+        claim(output, settings)
+        missing = [track for track in tracks if not track.path(output).exists()]
+        write_tracks(output, seed, missing, workers)
+        table_path = output / "fma_metadata" / "tracks.csv"
+        if not table_path.exists():
+            with write_aside(table_path) as temporary:
+                track_table(seed, tracks, output).to_csv(temporary)
+        if (output / UNFINISHED).exists():
+            (output / UNFINISHED).replace(output / FINISHED)
     print(f"{output}: {len(tracks)} tracks, {len(FAULTS)} of them faulty on purpose.")
     print("This corpus is SYNTHETIC, composed by a program: accuracies on it say nothing about real music.")
     return output

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import DownloadError
+from scripts.common.lock import locked
 from scripts.datasets.fma import ARCHIVES
 from scripts.utils import flags
 
@@ -35,6 +36,7 @@ def download(name: str, data: Path = Path("data"), keep_zip: bool = False) -> Pa
     ------
     ConfigError : unknown name.
     DownloadError : no connection, not the official zip, or the folder holds something else.
+    BusyError : another process is downloading it.
     """
     archive = ARCHIVES[pick("archive", name, ARCHIVES)]
     zip_path = Path(data) / archive.file
@@ -42,14 +44,15 @@ def download(name: str, data: Path = Path("data"), keep_zip: bool = False) -> Pa
     if is_there(folder, "tracks.csv" if name == "metadata" else "*/*.mp3"):
         print(f"{folder}: already there, nothing to do")
         return folder
-    keep_zip = keep_zip or zip_path.exists()
-    if not zip_path.exists():
-        print(f"{archive.url} ({archive.size}) -> {zip_path}")
-        fetch(archive.url, zip_path)
-    check_sum(zip_path, archive.sha1)
-    unpack(zip_path, folder)
-    if not keep_zip:
-        zip_path.unlink()
+    with locked(zip_path):
+        keep_zip = keep_zip or zip_path.exists()
+        if not zip_path.exists():
+            print(f"{archive.url} ({archive.size}) -> {zip_path}")
+            fetch(archive.url, zip_path)
+        check_sum(zip_path, archive.sha1)
+        unpack(zip_path, folder)
+        if not keep_zip:
+            zip_path.unlink()
     print(f"{folder}: unpacked; {zip_path.name} {'kept' if keep_zip else 'deleted'}")
     return folder
 

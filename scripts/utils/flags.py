@@ -130,6 +130,25 @@ def metadata(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def merge(parser: argparse.ArgumentParser) -> None:
+    """Put checked sounds with their corrected labels into the training part of a table.
+
+        python -m scripts corrections --store data/sounds
+        python -m scripts merge data/sounds/exports/genres.csv --output data/metadata_corrected.csv
+        python -m scripts train --experiment fma_cnn_3s --set table=data/metadata_corrected.csv --tag corrected
+
+    A sound that the training part has already, by its id or as the same file, gets the new labels there; others become
+    new training tracks. Validation and test tracks, and other sounds by their artists, are left out, and the genres
+    keep their numbers.
+    """
+    add = parser.add_argument
+    add("corrections", type=Path, metavar="CSV", help="label table of the sounds, as `corrections` exports it")
+    add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), metavar="CSV",
+        help="with a split, a row a track or a clip; default: %(default)s")  # fmt: skip
+    add("--output", type=Path, required=True, metavar="CSV", help="the table with the sounds; may be --table itself")
+
+
+@flags
 def mels(parser: argparse.ArgumentParser) -> None:
     """Cache the spectrograms of all tracks, whole and in clips: decode once, on all cores.
 
@@ -144,16 +163,16 @@ def mels(parser: argparse.ArgumentParser) -> None:
     """
     add = parser.add_argument
     add("--full-csv", type=Path, metavar="CSV",
-        help="metadata or label table with a row per track; default: data/metadata_30_secs.csv")  # fmt: skip
+        help="metadata or label table; default: the experiment's, else data/metadata_30_secs.csv")  # fmt: skip
     add("--csv", type=Path, metavar="CSV",
-        help="metadata with rows per clip, to check against; default: without --full-csv data/metadata_ensemble.csv, "
-        "if it is there")  # fmt: skip
+        help="metadata with rows per clip, to check against; default: without --full-csv and --experiment "
+        "data/metadata_ensemble.csv, if it is there")  # fmt: skip
     add("--output-root", type=Path, metavar="FOLDER", help="of this dataset's caches; default: data/mels")
     add("--workers", type=positive_int, help="processes; default: one a core")
     add("--overwrite", action="store_true", help="start anew instead of keeping what is there")
     add("--limit", type=positive_int, help="only the first so many tracks")
     spec = parser.add_argument_group("spectrogram (another value gets another folder)")
-    spec.add_argument("--experiment", metavar="NAME", help="take what follows, and --output-root, from this experiment")
+    spec.add_argument("--experiment", metavar="NAME", help="take what follows, the table and --output-root from it")
     for field in dataclasses.fields(MelSpec):
         kind = float if field.default is None else type(field.default)
         text = SPECTROGRAM[field.name] + ("" if field.default is None else f"; default: {field.default}")

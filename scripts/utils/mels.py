@@ -16,8 +16,7 @@ from scripts.audio.build_cache import build_cache
 from scripts.audio.cache import MelCache
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command
-from scripts.common.errors import TableError
-from scripts.config.experiments import get_experiment
+from scripts.common.errors import ConfigError, TableError
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 from scripts.utils import flags
 
@@ -27,7 +26,7 @@ FULL, ENSEMBLE = Path("data/metadata_30_secs.csv"), Path("data/metadata_ensemble
 def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:
     """Tracks of the table `full` with a row a track; if `ensemble` is given, after checking that both hold the same.
 
-    Without either, the pair that `metadata` writes, or the first of it alone.
+    Without either, the pair that `metadata` writes, or the first of it alone. `full` may also have rows per clip.
 
     Raises
     ------
@@ -36,7 +35,7 @@ def read_tracks(full: Path | None, ensemble: Path | None) -> pd.DataFrame:
     if full is None and ensemble is None and ENSEMBLE.is_file():
         ensemble = ENSEMBLE
     full = full or FULL
-    tracks = read_table(full, NEEDED_TO_CACHE)
+    tracks = read_table(full, NEEDED_TO_CACHE).drop_duplicates("track_id")
     odd = set(tracks["track_id"]) ^ set(read_table(ensemble, NEEDED_TO_CACHE)["track_id"]) if ensemble else ()
     if odd:
         raise TableError(f"track {sorted(odd)[0]} is in only one of {full} and {ensemble}; make both with `metadata`")
@@ -51,10 +50,16 @@ def summary(cache: MelCache) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.mels(argv)
-    experiment = get_experiment(args.experiment) if args.experiment else None
+    spec, root, full = MelSpec(), "data/mels", args.full_csv
+    if args.experiment:
+        from scripts.config.experiments import get_experiment  # with torch, which nothing else here needs
+
+        experiment = get_experiment(args.experiment)
+        if experiment.unit in ("row", "patch"):
+            raise ConfigError(f"{args.experiment} reads no spectrograms of this kind, so it needs no cache; train it")
+        spec, root = experiment.spec, experiment.cache
+        full = full or (None if args.csv else Path(experiment.table))
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(MelSpec) if field.name in args}
-    spec = dataclasses.replace(experiment.spec if experiment else MelSpec(), **given)
-    root = args.output_root or (experiment.cache if experiment else "data/mels")
-    tracks = read_tracks(args.full_csv, args.csv)[: args.limit]
-    cache = build_cache(tracks, root, spec, args.workers, args.overwrite)
-    print(summary(cache))
+    tracks = read_tracks(full, args.csv)[: args.limit]
+    spec = dataclasses.replace(spec, **given)
+    print(summary(build_cache(tracks, args.output_root or root, spec, args.workers, args.overwrite)))

@@ -21,11 +21,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from scripts.audio.decoding import decode, is_silent
 from scripts.audio.spectrogram_mixing import draw_partners, union
-from scripts.audio.waveform_mixing import Form, Job, write_mixture
+from scripts.audio.waveform_mixing import Form, Job, find_fault, write_mixture
 from scripts.common.cli import command, pick
-from scripts.common.errors import AudioError, ConfigError, TableError
+from scripts.common.errors import ConfigError, TableError
+from scripts.common.lock import locked
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_json
 from scripts.tables.label_matrix import SEPARATOR, join, label_matrix, label_names
@@ -100,7 +100,12 @@ def read_tracks(source: Path) -> Tracks:
         raise TableError(f"{source}: has no split, so that files would be on both sides; {SPLIT_FIRST}")
     check_columns(source, table, {"split", "labels" if "labels" in table else "genre"})
     if "labels" not in table:
-        table = table.assign(labels=table["genre"])
+        table = table.assign(labels=table["genre"].map(lambda genre: join([genre])))
+    for track in table["track_id"]:
+        if SEPARATOR in track:
+            raise TableError(
+                f"{source}: track {track!r} has a {SEPARATOR!r}, which separates sources; call it otherwise"
+            )
     names = label_names(table)
     y = label_matrix(table, names, source)
     rows = table.drop_duplicates(["track_id", "split"])
@@ -119,14 +124,6 @@ def drop_unusable(tracks: Tracks, sample_rate: int, workers: int | None) -> Trac
         kinds = ", ".join(f"{count} {fault}" for fault, count in faults[bad].value_counts().items())
         print(f"{bad.sum()} of {len(bad)} tracks left out: {kinds}, such as {paths[bad].iloc[0]}")
     return tracks.select(~bad)
-
-
-def find_fault(sample_rate: int, path: str) -> tuple[str, str]:
-    """The path, and why it cannot be used in a word; "" if it can."""
-    try:
-        return path, "silent" if is_silent(decode(path, sample_rate)) else ""
-    except AudioError as error:
-        return path, error.status
 
 
 # --- what is mixed with what ------------------------------------------------------------------------------------
@@ -208,6 +205,7 @@ def make_mixtures(
     ------
     ConfigError : a part asked for twice, or the folder holds other mixtures or other things.
     TableError : see `read_tracks` and `draw`.
+    BusyError : another process is writing to the folder.
     """
     asked = [request.part for request in requests]
     if len(set(asked)) < len(asked) or seed < 0:
@@ -223,9 +221,10 @@ def make_mixtures(
         tables.append(describe(mine, request, members, form.samples / form.sample_rate, output))
         jobs += list_jobs(mine, tables[-1], members, seed)
     table = pd.concat(tables, ignore_index=True)
-    claim(output, {"seed": seed, **asdict(form), "tracks": digest(jobs, output)})
-    write_missing(form, jobs, workers)
-    write_csv(output / TABLE, table)
+    with locked(output):
+        claim(output, {"seed": seed, **asdict(form), "tracks": digest(jobs, output)})
+        write_missing(form, jobs, workers)
+        write_csv(output / TABLE, table)
     sizes = ", ".join(f"{request.count} {request.part}" for request in requests)
     print(f"{output / TABLE}: {sizes} mixtures of {len(tracks.names)} labels; split {fingerprint(table)}")
     return table

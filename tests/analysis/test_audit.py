@@ -17,9 +17,11 @@ from scripts.analysis import leak_cost as leakage
 from scripts.analysis.leak_cost import clip_statistics, draw_sizes, measure_clips, measure_splits, measure_tracks
 from scripts.audio.build_cache import build_cache
 from scripts.common.errors import ConfigError, TableError
+from scripts.datasets import get_dataset
 from scripts.datasets.gtzan import GENRES
 from scripts.datasets.gtzan_features import FEATURES, FILES
 from scripts.datasets.gtzan_split import fault_filtered
+from scripts.datasets.tiny import write_tone
 from scripts.loading.loader import Items
 from tests.corpus import SPEC, make_corpus
 
@@ -247,7 +249,27 @@ def test_own_data_on_screen(own: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "99 (train) and 1 (test): the same samples, 0.0% of the fingerprint's bits differ" in screen
     assert "leak: 100% of the test tracks (3 of 3) are by an artist who is also in train" in screen
     assert "artists at random: 0% of the test tracks are in the other part, 0% by an artist in it" in screen
+    assert "\nMid: 5 artists, 2 of 6 tracks (33%) by 0\n" in screen
     assert (tmp_path / "accuracies.png").is_file()
+
+
+def test_artists_of_each_genre_by_hand(tmp_path: Path) -> None:
+    """Sturm's index knows of blues; of rock one artist alone; of jazz nothing."""
+    (tmp_path / "GTZANindex.txt").write_text(
+        "## by hand ## ##\nblues.00000.wav ::: John Lee Hooker ::: One\nblues.00001.wav ::: john lee  hooker ::: \n"
+        "blues.00002.wav ::: Robert Johnson ::: Cross\nrock.00000.wav ::: Morphine ::: X\njazz.00000.wav :::  ::: Y\n"
+    )
+    numbers = {"blues": 4, "jazz": 1, "rock": 1}
+    for genre, number in numbers.items():
+        for track in range(number):
+            write_tone(tmp_path / "genres" / genre / f"{genre}.{track:05}.wav", number, track)
+    table = get_dataset("gtzan").label_table(tmp_path)
+    assert [audit.describe_artists(row) for row in audit.artists_of_genres(table)] == [
+        "rock: 1 artist, 1 of 1 tracks (100%) by Morphine",
+        "blues: 2 artists, 2 of 3 tracks (67%) by John Lee Hooker, 1 of unknown artists",
+    ]
+    (tmp_path / "GTZANindex.txt").unlink()
+    assert audit.artists_of_genres(get_dataset("gtzan").label_table(tmp_path)) == []
 
 
 def test_own_data_without_its_audio(own: Path) -> None:

@@ -252,6 +252,14 @@ def test_only_leaving_out_changes_no_label(tmp_path):
     pd.testing.assert_frame_equal(result, pd.DataFrame(SINGLE).drop(index=1).reset_index(drop=True))
 
 
+def test_tracks_that_the_table_lacks_are_counted(tmp_path, capsys):
+    """Whatever is said of them."""
+    path = write(tmp_path / "overrides.csv", "track_id,labels,leave_out\n1,bass,0\n99,basso,0\n")
+    assert apply_overrides(pd.DataFrame(MULTI), path, "multi")["labels"][0] == "bass"
+    assert "1 training tracks relabelled" in (said := capsys.readouterr().out)
+    assert said.endswith("not touched; 1 passed over that the table lacks\n")
+
+
 def test_labels_are_replaced(tmp_path):
     path = write(tmp_path / "overrides.csv", "track_id,labels,leave_out\n1,-,0\n2,flute;bass,0\n4,-,0\n")
     result = apply_overrides(pd.DataFrame(MULTI), path, "multi")
@@ -270,7 +278,7 @@ def test_what_was_known_stays_known(tmp_path):
     ("text", "message"),
     [
         ("track_id,genre\n1,Mid\n", "lacks the column leave_out"),
-        ("track_id,genre,leave_out\n1,Mid,0\n99,Mid,0\n", r"row 3 has track_id '99'; the table lacks it"),
+        ("track_id,genre,leave_out\n99,Mid,0\n98,Mid,0\n", r"row 2 has track_id '99'; the table lacks it, and all"),
         ("track_id,genre,leave_out\n1,Med,0\n", r"row 2 has genre 'Med'; the table has High, Low, Mid"),
         ("track_id,genre,leave_out\n1,,0\n", "row 2 has no genre"),
         ("track_id,genre,leave_out\n1,Mid,0\n2,Mid,yes\n", "row 3 has leave_out 'yes'; write 1"),

@@ -1,6 +1,7 @@
-"""What people corrected, for training: a label table of the sounds they looked at, and overrides of such a table."""
+"""What people corrected, for training: label tables of the sounds they looked at, and overrides of such tables."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,15 +9,19 @@ import pandas as pd
 from scripts.apps import flags
 from scripts.apps.store import Store, StoredSound, StoreError
 from scripts.common.cli import command
+from scripts.common.errors import TableError
 from scripts.common.storage import write_csv
 from scripts.tables.label_matrix import join
-from scripts.tables.label_table import MULTI_LABEL_COLUMNS
+from scripts.tables.label_table import COLUMNS, LABELS
 
-OVERRIDES, TABLE = "overrides.csv", "labels.csv"
+FILES = {"multi": ("labels.csv", "overrides.csv"), "single": ("genres.csv", "genre_overrides.csv")}
 
 
-def export(store: Store, folder: str | Path) -> list[Path]:
-    """Write `overrides.csv` and `labels.csv` into the folder; returns their paths.
+def export(store: Store, folder: str | Path) -> dict[Path, int]:
+    """Write a label table and overrides for models of each task; returns what is written, with its number of sounds.
+
+    Those of genres have the sounds with exactly one tag, the others all that anybody corrected or confirmed. Overrides
+    have no tags that no model of the store knows. A file that would have no sound is not there afterwards.
 
     Raises
     ------
@@ -25,43 +30,51 @@ def export(store: Store, folder: str | Path) -> list[Path]:
     sounds = store.reviewed()
     if not sounds:
         raise StoreError(f"{store.folder}: no sound is corrected or confirmed yet; do so in the monitor first")
-    tables = {OVERRIDES: overrides(sounds), TABLE: label_table(sounds)}
-    for name, table in tables.items():
-        write_csv(Path(folder) / name, table)
-    return [Path(folder) / name for name in tables]
+    known, written = set(store.vocabulary()), {}
+    of_models = [replace(stored, tags=[tag for tag in stored.tags if tag in known]) for stored in sounds]
+    for task, names in FILES.items():
+        changes = label_table(of_models, task)[["track_id", LABELS[task][0]]].assign(leave_out=0)
+        for name, table in zip(names, (label_table(sounds, task), changes), strict=True):
+            path = Path(folder) / name
+            if table.empty:
+                path.unlink(missing_ok=True)
+            else:
+                write_csv(path, table)
+                written[path] = len(table)
+    return written
 
 
-def overrides(sounds: Sequence[StoredSound]) -> pd.DataFrame:
-    """A row per sound as `scripts.tables.overrides` takes it: track_id (the key), labels, leave_out 0; maybe genre."""
-    table = pd.DataFrame({"track_id": [stored.sound.key for stored in sounds], "labels": cells(sounds), "leave_out": 0})
-    return table.assign(genre=table["labels"]) if one_tag_each(sounds) else table
+def label_table(sounds: Sequence[StoredSound], task: str) -> pd.DataFrame:
+    """A label table without a split, its artists the sounds' creators, of the sounds whose tags suit the task.
+
+    Genres are numbered in the order of the model that gave the sound's tags, as far as they occur.
+    """
+    label = LABELS[task][0]
+    rows = []
+    for stored in sounds:
+        if cell := as_cell(stored.tags, task):
+            facts = {"track_id": stored.sound.key, "file_path": stored.audio.as_posix(), label: cell}
+            rows.append(facts | {"artist_id": stored.sound.creator, "duration_s": round(stored.sound.seconds, 3)})
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS[task])
+    if task == "single":
+        order = dict.fromkeys(name for stored in sounds for name in stored.sound.probabilities)
+        used = [name for name in [*order, *sorted(set(table["genre"]) - {*order})] if name in set(table["genre"])]
+        table["class"] = table["genre"].map({name: number for number, name in enumerate(used)})
+    return table
 
 
-def label_table(sounds: Sequence[StoredSound]) -> pd.DataFrame:
-    """A label table without a split, its artists the sounds' creators; maybe with genre and class."""
-    columns = {
-        "track_id": [stored.sound.key for stored in sounds],
-        "file_path": [stored.audio.as_posix() for stored in sounds],
-        "labels": cells(sounds),
-        "artist_id": [stored.sound.creator for stored in sounds],
-        "duration_s": [round(stored.sound.seconds, 3) for stored in sounds],
-    }
-    table = pd.DataFrame(columns).reindex(columns=MULTI_LABEL_COLUMNS)
-    if not one_tag_each(sounds):
-        return table
-    return table.assign(genre=table["labels"], **{"class": table["labels"].rank(method="dense").astype(int) - 1})
-
-
-def cells(sounds: Sequence[StoredSound]) -> list[str]:
-    return [join(stored.tags) for stored in sounds]
-
-
-def one_tag_each(sounds: Sequence[StoredSound]) -> bool:
-    return all(len(stored.tags) == 1 for stored in sounds)
+def as_cell(tags: Sequence[str], task: str) -> str | None:
+    """The text of a sound's tags in a table of the task; None where it cannot hold them."""
+    if task == "single":
+        return tags[0] if len(tags) == 1 else None
+    try:
+        return join(tags)
+    except TableError:  # a genre such as "Drum; Bass"
+        return None
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.corrections(argv)
-    for path in export(Store(args.store), args.out or args.store / "exports"):
-        print(path)
+    for path, count in export(Store(args.store), args.out or args.store / "exports").items():
+        print(f"{path}: {count} sounds")
