@@ -116,6 +116,7 @@ def test_twelve_channels_are_averaged(tmp_path: Path) -> None:
     samples = (tone_samples(1.0, 44_100, channels=12) * 2**14).astype(np.int16)
     with av.open(str(tmp_path / "a.wv"), "w") as container:
         stream = container.add_stream("wavpack", rate=44_100, layout="7.1.4")
+        stream.format = "s16p"
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="7.1.4")
         frame.sample_rate = 44_100
         (frame,) = av.AudioResampler("s16p", "7.1.4", 44_100).resample(frame)

@@ -1,13 +1,15 @@
 // runs once, inside the gr.HTML that takes sounds: files, recordings and examples, answered one after the other
 const find = (selector) => element.querySelector(selector);
 const say = (...sentences) => { find(".said").textContent = sentences.filter(Boolean).join(" "); };
+// Gradio lays the page anew after a lost connection: what is no longer part of it does nothing
+const on = (kind, act) => document.addEventListener(kind, (event) => element.isConnected && act(event));
 const waiting = [];
 let current, played, focused;
 
 function take(...sounds) {
   waiting.push(...sounds);
-  if (current) say(`Listening to ${current.name} …`, `Next: ${waiting.map(({ name }) => name).join(", ")}.`);
-  else next();
+  if (current && waiting.length) say(`Listening to ${current.name} …`, `Next: ${waiting.map(({ name }) => name).join(", ")}.`);
+  if (!current) next();
 }
 
 const takeFiles = (files) => take(...[...files].map((file) => ({ file, name: file.name })));
@@ -25,7 +27,7 @@ async function next(said) {
   }
 }
 
-document.addEventListener("answered", () => {
+on("answered", () => {
   const [answer, audio, verdict] = ["#answer", "#answer audio", "#answer h2"].map((one) => document.querySelector(one));
   const { file, name, address } = current;
   URL.revokeObjectURL(played);
@@ -35,20 +37,24 @@ document.addEventListener("answered", () => {
   if (innerWidth < 800) answer.scrollIntoView();
   next(document.querySelector("#answer .problem p")?.innerText ?? `${name}: ${verdict.innerText}.`);
 });
-document.addEventListener("unanswered", () => next(`${current.name} got no answer; try it again.`));
-document.addEventListener("focusin", ({ target }) => { focused = target; });
+on("unanswered", () => next(`${current.name} got no answer; try it again.`));
+on("focusin", ({ target }) => { focused = target; });
 
-find("input").addEventListener("change", ({ target }) => {
-  takeFiles(target.files);
-  target.value = ""; // the same file may be chosen again
-});
+const input = find("input[type=file]");
 
-document.addEventListener("dragover", (event) => {
+function takeChosen() {
+  takeFiles(input.files);
+  input.value = ""; // the same file may be chosen again
+}
+
+input.addEventListener("change", takeChosen);
+
+on("dragover", (event) => {
   event.preventDefault();
   find(".drop").classList.add("over");
 });
-document.addEventListener("dragleave", () => find(".drop").classList.remove("over"));
-document.addEventListener("drop", (event) => {
+on("dragleave", () => find(".drop").classList.remove("over"));
+on("drop", (event) => {
   event.preventDefault();
   find(".drop").classList.remove("over");
   takeFiles(event.dataTransfer.files);
@@ -63,13 +69,13 @@ find("#examples").addEventListener("click", ({ target }) => {
 
 const RAW = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // they are made for speech
 const button = find(".record");
-let recorder;
+let recorder, asking;
 
 async function record() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: RAW });
+  recorder = new MediaRecorder(stream);
   const started = Date.now();
   const clock = setInterval(() => { button.textContent = `Stop (${Math.floor((Date.now() - started) / 1000)} s)`; }, 200);
-  recorder = new MediaRecorder(stream);
   recorder.addEventListener("dataavailable", ({ data }) => {
     const [, kind] = data.type.match(/^\w+\/(\w+)/);
     takeFiles([new File([data], `recording.${kind}`)]);
@@ -84,13 +90,17 @@ async function record() {
 }
 
 button.addEventListener("click", async () => {
-  if (recorder?.state === "recording") {
-    recorder.stop();
-    return;
-  }
+  if (recorder?.state === "recording") return recorder.stop();
+  if (asking) return; // the browser asks its user
+  asking = true;
   try {
     await record();
   } catch {
     say("No microphone found or allowed here; the page's address has to begin with https:// or be localhost.");
+  } finally {
+    asking = false;
   }
 });
+
+find(".give").inert = false;
+if (input.files.length) takeChosen(); // the browser kept it while the page was loaded again
