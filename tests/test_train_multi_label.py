@@ -88,9 +88,7 @@ def test_killed_and_resumed_with_everything_on(chords, tmp_path):
     train(full, "whole", tmp_path)
     train(dataclasses.replace(full, epochs=1), "cut", tmp_path)
     train(full, "cut", tmp_path, resume=True)
-    whole, cut = (
-        load_checkpoint(tmp_path / "checkpoints" / f"chords-{tag}" / "last.pt") for tag in ("whole", "cut")
-    )
+    whole, cut = (load_checkpoint(tmp_path / "checkpoints" / f"chords-{tag}" / "last.pt") for tag in ("whole", "cut"))
     assert all(torch.equal(values, cut["model"][name]) for name, values in whole["model"].items())
 
 

@@ -6,7 +6,7 @@ import torch
 
 from scripts.common.cli import pick
 
-ROUNDING = 1e-6  # a range of less than this share of the values is float32's
+ROUNDING = 1e-5  # of the mean: a smaller deviation is no more than the rounding of sums
 GREYS = 255
 
 
@@ -14,20 +14,15 @@ def standardise(x: torch.Tensor) -> torch.Tensor:
     """[batch, ...] in dB -> float32 with zero mean and unit deviation each; a constant one becomes zeros."""
     flat = x.float().flatten(1)
     deviation, mean = torch.std_mean(flat, dim=1, keepdim=True, correction=0)
-    return flat.sub(mean).div_(deviation.where(vary(flat), torch.inf)).view(x.shape)
-
-
-def vary(flat: torch.Tensor) -> torch.Tensor:
-    """[batch, values] -> bool [batch, 1], False for constants, in whose place a sum of another order has a deviation."""
-    low, high = torch.aminmax(flat, dim=1, keepdim=True)
-    return high - low > ROUNDING * low.abs()
+    return flat.sub(mean).div_(deviation.where(deviation > ROUNDING * mean.abs(), torch.inf)).view(x.shape)
 
 
 def as_image(x: torch.Tensor) -> torch.Tensor:
     """[batch, ...] in dB -> 256 grey levels from each one's least (0) to its greatest (1) value; a constant is 0."""
     flat = x.float().flatten(1)
-    low, high = torch.aminmax(flat, dim=1, keepdim=True)
-    return flat.sub(low).div_((high - low).where(vary(flat), torch.inf)).mul_(GREYS).round_().div_(GREYS).view(x.shape)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    width = (high - low).where(high > low, torch.inf)
+    return flat.sub(low).div_(width).mul_(GREYS).round_().div_(GREYS).view(x.shape)
 
 
 def as_power(x: torch.Tensor) -> torch.Tensor:

@@ -60,6 +60,6 @@ def main(argv: list[str] | None = None) -> None:
         spec, root = experiment.spec, experiment.cache
         full = full or (None if args.csv else Path(experiment.table))
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(MelSpec) if field.name in args}
-    tracks = read_tracks(full, args.csv)[: args.limit]
     spec = dataclasses.replace(spec, **given)
+    tracks = read_tracks(full, args.csv)[: args.limit]
     print(summary(build_cache(tracks, args.output_root or root, spec, args.workers, args.overwrite)))

@@ -131,3 +131,9 @@ def test_each_group_is_drawn_in_its_own_way_and_rare_ones_in_grey():
     np.testing.assert_array_equal(lines["2 others"].get_xydata(), points[-2:])
     few = embedding_map(points[:4], ["a", "b", "a", "b"], ("x", "y"))
     assert [text.get_text() for text in few.legends[0].get_texts()] == ["a (2)", "b (2)"]
+
+
+def test_group_with_dollar_signs_is_no_formula():
+    figure = embedding_map(np.eye(2), ["$^$", "a$b$"], ("x", "y"))
+    figure.draw_without_rendering()
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"$^$ (1)", "a$b$ (1)"}
