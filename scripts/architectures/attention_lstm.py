@@ -89,7 +89,8 @@ class Recurrent(nn.Module):
         self.pool = AttentionPooling(self.width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # not every processor has an LSTM of bfloat16
+        device = "cpu" if x.is_meta else x.device.type  # shapes alone know no autocast
+        with torch.autocast(device, enabled=False):  # not every processor has an LSTM of bfloat16
             steps, _ = self.lstm(x.float().transpose(1, 2))
         return self.pool(steps)
 
