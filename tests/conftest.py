@@ -67,6 +67,11 @@ def tag_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run("chords", root)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The two longest files first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_notebook.py", "test_documentation.py"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say on the last lines that the pages were not tried."""

@@ -82,8 +82,8 @@ def build(store: Store, free: bool) -> gr.Blocks:
 
 
 def remember(page: gr.Blocks, name: gr.Textbox) -> None:
-    """Keep the name in the browser, for the next visit."""
-    page.load(None, outputs=name, js="() => localStorage.getItem('monitor-name') ?? ''")
+    """Keep the name in the browser, for the next visit; one that was typed before the page was ready stays."""
+    page.load(None, name, name, js="name => name || (localStorage.getItem('monitor-name') ?? '')")
     name.change(None, name, js="name => localStorage.setItem('monitor-name', name)")
 
 
