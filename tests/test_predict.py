@@ -23,7 +23,7 @@ from scripts.audio.normalise import normalise
 from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError, CheckpointError, ConfigError
 from scripts.config.run import Run
-from scripts.inference.playlist import sort_rows, write_playlist
+from scripts.inference.playlist import seen_from, sort_rows, write_playlist
 from scripts.inference.predict_folder import Judge, Row, Table, audio_files, choose
 from scripts.inference.predictor import Predictor
 from scripts.predict import main as predict_command
@@ -391,6 +391,12 @@ def test_playlist_of_all(tmp_path):
     assert (tmp_path / "all.m3u8").read_text().splitlines() == [
         "#EXTM3U", "#EXTINF:60,2", "2.mp3", "#EXTINF:60,#3", "./#3.mp3", "#EXTINF:60,1", "1.mp3",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["#3.mp3", " lead.mp3", "http:x.mp3"])
+def test_playlist_entries_are_no_comments_and_no_addresses(tmp_path, name):
+    assert seen_from(tmp_path, str(tmp_path / name)) == f"./{name}"
+    assert seen_from(tmp_path, str(tmp_path / "a" / name)) == f"a/{name}"
 
 
 def test_playlist_names_files_as_seen_from_where_it_lies(tmp_path, monkeypatch):

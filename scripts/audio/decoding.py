@@ -24,6 +24,18 @@ import numpy as np
 import soundfile
 import soxr
 
+from scripts.audio.ffmpeg import (
+    MOST_CHANNELS,
+    RATES,
+    SLACK,
+    Frames,
+    Source,
+    Stretch,
+    is_recording,
+    look_through,
+    open_ffmpeg,
+    promised,
+)
 from scripts.common.errors import AudioError
 
 # how files are called that libsndfile or FFmpeg reads
@@ -33,7 +45,7 @@ SUFFIXES = {
     ".sph", ".paf", ".svx", ".8svx", ".ircam", ".pvf", ".avr", ".sds", ".flac", ".ogg", ".oga", ".ogv", ".opus",
     ".spx", ".mp1", ".mp2", ".mp3", ".mpa", ".mpga", ".aac", ".adts", ".ac3", ".amr", ".m4a", ".m4b", ".m4r", ".mp4",
     ".m4v", ".mov", ".3gp", ".3g2", ".mka", ".mkv", ".webm", ".weba", ".wma", ".wmv", ".asf", ".avi", ".ts", ".mts",
-    ".m2ts", ".ape", ".wv", ".tta",
+    ".m2ts", ".ape", ".wv", ".tta", ".eac3", ".ec3", ".dts", ".flv", ".f4v",
 }
 # fmt: on
 LOUDEST = 1e6  # amplitude; 1 is full scale
@@ -43,28 +55,19 @@ FAINT = 5e-4  # amplitude of the noise under a short track
 RESAMPLER_TAIL = 0.1  # seconds decoded beyond the cut, so that the cut does not see the resampler's edge
 BLOCK = 2**24  # samples of all channels that are decoded at a time: 30 s of nearly anything
 GLANCE = 2**16  # samples that are looked at at a time: they stay in a core's cache
-MOST_CHANNELS, RATES = 64, (1_000, 768_000)
-PLANES = 8  # of a frame; PyAV 18 reads on behind the last of more
-# files of sound alone: a playlist could name other files and addresses
-FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,tta,wav,wv"
-FFMPEG = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-SLACK = 3 * 1152  # samples by which counts differ that agree: three frames of an MP3, such as its delay and its padding
-# FFmpeg's formats that write their duration down; elsewhere it is an estimate
-PROMISING = {"ape", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wv"}
-ADTS_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 # formats of which FFmpeg, too, gives nothing if their recorder was killed: where the samples are, and their order
 UNFINISHED: dict[str, tuple[Callable[[bytes], int], str]] = {
     "AIFF": (lambda content: content.find(b"SSND") + 16, "BIG"),
     "AU": (lambda content: int.from_bytes(content[4:8], "big"), "BIG"),
     "RF64": (lambda content: content.find(b"data") + 8, "LITTLE"),
 }
-RULES = 2  # rises whenever something is decoded otherwise than before
+PAGE = 27 + 255 + 255**2  # bytes of the longest of Ogg
+UNKNOWN_SIZE = 2**31 - 2**16  # bytes; recorders announce from here on what they do not know yet
+RULES = 3  # rises whenever something is decoded otherwise than before
 LEAVE_OUT = "leave it out or replace it"
 EMPTY = np.empty(0, np.float32)
 
-Source = Path | io.BytesIO  # a file, or a part of one
 Mix = Callable[[np.ndarray], np.ndarray]  # [samples, channels] -> [samples]
-Stretch = tuple[int, np.ndarray]  # sample rate, [samples, channels]
 
 
 class Wanted(NamedTuple):
@@ -148,17 +151,17 @@ def read_file(wanted: Wanted) -> Decoded:
 
 def read_source(source: Source, wanted: Wanted) -> Decoded:
     """As `read_file`, of the file or of a part of it."""
-    first, slack, trusted = EMPTY, 0.0, False
+    first, slack, trusted, is_torn = EMPTY, 0.0, False, False
     try:
         with open_soundfile(source) as file:
             check_format(wanted.path, file.channels, file.samplerate)
             first = join(read_blocks(file, wanted.seconds), wanted)
-            slack, trusted = SLACK / file.samplerate, is_counted(file)
+            slack, trusted, is_torn = SLACK / file.samplerate, is_counted(file), lacks_samples(file)
     except (soundfile.SoundFileError, RuntimeError):
         pass  # FFmpeg may know it
     came = len(first) / wanted.sample_rate
     if len(first) and (trusted or wanted.is_enough(came + slack)):
-        return Decoded(first)
+        return Decoded(first, came if is_torn and not wanted.is_enough(came) else None)
     links = ogg_links(source)
     if links:
         return read_links(links, wanted)
@@ -170,7 +173,7 @@ def read_source(source: Source, wanted: Wanted) -> Decoded:
             other = read_with_ffmpeg(source, wanted)
             if len(other.waveform) > (came + slack) * wanted.sample_rate:
                 return other
-    return Decoded(first, came if survey.promised > came + slack else None)
+    return Decoded(first, came if survey.promised > came + slack or lacks_page_end(source) else None)
 
 
 def read_links(links: list[bytes], wanted: Wanted) -> Decoded:
@@ -197,6 +200,9 @@ def open_soundfile(source: Source) -> soundfile.SoundFile:
         source.seek(0)
         return soundfile.SoundFile(source)
     file = soundfile.SoundFile(os.fsencode(source))
+    if file.format == "VOC":
+        file.close()
+        raise soundfile.SoundFileError("libsndfile takes the heads of later blocks for samples")
     if file.frames or file.format not in UNFINISHED or not file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
         return file
     with file:
@@ -206,20 +212,16 @@ def open_soundfile(source: Source) -> soundfile.SoundFile:
         return soundfile.SoundFile(samples, "r", file.samplerate, file.channels, file.subtype, endian, "RAW")
 
 
-def open_ffmpeg(source: Source) -> av.container.InputContainer:
-    if isinstance(source, Path):
-        return av.open(str(source.absolute()), options=FFMPEG)
-    source.seek(0)
-    return av.open(source, options=FFMPEG)
+def lacks_samples(file: soundfile.SoundFile) -> bool:
+    """Its header announces more than there is, by libsndfile's log, and no size that an unfinished recording has."""
+    found = re.search(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+    announced, held = map(int, found.groups()) if found else (0, 0)
+    return announced < UNKNOWN_SIZE and file.frames * (announced - held) > SLACK * held
 
 
 def is_counted(file: soundfile.SoundFile) -> bool:
     """libsndfile knows how many samples there are, and does not guess or believe the header."""
     return file.format not in ("MP3", "OGG", "FLAC") and not file.subtype.startswith("MPEG")
-
-
-def is_recording(channels: int, rate: int) -> bool:
-    return 1 <= channels <= MOST_CHANNELS and RATES[0] <= rate <= RATES[1]
 
 
 def check_format(path: Path, channels: int, rate: int) -> None:
@@ -242,89 +244,6 @@ def read_blocks(file: soundfile.SoundFile, seconds: float | None) -> Iterator[St
         left = left - asked if len(block) == asked else 0
 
 
-# --- FFmpeg -------------------------------------------------------------------------------------------------
-
-
-def read_with_ffmpeg(source: Source, wanted: Wanted) -> Decoded:
-    """As `read_source`, through PyAV."""
-    try:
-        with open_ffmpeg(source) as container:
-            stream = container.streams.audio[0]
-            if stream.codec_context is None:
-                raise ValueError("no decoder for it")
-            check_format(wanted.path, stream.channels, stream.rate or 0)
-            frames = Frames(container, stream)
-            waveform = join(read_stream(frames, wanted.seconds), wanted)
-            is_short = promised(container, stream) > frames.seconds + SLACK / stream.rate
-            is_damaged = frames.ended and (is_short or frames.broken_off)
-            return Decoded(waveform, (frames.fault or frames.seconds) if is_damaged else None)
-    except (av.error.FFmpegError, IndexError, ValueError, OSError):
-        reason = "not audio that libsndfile or FFmpeg can read"
-        raise AudioError(wanted.path, "unreadable", reason, LEAVE_OUT) from None
-
-
-class Frames:
-    """The decoded frames of a stream; damaged packets are passed over.
-
-    Attributes
-    ----------
-    seconds : of sound that came.
-    fault : the second at which something first could not be read or was not there; None: nowhere.
-    ended : there are no more. broken_off : the last of them could not be read.
-    """
-
-    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
-        self.container, self.stream = container, stream
-        self.seconds, self.fault, self.ended, self.broken_off = 0.0, None, False, False
-
-    def __iter__(self) -> Iterator[Stretch]:
-        """Frames in the format that each has: a stream may change its rate and its channels on the way."""
-        packets = self.container.demux(self.stream)
-        while not self.ended:
-            try:
-                packet = next(packets)
-                frames = packet.decode()
-            except StopIteration:
-                self.ended = True
-            except av.error.FFmpegError:
-                self.note_fault()
-                self.broken_off = True
-            else:
-                for frame in frames:
-                    yield from self.take(frame)
-
-    def take(self, frame: av.AudioFrame) -> Iterator[Stretch]:
-        rate = frame.sample_rate
-        try:
-            samples = as_float(frame) if is_recording(frame.layout.nb_channels, rate) else None
-        except (av.error.FFmpegError, ValueError):
-            samples = None
-        if samples is None:
-            self.note_fault()
-            return
-        # of these formats, FLAC alone numbers its samples
-        if self.stream.codec_context.name == "flac" and (frame.time or 0) > self.seconds + SLACK / rate:
-            self.note_fault()
-        self.seconds, self.broken_off = self.seconds + frame.samples / rate, False
-        yield rate, samples
-
-    def note_fault(self) -> None:
-        if self.fault is None:
-            self.fault = self.seconds
-
-
-def as_float(frame: av.AudioFrame) -> np.ndarray:
-    """float32 [samples, channels], full scale at 1."""
-    if frame.format.is_planar and frame.layout.nb_channels > PLANES:
-        (frame,) = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate).resample(frame)
-    samples = frame.to_ndarray()
-    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    if samples.dtype.kind == "f":
-        return samples.astype(np.float32)
-    offset, scale = (128, 2**7) if samples.dtype == np.uint8 else (0, 2 ** (8 * samples.itemsize - 1))
-    return ((samples.astype(np.float64) - offset) / scale).astype(np.float32)
-
-
 def read_stream(frames: Iterable[Stretch], seconds: float | None) -> Iterator[Stretch]:
     """As `read_blocks`; a new block where the format changes."""
     left = math.inf if seconds is None else seconds + RESAMPLER_TAIL
@@ -342,53 +261,22 @@ def read_stream(frames: Iterable[Stretch], seconds: float | None) -> Iterator[St
                 return
 
 
-class Survey(NamedTuple):
-    """Seconds of sound in a file's packets, and those that its header promises; 0: none, nothing."""
-
-    held: float
-    promised: float
-
-
-def look_through(source: Source) -> Survey:
-    """Count a file's packets, without decoding them. An MP3 or AAC file also counts its encoder's delay."""
-    held, pledge = 0.0, 0.0
+def read_with_ffmpeg(source: Source, wanted: Wanted) -> Decoded:
+    """As `read_source`, through PyAV."""
     try:
         with open_ffmpeg(source) as container:
             stream = container.streams.audio[0]
-            pledge, tick = promised(container, stream), float(stream.time_base)
-            seconds = adts_seconds if container.format.name == "aac" else lambda packet: (packet.duration or 0) * tick
-            for packet in container.demux(stream):
-                held += seconds(packet)
+            if stream.codec_context is None:
+                raise ValueError("no decoder for it")
+            check_format(wanted.path, stream.channels, stream.rate or 0)
+            frames = Frames(container, stream)
+            waveform = join(read_stream(frames, wanted.seconds), wanted)
+            is_short = promised(container, stream) > frames.seconds + SLACK / stream.rate
+            is_damaged = frames.ended and (is_short or frames.broken_off or lacks_page_end(source))
+            return Decoded(waveform, (frames.fault or frames.seconds) if is_damaged else None)
     except (av.error.FFmpegError, IndexError, ValueError, OSError):
-        pass  # it goes as far as it goes
-    return Survey(held, pledge)
-
-
-def adts_seconds(packet: av.Packet) -> float:
-    """Length of an ADTS packet by the rate in its own header (ISO/IEC 13818-7, 6.2.1); FFmpeg takes the first one's."""
-    index = memoryview(packet)[2] >> 2 & 15 if packet.size > 2 else 15
-    return 1024 / ADTS_RATES[index] if index < len(ADTS_RATES) else 0.0
-
-
-def promised(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Seconds of sound that the header promises, 0 if it does not."""
-    if container.format.name == "mp3" and stream.rate:
-        return promised_frames(Path(container.name)) * (1152 if stream.rate >= 32_000 else 576) / stream.rate
-    if container.format.name not in PROMISING:
-        return 0.0
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-
-
-def promised_frames(path: Path) -> int:
-    """How many frames follow by an MP3 file's first one, if that is of the kind called Xing or Info; else 0."""
-    with open(path, "rb") as file:
-        mark = file.read(10)
-        tag = 10 + sum(byte << shift for byte, shift in zip(mark[6:], (21, 14, 7, 0), strict=True))
-        file.seek(tag if mark.startswith(b"ID3") else 0)
-        found = re.search(rb"(?:Xing|Info)\0{3}[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", file.read(4096), re.DOTALL)
-    return int.from_bytes(found[1], "big") if found else 0
+        reason = "not audio that libsndfile or FFmpeg can read"
+        raise AudioError(wanted.path, "unreadable", reason, LEAVE_OUT) from None
 
 
 # --- Ogg ----------------------------------------------------------------------------------------------------
@@ -413,6 +301,18 @@ def ogg_links(source: Source) -> list[bytes]:
                 end = page.end() + len(segments) + sum(segments)
             links = itertools.pairwise([*starts, len(content)]) if len(starts) > 1 else ()
             return [content[start:stop] for start, stop in links]
+
+
+def lacks_page_end(source: Source) -> bool:
+    """Of an Ogg file, the last page goes on behind its end."""
+    with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(max(0, size - PAGE))
+        page = file.read().rpartition(b"OggS\0")[2]
+        return len(page) < 22 or len(page) < 22 + page[21] + sum(page[22 : 22 + page[21]])
 
 
 # --- blocks to waveform -------------------------------------------------------------------------------------

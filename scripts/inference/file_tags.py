@@ -16,6 +16,7 @@ from scripts.common.storage import write_aside
 
 if TYPE_CHECKING:
     from mutagen import FileType
+    from mutagen.apev2 import APEv2
 
 SUFFIXES = (".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4")
 SEPARATOR = "; "  # of several genres in the one text that ID3v2.3 has for them
@@ -165,7 +166,9 @@ def open_tags(path: Path) -> "FileType":
         raise AudioError(path, NO_FIELD, reason, REMEDY)
     if suffix == ".mp3":
         audio = open_as(MP3, path)
-        return audio if not audio.info.sketchy else refuse(path, "not an MP3 file")
+        with open(path, "rb") as file:  # a WAV file with MP3 in it must begin as one
+            is_wav = file.read(4) == b"RIFF"
+        return audio if not (audio.info.sketchy or is_wav) else refuse(path, "not an MP3 file")
     with open(path, "rb") as file:  # whose name is the one given, whatever a link's target is called
         audio = File(filename=str(path), fileobj=file, options=[FLAC, MP4, OggOpus, OggVorbis])
     return audio if audio is not None else refuse(path, f"not what its name says, nor one of {', '.join(SUFFIXES[1:])}")
@@ -186,16 +189,24 @@ def read_genres(audio: "FileType", known: Collection[str] = ()) -> list[str]:
     """The genres in its metadata, in order; `known` ones may hold the separator."""
     from mutagen.id3 import ID3
 
-    if audio.tags is None:
-        return []
-    texts = audio.tags.get(key(audio), [])
+    texts = audio.tags.get(key(audio), []) if audio.tags is not None else []
     if isinstance(audio.tags, ID3):
         texts = texts.genres if texts else texts
         if audio.tags.version[:2] == (2, 3):
             names = [re.escape(name) for name in sorted(known, key=len, reverse=True) if name]
             one = re.compile(f"({'|'.join([*names, '.+?'])})(?:{SEPARATOR}|$)", re.DOTALL)
             texts = [name for text in texts for name in one.findall(text)]
-    return [text for text in texts if text.strip()]
+    return [text for text in texts if text.strip()] or [*(ape_tag(audio) or {}).get("Genre", [])]
+
+
+def ape_tag(audio: "FileType") -> "APEv2 | None":
+    """The second tag of some MP3 files, which a few players read first; None: there is none."""
+    from mutagen.apev2 import APENoHeaderError, APEv2
+    from mutagen.mp3 import MP3
+
+    with contextlib.suppress(APENoHeaderError):
+        return APEv2(audio.filename) if isinstance(audio, MP3) else None
+    return None
 
 
 def set_genres(audio: "FileType", genres: list[str]) -> None:
@@ -206,12 +217,17 @@ def set_genres(audio: "FileType", genres: list[str]) -> None:
         audio.add_tags()
     if not isinstance(audio.tags, ID3):
         audio.tags[key(audio)] = genres
-        return audio.save()
+        audio.save()
+        return
     version = audio.tags.version[:2]
     if version < (2, 3):
         audio.tags.update_to_v24()
     audio.tags.setall("TCON", [TCON(encoding=3, text=genres)])
-    return audio.save(v2_version=3 if version == (2, 3) else 4, v23_sep=SEPARATOR)
+    audio.save(v2_version=3 if version == (2, 3) else 4, v23_sep=SEPARATOR)
+    ape = ape_tag(audio)
+    if ape and "Genre" in ape:
+        ape["Genre"] = genres
+        ape.save()
 
 
 def key(audio: "FileType") -> str:

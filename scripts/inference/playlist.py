@@ -1,6 +1,7 @@
 """Playlists in extended M3U, UTF-8."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -48,4 +49,5 @@ def seen_from(folder: Path, file: str) -> str:
         place = Path(os.path.relpath(place, os.path.realpath(folder)))
     except ValueError:
         return place.as_posix()
-    return f"./{place.as_posix()}" if str(place).startswith("#") else place.as_posix()
+    comment_space_or_address = re.match(r"#|\s|[^/]*:", place.as_posix())
+    return f"./{place.as_posix()}" if comment_space_or_address else place.as_posix()

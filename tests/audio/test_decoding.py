@@ -225,6 +225,8 @@ def test_duration(tone: Tone, tmp_path: Path) -> None:
         "avi:ac3",
         "asf:wmav2",
         "mkv:flac",
+        "eac3:eac3",
+        "flv:aac",
     ],
 )
 def test_what_is_read_by_name_is_found_in_folders(tmp_path: Path, name: str) -> None:
@@ -403,13 +405,19 @@ def test_flac_that_announces_less_than_there_is(tone: Tone, announced: int) -> N
     assert duration(path) == 1
 
 
-@pytest.mark.parametrize("suffix", ["mp3", "flac", "m4a", "aac", "mka"])
+@pytest.mark.parametrize(
+    "suffix", ["mp3", "flac", "wav", "aiff", "au", "w64", "rf64", "ogg", "opus", "oga", "m4a", "aac", "mka", "wma"]
+)
 def test_cut_off_file_is_used_as_far_as_it_goes_and_says_so(tone: Tone, tmp_path: Path, suffix: str) -> None:
-    if suffix in ("mp3", "flac"):
-        path = tone(f"a.{suffix}", seconds=4.0)
-    else:
+    path = tmp_path / f"a.{suffix}"
+    if suffix in ("w64", "rf64", "opus"):
+        form, subtype = ("OGG", "OPUS") if suffix == "opus" else (suffix.upper(), "PCM_16")
+        soundfile.write(path, tone_samples(4.0, 48_000), 48_000, subtype, format=form)
+    elif suffix in ("oga", "m4a", "aac", "mka", "wma"):
         options = {"options": {"movflags": "faststart"}} if suffix == "m4a" else {}
-        path = encode(tmp_path / f"a.{suffix}", "aac", 4.0, **options)
+        encode(path, {"oga": "flac", "wma": "wmav2"}.get(suffix, "aac"), 4.0, **options)
+    else:
+        path = tone(f"a.{suffix}", seconds=4.0)
     whole, content = decode(path, 44_100), path.read_bytes()
     path.write_bytes(content[: round(0.6 * len(content))])
     found, damage = decode_with_note(path, 44_100)
@@ -419,6 +427,54 @@ def test_cut_off_file_is_used_as_far_as_it_goes_and_says_so(tone: Tone, tmp_path
     assert duration(path) == pytest.approx(len(found) / 44_100, abs=0.06)
     assert decode_with_note(path, 44_100, 1.0).note == "", "what was wanted is there"
     assert decode_with_note(path, 44_100, 4.0).damage == damage
+
+
+@pytest.mark.parametrize("frames", [60, 20])
+def test_vbri_header_is_a_promise(tmp_path: Path, frames: int) -> None:
+    """What Fraunhofer's encoder writes in the place of a Xing header: 1.5 s are 58 frames, and this one."""
+    content = mp3(tmp_path / "a.mp3", with_xing=False)
+    header = b"VBRI" + bytes(6) + len(content).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    whole = (b"\xff\xfb\x90\xc4" + bytes(32) + header).ljust(417, b"\0") + content
+    for size, damaged in ((len(whole), False), (len(whole) // 2, frames == 60)):
+        (tmp_path / "a.mp3").write_bytes(whole[:size])
+        found, damage = decode_with_note(tmp_path / "a.mp3", 44_100)
+        assert (damage is not None) == damaged
+        assert duration(tmp_path / "a.mp3") == pytest.approx(len(found) / 44_100, abs=0.06)
+
+
+def test_durations_of_packets_in_milliseconds_add_up(tmp_path: Path) -> None:
+    """Matroska calls each of 23.2 ms 23; with two streams, its header's duration is that of the longer one."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        for stream in [container.add_stream("aac", rate=44_100, layout="mono") for _ in range(2)]:
+            frame = av.AudioFrame.from_ndarray(tone_samples(20.0, 44_100).T.copy(), format="fltp", layout="mono")
+            frame.sample_rate = 44_100
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    found = len(decode(tmp_path / "a.mkv", 44_100)) / 44_100
+    assert found == pytest.approx(20, abs=0.06) and duration(tmp_path / "a.mkv") == pytest.approx(found, abs=0.06)
+
+
+def test_voc_file_of_many_blocks(tmp_path: Path) -> None:
+    """Each block has a head, which is no sound."""
+    samples = (tone_samples(1.0, 22_050)[:, 0] * 2**15).astype("<i2")
+    data = samples.tobytes()
+    blocks = [b"\x09" + (12 + 2000).to_bytes(3, "little") + (22_050).to_bytes(4, "little") + b"\x10\1\4\0" + bytes(4)]
+    blocks += [data[:2000]]
+    for start in range(2000, len(data), 2000):
+        part = data[start : start + 2000]
+        blocks += [b"\2" + len(part).to_bytes(3, "little"), part]
+    head = b"Creative Voice File\x1a\x1a\0\x14\1\x1f\x11"
+    (tmp_path / "a.voc").write_bytes(head + b"".join(blocks) + b"\0")
+    np.testing.assert_allclose(decode(tmp_path / "a.voc", 22_050), samples / 2**15, atol=1e-6)
+
+
+def test_wav_of_64_bits(tone: Tone) -> None:
+    """libsndfile has no such samples, NumPy is not given those of FFmpeg."""
+    path = tone("a.wav", seconds=1.0)
+    true, content = decode(path, 44_100), path.read_bytes()
+    data = (np.frombuffer(content[44:], "<i2").astype("<i8") << 48).tobytes()
+    head = content[:28] + (8 * 44_100).to_bytes(4, "little") + b"\x08\0\x40\0data" + len(data).to_bytes(4, "little")
+    path.write_bytes(head + data)
+    np.testing.assert_allclose(decode(path, 44_100), true, atol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "flac"])

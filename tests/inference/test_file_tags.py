@@ -9,6 +9,7 @@ from pathlib import Path
 import mutagen
 import numpy as np
 import pytest
+from mutagen.apev2 import APEv2
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TALB, TCON, TIT2, TYER
 from mutagen.mp3 import MP3
@@ -122,6 +123,14 @@ def test_file_of_another_kind_is_refused(tone: Tone, tmp_path: Path, name: str) 
     assert "\n" not in str(caught.value) and path.read_bytes() == before
 
 
+def test_mp3_in_a_wav_file_is_no_mp3_file(tone: Tone) -> None:
+    """Behind a tag, nothing would take it for what it is."""
+    path = tone("a.mp3")
+    path.write_bytes(b"RIFF\0\0\1\0WAVEfmt \x10\0\0\0\x55\0" + bytes(14) + b"data\0\0\1\0" + path.read_bytes())
+    with pytest.raises(AudioError, match="not an MP3 file"):
+        plan_change(path, ["Jazz"])
+
+
 def test_id3v22_becomes_a_valid_24(tone: Tone) -> None:
     path = tone("a.mp3")
 
@@ -147,6 +156,18 @@ def behind_id3(path: Path) -> Path:
     """A FLAC file as some rippers write it, with an ID3 tag before it."""
     path.write_bytes(b"ID3\x04\0\0\0\0\x07\x68" + bytes(1000) + path.read_bytes())
     return path
+
+
+def test_both_tags_of_an_mp3_file_say_the_same(tone: Tone) -> None:
+    path, ape = tone("a.mp3"), APEv2()
+    ape["Genre"], ape["Title"] = ["Polka", "Ska"], "Title"
+    ape.save(path)
+    before = decode(path, 44_100)
+    assert has_genre(path) and plan_change(path, ["Jazz"], "keep").new == ["Polka", "Ska"]
+    assert tag(path, "Jazz", "Blues").old == ["Polka", "Ska"]
+    assert ID3(path)["TCON"].genres == [*APEv2(path)["Genre"]] == ["Jazz", "Blues"]
+    assert str(APEv2(path)["Title"]) == "Title"
+    np.testing.assert_array_equal(decode(path, 44_100), before)
 
 
 def test_flac_behind_an_id3_tag(tone: Tone) -> None:
