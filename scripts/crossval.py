@@ -22,7 +22,7 @@ from scripts.loading.experiment_data import read_rows
 from scripts.metrics.single_label import bootstrap_interval
 from scripts.reports.predictions import read_predictions
 from scripts.reports.single_label import averaging, describe_averaging, scores_of
-from scripts.tables.splits import default_fold_unit, official_folds
+from scripts.tables.splits import choose_folds
 from scripts.train import describe_spread, train_or_keep
 
 
@@ -44,8 +44,7 @@ def cross_validate(
 
     Parameters
     ----------
-    folds : default: 5, or as many as there are official ones.
-    by : "official", "artist" or "track", see `splits.k_folds`; default: that of `splits.default_fold_unit`.
+    folds, by : as for `splits.choose_folds`.
 
     Returns
     -------
@@ -59,7 +58,12 @@ def cross_validate(
     ProjectError : as `train`; a class has fewer tracks (artists) than there are folds; official folds are to be dealt
         out anew; or `resume` finds runs of other folds or settings.
     """
-    folds, by = choose_folds(experiment, folds, repeats, by, fold_seed)
+    folds, by = choose_folds(read_rows(experiment).drop_duplicates("track_id"), folds, by)
+    if by == "official" and (repeats > 1 or fold_seed):
+        raise ConfigError(
+            f"{experiment.table}: its {folds} official folds are not dealt out anew; leave out --repeats and "
+            "--fold-seed, or choose --by artist or --by track"
+        )
     prefix, tables, clips, reports = f"{tag}-" if tag else "", [], [], []
     for repeat in range(repeats):
         for number in range(folds):
@@ -81,25 +85,6 @@ def cross_validate(
     write_json(folder / "cross_validation.json", {"by": by, "fold_seed": fold_seed, **summary})
     print(describe_scores(experiment.name, summary, reports))
     return summary
-
-
-def choose_folds(
-    experiment: Experiment, folds: int | None, repeats: int, by: str | None, fold_seed: int
-) -> tuple[int, str]:
-    """How many folds, and by what; prints the choice where `by` is None. Raises as `cross_validate`."""
-    table = read_rows(experiment).drop_duplicates("track_id")
-    if by is None:
-        by, reason = default_fold_unit(table)
-        print(f"--by {by}, since {reason}")
-    if by != "official":
-        return folds or 5, by
-    count = int(official_folds(table, folds).max()) + 1
-    if repeats > 1 or fold_seed:
-        raise ConfigError(
-            f"{experiment.table}: its {count} official folds are not dealt out anew; leave out --repeats and "
-            "--fold-seed, or choose --by artist or --by track"
-        )
-    return count, by
 
 
 def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:

@@ -106,7 +106,7 @@ def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
     if chosen.empty:
         raise TableError(f"{experiment.table}: no track in {', '.join(parts)}; choose other --parts")
     items, left_out = read_items(chosen, np.zeros((len(chosen), 0), np.float32), experiment)
-    return Data(items, left_out, [], fingerprint(chosen), describe_leaks(rows), chosen)
+    return Data(items, left_out, [], fingerprint(chosen), "", describe_leaks(rows), chosen)
 
 
 class PretextLoader(Loader):

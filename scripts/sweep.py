@@ -102,7 +102,7 @@ def sweep(
             load_if_exists=True,
             direction="maximize" if metric.higher_is_better else "minimize",
         )
-        check_same(study, experiment, space, folder)
+        check_same(study, experiment, space, data, folder)
 
     def objective(trial: Any) -> float:
         if len(taken(study, before=trial.number)) >= trials:
@@ -138,9 +138,9 @@ def open_storage(folder: Path) -> Any:
         )
 
 
-def check_same(study: Any, experiment: Experiment, space: dict[str, Range], folder: Path) -> None:
-    """All trials of a study are changed from the same experiment, within the same ranges."""
-    given = {"experiment": experiment.as_dict(), "space": space}
+def check_same(study: Any, experiment: Experiment, space: dict[str, Range], data: Data, folder: Path) -> None:
+    """All trials of a study are changed from the same experiment, within the same ranges, and of the same table."""
+    given = {"experiment": experiment.as_dict(), "space": space, "split": data.fingerprint, "labels": data.labels}
     stored = {name: study.user_attrs.get(name, value) for name, value in given.items()}
     stored["experiment"] = Experiment.from_dict(stored["experiment"]).as_dict()
     differing = [name.removeprefix("experiment.") for name in differences(stored, given)]

@@ -29,7 +29,7 @@ from scripts.config.experiment import Experiment
 from scripts.config.experiments import chosen_experiment
 from scripts.config.run import ROOT, Run, make_model
 from scripts.evaluate import evaluate
-from scripts.loading.experiment_data import Data, read_split
+from scripts.loading.experiment_data import Data, corrected, label_fingerprint, read_split
 from scripts.loading.inheritance import UNKNOWN, inherited_leaks, learning_parts, save_trained_on
 from scripts.loading.loader import Items, Loader
 from scripts.metrics.single_label import METRICS
@@ -109,7 +109,8 @@ def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, ov
     tested = run.report / TEST
     if resume and not overwrite and tested.is_file():
         _, table, classes = read_split(experiment)
-        check_same(run, experiment, classes, fingerprint(table))
+        labels = label_fingerprint(corrected(table, experiment), experiment)
+        check_same(run, experiment, classes, fingerprint(table), labels)
         if run.experiment().epochs == experiment.epochs:
             return json.loads(tested.read_text(encoding="utf-8"))
     return train(experiment, tag, root, resume, overwrite)
@@ -166,14 +167,16 @@ def open_run(run: Run, experiment: Experiment, data: Data, resume: bool, overwri
             "give --resume to go on, --tag NAME for another run, or --overwrite"
         )
     if run.exists():
-        check_same(run, experiment, data.classes, data.fingerprint)
+        check_same(run, experiment, data.classes, data.fingerprint, data.labels)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
+    for unfinished in run.checkpoints.glob(".*.tmp"):  # of a process that was killed while it saved
+        unfinished.unlink()
     (run.report / TEST).unlink(missing_ok=True)
     save_trained_on(run, experiment, data.used[data.used["split"].isin(learning_parts(experiment))])
-    run.save_config(experiment, data.classes, data.fingerprint, inherited)
+    run.save_config(experiment, data.classes, data.fingerprint, inherited, data.labels)
 
 
-def check_same(run: Run, experiment: Experiment, classes: list[str], split: str) -> None:
+def check_same(run: Run, experiment: Experiment, classes: list[str], split: str, labels: str) -> None:
     """A resumed run must have the settings it was started with; only the number of epochs may grow.
 
     Raises
@@ -181,8 +184,9 @@ def check_same(run: Run, experiment: Experiment, classes: list[str], split: str)
     ConfigError : something differs, which is named; or there are fewer epochs, or more where that changes the others.
     """
     config = run.load_config()
-    differing = run_differences(run.experiment(), experiment)
-    differing += [name for name, now in (("split", split), ("classes", classes)) if config[name] != now]
+    config["labels"] = json.loads(run.config_path.read_text(encoding="utf-8")).get("labels", labels)  # older: unknown
+    now = {"split": split, "classes": classes, "labels": labels}
+    differing = [*run_differences(run.experiment(), experiment), *(name for name in now if config[name] != now[name])]
     refuse_other_settings(run, differing)
     check_epochs(run, run.experiment(), experiment)
 

@@ -109,6 +109,28 @@ def test_resuming_notices_that_the_table_has_changed(validated, tmp_path):
         Path(experiment.table).write_text(text)
 
 
+def test_resuming_notices_that_labels_were_corrected(validated, tmp_path):
+    experiment, root, _ = validated
+    overrides = tmp_path / "overrides.csv"
+    overrides.write_text("track_id,genre,leave_out\n0,Low,0\n")
+    given = dataclasses.replace(experiment, overrides=str(overrides))
+    train_seeds(given, [3], root=tmp_path)
+    (before,) = train_seeds(given, [3], root=tmp_path, resume=True)
+    overrides.write_text("track_id,genre,leave_out\n17,Low,0\n")
+    with pytest.raises(ConfigError, match="small-seed3 was started with another labels"):
+        train_seeds(given, [3], root=tmp_path, resume=True)
+    shutil.copytree(root, tmp_path / "runs")
+    text = Path(experiment.table).read_text()
+    table = pd.read_csv(experiment.table, dtype=str)
+    table.loc[table["track_id"] == "0", ["genre", "class"]] = ["Mid", "2"]
+    try:
+        table.to_csv(experiment.table, index=False)
+        with pytest.raises(ConfigError, match="another (split, )?labels"):
+            cross_validate(experiment, 3, 2, "track", 5, root=tmp_path / "runs", resume=True)
+    finally:
+        Path(experiment.table).write_text(text)
+
+
 def test_no_track_is_pooled_twice(validated, tmp_path):
     experiment, root, _ = validated
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)

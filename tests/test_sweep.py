@@ -73,13 +73,18 @@ def test_data_depends_on_its_settings_alone(tmp_path):
     assert {"table", "cache", "fold", "overrides"} <= read <= {*DATA_SETTINGS, "name"}
 
 
-def test_a_study_keeps_to_its_experiment_and_ranges(tmp_path):
+def test_a_study_keeps_to_its_experiment_ranges_and_table(tmp_path):
     experiment = make_experiment(tmp_path, epochs=1, metric="loss")
     sweep(experiment, {"batch_size": [8, 16]}, 1, root=tmp_path)
     for changed, space, name in ((experiment.changed(["epochs=2"]), {"batch_size": [8, 16]}, "epochs"),
                                  (experiment, {"batch_size": [8, 32]}, "space.batch_size")):  # fmt: skip
         with pytest.raises(ConfigError, match=f"study.db was started with another {name}; .*--tag NAME"):
             sweep(changed, space, 2, root=tmp_path)
+    table = pd.read_csv(experiment.table, dtype=str)
+    table.loc[table["track_id"] == "0", ["genre", "class"]] = ["Mid", "2"]
+    table.to_csv(experiment.table, index=False)
+    with pytest.raises(ConfigError, match="study.db was started with another labels; "):
+        sweep(experiment, {"batch_size": [8, 16]}, 2, root=tmp_path)
 
 
 WORKER = """

@@ -26,7 +26,7 @@ from scripts.loading.loader import Items
 from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
 from scripts.tables.label_table import NEEDED_TO_TRAIN, class_names, read_table
 from scripts.tables.leaks import describe_leaks
-from scripts.tables.splits import fingerprint, k_folds
+from scripts.tables.splits import choose_folds, fingerprint, k_folds
 
 GTZAN = {"gtzan": "30s", "gtzan_clips": "3s"}  # the public tables, as values of --features
 FLOOR = 1e-3  # smallest probability whose logarithm is taken
@@ -115,11 +115,11 @@ class FeatureData:
 
     @classmethod
     def load(
-        cls, features: str, table: Path, root: Path, folds: int | None = None, by: str = "track", seed: int = 0
+        cls, features: str, table: Path, root: Path, folds: int | None = None, by: str | None = None, seed: int = 0
     ) -> "FeatureData":
         """Join a table of features with a metadata table, or read one of the public tables (`GTZAN`) below `root`.
 
-        With `folds` the split becomes that of `k_folds(tracks, folds, seed, by)`.
+        With `folds` or `by` the split becomes that of `k_folds`; the other one is as in `choose_folds`.
 
         Raises
         ------
@@ -128,7 +128,8 @@ class FeatureData:
         """
         rows, tracks = read_tables(features, table, root)
         tests = ["test"]
-        if folds:
+        if folds or by:
+            folds, by = choose_folds(tracks, folds, by)
             tests = [f"fold {number}" for number in range(folds)]
             tracks = tracks.assign(split=[tests[number] for number in k_folds(tracks, folds, seed, by)])
         tracks = tracks[tracks["split"].notna()].reset_index(drop=True)

@@ -57,8 +57,16 @@ def classical(parser: argparse.ArgumentParser) -> None:
     )
     add("--balanced", action="store_true", help="weigh every class alike, however many rows it has")
     add("--seed", type=int, default=0, help="of the classifier and the folds; default: 0")
-    add("--folds", type=positive_int, help="test every track once in so many folds, whatever its split")
-    add("--by", choices=("track", "artist"), default="track", help="what a fold keeps whole; default: track")
+    add(
+        "--folds", type=positive_int,
+        help="test every track once in so many folds, whatever its split; default with --by: 5, or the number of "
+        "official folds",
+    )  # fmt: skip
+    add(
+        "--by", choices=("official", "artist", "track"),
+        help="official: the dataset's own folds; else what a fold keeps whole; default with --folds: official where "
+        "there are some, else artist where artists are known, else track",
+    )  # fmt: skip
     add("--tag", default="", help="ending of the run's name")
     add_runs_flag(parser)
 

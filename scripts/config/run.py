@@ -51,10 +51,16 @@ class Run:
         return self.config_path.exists()
 
     def save_config(
-        self, experiment: Experiment, classes: list[str], split: str, inherited: list[str] | None = None
+        self,
+        experiment: Experiment,
+        classes: list[str],
+        split: str,
+        inherited: list[str] | None = None,
+        labels: str | None = None,
     ) -> None:
-        """Write `config.json`: the experiment, the class names, the split's fingerprint and the leaks inherited."""
+        """Write `config.json`: experiment, class names, fingerprints of split and labels, and the leaks inherited."""
         config = {"run": self.name, "experiment": experiment.as_dict(), "classes": classes, "split": split}
+        config |= {} if labels is None else {"labels": labels}
         config |= {} if inherited is None else {"inherited": inherited}
         write_json(self.config_path, config)
 

@@ -33,6 +33,7 @@ class Data:
     left_out : tracks that are not usable, with `split`, `status` and `reason`.
     classes : names of the genres by class number, or of the labels in their order.
     fingerprint : of the split, over all tracks of the table.
+    labels : fingerprint of the labels of all tracks, corrected by the overrides.
     leaks : what the split is known to leak, one line each.
     table : one row per track of the table, with the `split` it is in.
     """
@@ -41,6 +42,7 @@ class Data:
     left_out: pd.DataFrame
     classes: list[str]
     fingerprint: str
+    labels: str
     leaks: list[str]
     table: pd.DataFrame
 
@@ -54,14 +56,13 @@ class Data:
         """
         rows, table, classes = read_split(experiment)
         fingerprint, leaks = splits.fingerprint(table), leak_checks.describe_leaks(rows)
-        if experiment.overrides:
-            table = apply_overrides(table, experiment.overrides, experiment.task)
+        table = corrected(table, experiment)
         labels = read_labels(table, classes, experiment)
         items, left_out = read_items(table, labels, experiment)
         for part in PARTS:
             if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
                 raise TableError(f"{experiment.table}: no usable track in {part}; choose another --split of `metadata`")
-        return cls(items, left_out, classes, fingerprint, leaks, table)
+        return cls(items, left_out, classes, fingerprint, label_fingerprint(table, experiment), leaks, table)
 
     @property
     def used(self) -> pd.DataFrame:
@@ -133,6 +134,16 @@ def read_rows(experiment: Experiment) -> pd.DataFrame:
 def names_of(table: pd.DataFrame, task: str) -> list[str]:
     """The classes by their numbers, or all labels in alphabetical order."""
     return class_names(table) if task == "single" else label_names(table)
+
+
+def corrected(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """The table with the experiment's overrides, if it has some; raises TableError as `apply_overrides`."""
+    return apply_overrides(table, experiment.overrides, experiment.task) if experiment.overrides else table
+
+
+def label_fingerprint(table: pd.DataFrame, experiment: Experiment) -> str:
+    """As that of the split, of what the table says of the tracks."""
+    return splits.fingerprint(table, table.columns.intersection([*LABELS[experiment.task], "absent"]))
 
 
 def read_labels(table: pd.DataFrame, names: list[str], experiment: Experiment) -> np.ndarray:

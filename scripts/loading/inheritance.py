@@ -9,7 +9,7 @@ import pandas as pd
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import read_csv, write_csv
 from scripts.config.experiment import Experiment
-from scripts.config.run import Run
+from scripts.config.run import Run, without_download
 from scripts.loading.experiment_data import read_split, read_unlabelled
 from scripts.tables.file_identity import file_keys
 from scripts.tables.splits import fingerprint, known_ids
@@ -65,15 +65,17 @@ def names_of(tracks: pd.DataFrame) -> pd.Series:
 def ancestors(experiment: Experiment) -> tuple[pd.DataFrame, list[str]]:
     """The tracks that the weights an experiment starts from have learnt from, and a line if not all are known."""
     nothing = pd.DataFrame(columns=COLUMNS)
+    published = [] if without_download(experiment) == experiment else [f"{UNKNOWN} (pretrained {experiment.model})"]
     if not experiment.initial:
-        return nothing, []
+        return nothing, published
     run = source_of(experiment.initial)
     try:
         if run is not None:
-            return trained_on(run)
+            tracks, unknown = trained_on(run)
+            return tracks, list(dict.fromkeys([*published, *unknown]))
     except (ConfigError, TableError, OSError, ValueError, KeyError, TypeError):
         pass  # a run whose table has gone, or now has another split
-    return nothing, [f"{UNKNOWN} ({experiment.initial})"]
+    return nothing, [*published, f"{UNKNOWN} ({experiment.initial})"]
 
 
 def source_of(checkpoint: str | Path) -> Run | None:

@@ -94,8 +94,9 @@ def is_unicode(name: str) -> bool:
 
 
 def fold_name(name: str) -> str:
-    """What is the same for names that differ in case, in spaces or in the way Unicode composes their letters alone."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", " ".join(name.split())).casefold())
+    """The same for names that differ in case, spaces, characters without width or the composing of letters alone."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", " ".join(seen.split())).casefold())
 
 
 def describe_similar(names: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ FOLDS = 10  # of which a grouped split takes two for test and one for validation
 # what is written for an artist or album that is not known
 UNKNOWN = ("", "-1", "-1.0", "-", "--", "?", "none", "null", "nan", "na", "n/a", "n.a.", "#n/a", "<na>", "unknown",
            "<unknown>", "[unknown]", "(unknown)", "unknown artist", "unknown album", "not available")  # fmt: skip
+OTHERWISE = "go by artists or tracks (--by artist or track; of `metadata` --split artist or random80)"
 FOLD_UNITS = ("official", "artist", "track")
 
 
@@ -175,6 +176,27 @@ def default_fold_unit(table: pd.DataFrame) -> tuple[str, str]:
     return "track", "the table has neither official folds nor artists"
 
 
+def choose_folds(table: pd.DataFrame, folds: int | None = None, by: str | None = None) -> tuple[int, str]:
+    """How many folds, and by what; prints the latter where it is chosen here.
+
+    Parameters
+    ----------
+    table : as for `k_folds`.
+    folds : default: 5, or as many as there are official ones.
+    by : one of `FOLD_UNITS`; default: that of `default_fold_unit`.
+
+    Raises
+    ------
+    ConfigError, TableError : as `k_folds` of the official folds.
+    """
+    if by is None:
+        by, reason = default_fold_unit(table)
+        print(f"--by {by}, since {reason}")
+    if by == "official":
+        folds = int(official_folds(table, folds).max()) + 1
+    return folds or 5, by
+
+
 def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track") -> np.ndarray:
     """The fold of each row, 0 to `folds` - 1; every fold holds every class, and a track's clips stay together.
 
@@ -229,21 +251,29 @@ def official_folds(table: pd.DataFrame, folds: int | None) -> np.ndarray:
     `folds` is how many there have to be; None takes all that there are. Raises as `k_folds`.
     """
     if not has_official_folds(table):
-        raise TableError("this table has no official folds (column fold); choose --by artist or --by track")
+        raise TableError(f"this table has no official folds (column fold); {OTHERWISE}")
     missing = table["fold"].isna()
     if missing.any():
         track = table.loc[missing, "track_id"].iloc[0]
-        raise TableError(f"track {track} has no fold; fill in the column fold, or choose --by artist or --by track")
-    values = table["fold"].astype(str)
+        raise TableError(f"track {track} has no fold; fill in the column fold, or {OTHERWISE}")
+    values = table["fold"].astype(str).map(fold_key)
     names = sorted(values.unique(), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     if (values.groupby(table["track_id"].to_numpy()).nunique() > 1).any():
         raise TableError("a track stands in two of the official folds; correct the column fold")
-    if len(names) != (folds or len(names)) or len(names) < 2:
+    if len(names) < 2:
+        raise TableError(f"the column fold holds {names[0]} alone; correct it, or {OTHERWISE}")
+    if len(names) != (folds or len(names)):
         raise ConfigError(
-            f"{folds} folds, but the dataset has {len(names)} of its own ({', '.join(names)}); leave the number out, "
-            "or choose --by artist or --by track"
+            f"{folds} folds, but the dataset has {len(names)} of its own ({', '.join(names)}); give that number, or "
+            "choose --by artist or --by track"
         )
     return values.map(names.index).to_numpy()
+
+
+def fold_key(name: str) -> str:
+    """What is the same for a fold's name in either case, and for its number as spreadsheets may write it."""
+    name = fold_name(name).removesuffix(".0")
+    return str(int(name)) if name.isdecimal() else name
 
 
 def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
@@ -319,8 +349,11 @@ def check_sizes(table: pd.DataFrame, unit: str, name: str) -> None:
         )
 
 
-def fingerprint(table: pd.DataFrame) -> str:
-    """Twelve hexadecimal digits of who is where; equal splits have equal fingerprints, in any row order."""
+def fingerprint(table: pd.DataFrame, columns: Sequence[str] = ("split",)) -> str:
+    """Twelve hexadecimal digits of who is where; equal splits have equal fingerprints, in any row order.
+
+    `columns` says what of the tracks has to be equal.
+    """
     rows = table.drop_duplicates("track_id")
-    lines = sorted(f"{track}\t{part}" for track, part in zip(rows["track_id"].astype(str), rows["split"], strict=True))
+    lines = sorted("\t".join(map(str, row)) for row in rows[["track_id", *columns]].itertuples(index=False))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

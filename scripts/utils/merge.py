@@ -19,7 +19,7 @@ from scripts.tables.file_identity import file_keys
 from scripts.tables.label_matrix import join, label_names, split_names
 from scripts.tables.label_table import LABELS, NEEDED_TO_CACHE, check_columns, class_names, read_table
 from scripts.tables.overrides import change_genre, relabel
-from scripts.tables.splits import fingerprint, known_ids
+from scripts.tables.splits import OTHERWISE, fingerprint, has_official_folds, known_ids
 from scripts.utils import flags
 from scripts.utils.metadata import repeat_clips
 
@@ -63,6 +63,8 @@ def merge(source: Path, corrections: Path, output: Path) -> pd.DataFrame:
         f"{part.isin(HELD_OUT).sum()} that are validation or test tracks, {(part.isna() & ~new).sum()} by an artist "
         f"of those; split {fingerprint(merged)}"
     )
+    if new.any() and has_official_folds(merged):
+        print(f"the new tracks are in none of the official folds: to cross-validate, {OTHERWISE}")
     return merged
 
 

@@ -132,7 +132,7 @@ def test_the_report_is_that_of_scikit_learn_used_plainly(tmp_path, capsys):
 
 def test_folds_test_every_track_once(tmp_path, capsys):
     tracks, rows = make_tables(tmp_path, clips=1)
-    report = call(tmp_path, "--classifier=svm", "--folds=4", "--seed=7")
+    report = call(tmp_path, "--classifier=svm", "--folds=4", "--by=track", "--seed=7")
     folds = k_folds(tracks, 4, 7)
     rows = rows.set_index("track_id").loc[tracks["track_id"]]
     values = cross_val_predict(
@@ -145,6 +145,28 @@ def test_folds_test_every_track_once(tmp_path, capsys):
     assert report["folds"]["track_accuracy"] == pytest.approx(accuracies)
     mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
     assert f"4 folds: track accuracy {mean:.3f} ± {deviation:.3f}" in capsys.readouterr().out
+
+
+def test_folds_go_by_the_datasets_own_else_by_artists_else_by_tracks(tmp_path, capsys):
+    tracks, _ = make_tables(tmp_path, clips=1)
+    artist = [f"a{number // 4}" for number in range(TRACKS)]
+    for unit, columns in (
+        ("official", {"artist_id": artist, "fold": [str(9 + number // 3 % 3) for number in range(TRACKS)]}),
+        ("artist", {"artist_id": artist}),
+        ("track", {"artist_id": None}),
+    ):
+        tracks.assign(**columns).to_csv(tmp_path / "metadata.csv", index=False)
+        data = load(tmp_path, folds=3)
+        assert f"--by {unit}, since" in capsys.readouterr().out
+        found = data.items.tracks["split"].str.removeprefix("fold ").astype(int)
+        expected = k_folds(tracks.assign(**columns), 3, by=unit)
+        assert found.tolist() == expected.tolist() and (unit == "official" or not data.leaks)
+    tracks.assign(fold=(["9"] * 3 + ["10"] * 3 + ["b"] * 3) * 6 + ["b"] * 6).to_csv(
+        tmp_path / "metadata.csv", index=False
+    )
+    assert load(tmp_path, by="official").tests == ["fold 0", "fold 1", "fold 2"]
+    with pytest.raises(ConfigError, match=r"5 folds, but.* 3 of its own .9, 10, b.; give that number"):
+        load(tmp_path, folds=5)
 
 
 def test_clips_of_a_track_are_never_on_both_sides(tmp_path):

@@ -105,6 +105,17 @@ def test_weights_of_nobody_knows_where(tmp_path: Path, experiment: Experiment) -
     assert leaks_of(store(tmp_path, "child", foreign)) == [line]
 
 
+def test_published_weights_may_have_learnt_from_anything(tmp_path: Path, experiment: Experiment) -> None:
+    """Also where they are inside another network, and of a run that starts from such a run without any."""
+    settings = {"of": "timm", "settings": {"pretrained": True}}
+    published = dataclasses.replace(experiment, model="fluffy", model_settings=settings)
+    expected = [f"{UNKNOWN} (pretrained fluffy)"]
+    assert leaks_of(published) == expected
+    child = store(tmp_path, "parent", published)
+    assert leaks_of(child) == leaks_of(dataclasses.replace(child, model="cnn4", model_settings={})) == expected
+    assert leaks_of(published.changed(["model_settings.settings.pretrained=false"])) == []
+
+
 def test_a_run_of_an_earlier_version_is_known_by_its_table(tmp_path: Path, experiment: Experiment) -> None:
     flipped = dataclasses.replace(experiment, table=str(tmp_path / "flipped.csv"))
     table = pd.read_csv(experiment.table, dtype=str)

@@ -113,6 +113,8 @@ def test_unknown_artists_stand_for_themselves() -> None:
     [
         ("band", "band ", "\u00a0Band", "BAND"),
         ("Beyonce\u0301", "Beyonc\u00e9 ", "BEYONC\u00c9", "beyonce\u0301"),
+        ("The Band", "The\u200b Band", "\ufeffthe band", "The Ba\u00adnd\u200d"),
+        ("\u0130stanbul", "i\u0307stanbul", "I\u0307stanbul", "\u0130STANBUL"),
         ("Stra\u00dfe 7", "STRASSE 7", "strasse  7", "Strasse 7"),
     ],
 )
@@ -229,15 +231,25 @@ def test_official_folds_are_taken_as_they_are() -> None:
     assert k_folds(named, 3, by="official").tolist() == [1, 2, 0] * 8
 
 
+def test_official_fold_that_is_written_in_several_ways_is_one() -> None:
+    table = label_table(genres=1, artists=8, tracks=1)
+    assert k_folds(table.assign(fold=["1", "1.0", "01", 1, "2", "2.0", "10", "10.0"]), 3, by="official").tolist() == [
+        *[0] * 4, 1, 1, 2, 2
+    ]  # fmt: skip
+    assert k_folds(table.assign(fold=["a", "A ", "b", "B"] * 2), 2, by="official").tolist() == [0, 0, 1, 1] * 2
+
+
 def test_official_folds_that_cannot_be() -> None:
     table = label_table(genres=1, artists=2, tracks=3)
-    with pytest.raises(TableError, match="no official folds.*--by artist"):
+    with pytest.raises(TableError, match="no official folds.*--by artist or track"):
         k_folds(table, 3, by="official")
     table["fold"] = list("123123")
     with pytest.raises(ConfigError, match=r"5 folds, but the dataset has 3 of its own \(1, 2, 3\)"):
         k_folds(table, 5, by="official")
     with pytest.raises(TableError, match="track 2 has no fold"):
         k_folds(table.assign(fold=["1", "2", None, "1", "2", "3"]), 3, by="official")
+    with pytest.raises(TableError, match="column fold holds 1 alone"):
+        k_folds(table.assign(fold="1"), 3, by="official")
     with pytest.raises(TableError, match="in two of the official folds"):
         k_folds(table.assign(track_id=list("001234")), 3, by="official")
 

@@ -7,6 +7,7 @@ import pytest
 
 from scripts.common.errors import TableError
 from scripts.tables.label_table import read_table
+from scripts.tables.splits import choose_folds
 from scripts.utils.merge import merge
 
 TRACKS = """track_id,file_path,genre,class,artist_id,album_id,split,duration_s
@@ -92,6 +93,16 @@ def test_labels_by_hand(folder, capsys):
         ["x-none", "-", "bell;drum;flute", "train"],
     ]
     assert "labels taken off, since the table lacks them: rain" in capsys.readouterr().out
+
+
+def test_new_tracks_are_in_no_official_fold(folder, capsys):
+    tracks = read_table(folder / "tracks.csv", ["genre"]).assign(fold=list("12312"))
+    tracks.to_csv(folder / "tracks.csv", index=False)
+    merged = merge(folder / "tracks.csv", folder / "sounds.csv", folder / "merged.csv")
+    assert "2 new training tracks" in (output := capsys.readouterr().out)
+    assert "in none of the official folds: to cross-validate, go by artists or tracks (--by" in output
+    with pytest.raises(TableError, match=r"track x-new has no fold; .*--by artist or track"):
+        choose_folds(merged)
 
 
 def test_what_does_not_fit(folder):
