@@ -79,6 +79,16 @@ def version_of(run: Run) -> str:
     return f"{folder.parent.name}@{folder.name}" if registered else run.name
 
 
+def followed(reference: str | None, run: Run) -> str | None:
+    """By which reference newer versions take over from a run that `find_run` found by this one.
+
+    Without a reference it is the model in production that was found, whatever others there are later.
+    """
+    if reference is None and version_of(run) != run.name:
+        return f"{version_of(run).partition('@')[0]}@production"
+    return reference
+
+
 class Registry:
     """Models with versions and stages, in a folder or behind a URL."""
 
@@ -126,6 +136,11 @@ class Registry:
     def open(self, version: Version) -> Run:
         """The version as a run; raises a ConfigError if a file of it is missing or has changed."""
         return Run(version.run, self.store.get(version))
+
+    def newer(self, reference: str | None, run: Run) -> Run | None:
+        """What a reference means now, if it is another version than `run`; raises as `meant` and `open`."""
+        version = self.meant(reference)
+        return None if version is None or version.reference == version_of(run) else self.open(version)
 
     def add(self, run: Run, name: str = "", stage: str = "none", dataset: str = "") -> Version:
         """Register a tested run as the next version of a model; its settings, report and best weights are copied.

@@ -1,6 +1,7 @@
 """Where a registry lies: a folder for each version, and small JSON files; here, or behind any fsspec URL."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import re
@@ -219,7 +220,9 @@ class Store:
         try:
             yield
         except Exception as error:
-            reason, remedy = f"{type(error).__name__}: {error}", "check the address, the rights and the network"
+            is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "free some space" if is_full else "check the address, the rights and the network"
+            reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"registry {self.where}: {reason}; {remedy}") from error
 
 

@@ -341,3 +341,10 @@ def test_the_command_with_nothing_to_write(store: Store, capsys: pytest.CaptureF
     [line] = capsys.readouterr().err.splitlines()
     assert "no sound is corrected or confirmed yet" in line
     assert not (store.folder / "exports").exists()
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        export_command(["--store", str(tmp_path / "typo")])
+    assert stopped.value.code == 2 and "typo: no store; give the folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The registry: stages, two processes, kills, damaged files, remote places, and what a reference means."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import multiprocessing
@@ -310,6 +311,15 @@ def test_broken_connection_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(type(models.store.files), "ls", refuse)
     with pytest.raises(ConfigError, match="NoCredentialsError: who are you.; check the address"):
         models.versions()
+
+
+def test_full_disk_is_called_so(checked: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "cp_file", full)
+    with pytest.raises(ConfigError, match="No space left on device; free some space"):
+        Registry(tmp_path / "registry").add(checked, "genres")
 
 
 @pytest.mark.parametrize("place", ["registry", "registry/models/genres"])

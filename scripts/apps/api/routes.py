@@ -163,7 +163,7 @@ async def predict_stream(request: Request, model: ChosenModel, folder: Folder, t
     the kind `end`: an answer without it is not whole.
     """
     limits, folders = request.app.state.limits, request.app.state.folders
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if not request.headers.get("content-type", "").lower().startswith("application/json"):
         uploads = await read_uploads(request, folder, limits)
         return Lines(lines(model, follow_files(model, uploads, top)))
     given = (await read_json(request, StreamRequest, limits)).path

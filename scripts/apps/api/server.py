@@ -24,7 +24,7 @@ from scripts.apps.api.service import Crew, Loaded, Model
 from scripts.common.errors import ProjectError
 from scripts.common.memory import return_freed_memory
 from scripts.inference.predictor import Predictor
-from scripts.inference.registry import Registry, find_run, version_of
+from scripts.inference.registry import Registry, find_run, followed, version_of
 
 GRACE_SECONDS = 600  # for what runs when the server is to stop
 AT_A_TIME = 128  # connections taken before the next look at those that are open
@@ -109,27 +109,19 @@ async def keep_looking(refresh: Callable[[], Awaitable[None]]) -> None:
 
 
 def load(references: Sequence[str | None], runs: Path, registry: str | None, longest: float) -> list[Loaded]:
-    """The runs that the references mean, each once; raises as `find_run` and `Predictor`.
-
-    Without a reference, the model in production that is found is followed from then on, whatever others there are.
-    """
+    """The runs that the references mean, each once; raises as `find_run` and `Predictor`."""
     loaded = []
     for reference in dict.fromkeys(references):
         run = find_run(reference, runs, registry)
-        if reference is None and version_of(run) != run.name:
-            reference = f"{version_of(run).partition('@')[0]}@production"
+        reference = followed(reference, run)
         loaded.append(Loaded(reference or run.name, run, Predictor(run, longest=longest), reference))
     return loaded
 
 
 def load_newer(loaded: Loaded, runs: Path, registry: str | None) -> Loaded | None:
     """What the registry has by the same reference now, if it is another version; raises as `load`."""
-    models = Registry(registry, runs)
-    version = models.meant(loaded.reference)
-    if version is None or version.reference == version_of(loaded.run):
-        return None
-    run = models.open(version)
-    return replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
+    run = Registry(registry, runs).newer(loaded.reference, loaded.run)
+    return run and replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

@@ -84,7 +84,7 @@ class Receiver:
             raise Refusal(400, f"the field {options[b'name'].decode(errors='replace')[:NAME_LENGTH]!r} is no file", HOW)
         if len(self.uploads) == self.most:
             raise Refusal(413, f"more than {self.most} files in a request", "send several requests")
-        name = options[b"filename"].decode(errors="replace")[:NAME_LENGTH]
+        name = options[b"filename"].decode(errors="replace")[:NAME_LENGTH] or "a file without a name"
         self.uploads.append(Upload(name, self.folder / str(len(self.uploads))))
         self.file = self.uploads[-1].path.open("xb")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.apps import flags
-from scripts.apps.store import Store, StoredSound, StoreError
+from scripts.apps.store import FILE, Store, StoredSound, StoreError
 from scripts.common.cli import command
 from scripts.common.errors import TableError
 from scripts.common.storage import write_csv
@@ -76,5 +76,7 @@ def as_cell(tags: Sequence[str], task: str) -> str | None:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.corrections(argv)
+    if not (args.store / FILE).is_file():
+        raise StoreError(f"{args.store}: no store; give the folder that the tagger fills (--store)")
     for path, count in export(Store(args.store), args.out or args.store / "exports").items():
         print(f"{path}: {count} sounds")

@@ -145,6 +145,7 @@ def tag_newest(args: argparse.Namespace, stop: Stop) -> Round:
             desk.mkdir()
             predictor = Predictor(run, longest=args.longest)
             work(Tagger(source, store, predictor, model, desk), todo, work_list, result, stop)
+            work_list.forget(store.has)
     return result
 
 
@@ -160,7 +161,8 @@ def work(tagger: Tagger, todo: list[Offer], work_list: WorkList, result: Round, 
             reason = error.reason if isinstance(error, SourceError) else error.status
             passes = isinstance(error, SourceError) and error.pause is not None
             result.failures[reason] += 1
-            result.surprises += passes or not work_list.fail(offer, reason)
+            known = work_list.fail(offer, "" if passes else reason)
+            result.surprises += passes or not known
             result.again |= passes or not work_list.is_given_up(work_list.rows[offer.key])
             print(f"failed: {offer.key}: {error}", file=sys.stderr, flush=True)
         except Stopped:

@@ -17,7 +17,7 @@ class Row:
 
     Attributes
     ----------
-    tries : rounds that tried it.
+    tries : rounds in which it failed.
     reason, settings : why one of them could not, if that does not pass, and with which settings; else empty.
     """
 
@@ -50,29 +50,33 @@ class WorkList:
         """The offers of a round: the newest, then earlier ones that failed or were not reached; without stored ones.
 
         They are written down, for the next round, before anything is done. An offer that is no longer among the newest
-        is given up after five rounds, whatever the reason, and one whose file or address has another sound now at once.
-        `given_up` counts those among the newest that are not tried any more, by reason.
+        is given up when it failed in five rounds, whatever the reason, and one whose file or address has another sound
+        now at once. `given_up` counts those among the newest that are not tried any more, by reason.
         """
         keys, places = {offer.key for offer in newest}, {offer.location for offer in newest}
         earlier = [row for key, row in self.rows.items() if key not in keys and row.offer.location not in places]
         late = [row.offer for row in earlier if row.tries < TRIES and not self.is_given_up(row)]
         offers = {offer.key: offer for offer in [*newest, *late] if not is_stored(offer.key)}
-        rows = {key: replace(self.rows.get(key, Row(offer)), offer=offer) for key, offer in offers.items()}
-        given_up = {key: row for key, row in rows.items() if self.is_given_up(row)}
-        todo = {key: replace(row, tries=row.tries + 1) for key, row in rows.items() if key not in given_up}
-        self.rows, self.given_up = todo | given_up, Counter(row.reason for row in given_up.values())
+        self.rows = {key: replace(self.rows.get(key, Row(offer)), offer=offer) for key, offer in offers.items()}
+        self.given_up = Counter(row.reason for row in self.rows.values() if self.is_given_up(row))
         self.save()
-        return [row.offer for row in todo.values()]
+        return [row.offer for row in self.rows.values() if not self.is_given_up(row)]
 
     def is_given_up(self, row: Row) -> bool:
         return row.reason != "" and row.settings == self.settings and row.tries >= self.tries
 
     def fail(self, offer: Offer, reason: str) -> bool:
-        """Note why a sound cannot be stored, a reason that does not pass; True if that was known before."""
+        """Note that a sound could not be stored, and why, or "" if that may pass; True if a reason was known before."""
         row = self.rows[offer.key]
-        self.rows[offer.key] = replace(row, reason=reason, settings=self.settings)
+        changes = {"reason": reason, "settings": self.settings} if reason else {}
+        self.rows[offer.key] = replace(row, tries=row.tries + 1, **changes)
         self.save()
         return row.reason != "" and row.settings == self.settings
+
+    def forget(self, is_stored: Callable[[str], bool]) -> None:
+        """Take out the sounds that are stored by now."""
+        self.rows = {key: row for key, row in self.rows.items() if not is_stored(key)}
+        self.save()
 
     def save(self) -> None:
         rows = [dataclasses.asdict(row) for row in self.rows.values()]

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from scripts.apps import flags
@@ -17,7 +18,7 @@ from scripts.apps.ports import check_port
 from scripts.apps.try_it.examples import examples
 from scripts.apps.try_it.listener import Listener
 from scripts.common.cli import command, require
-from scripts.inference.registry import find_run
+from scripts.inference.registry import Registry, find_run, followed
 
 CONTRIBUTIONS = Path("data/contributed")
 
@@ -37,5 +38,6 @@ def main(argv: list[str] | None = None) -> None:
         from scripts.apps.try_it.page import SoundService, serve
 
         given = examples(run, Path(folder, "examples"))
-        service = SoundService(Listener(run), given, CONTRIBUTIONS, uploads)
+        newer = partial(Registry(args.registry, args.runs).newer, followed(args.model, run))
+        service = SoundService(Listener(run), given, CONTRIBUTIONS, uploads, newer)
         serve(service, Access(args.host, args.port, args.password, args.hosts))

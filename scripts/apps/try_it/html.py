@@ -20,6 +20,7 @@ from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.inference.model_card import describe_score, main_scores
 from scripts.inference.predictor import Prediction
+from scripts.inference.registry import version_of
 
 SURE = 0.5  # from which probability on a genre is called likely
 WEAKEST = 2  # labels named as those that it knows least
@@ -145,7 +146,7 @@ def facts(run: Run) -> dict[str, Any]:
     experiment, config, test = run.experiment(), run.load_config(), read_test(run)
     scores = [describe_score(*one) for one in main_scores(test, experiment.task).items()]
     return {
-        "run": run.name,
+        "run": version_of(run),
         "experiment": experiment,
         "labels": config["classes"],
         "split": config["split"],

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -91,6 +90,12 @@ def test_files_get_the_numbers_of_the_predictor(client, predictor, songs):
         np.testing.assert_allclose(found, expected.windows, atol=2e-3)
 
 
+def test_a_file_without_a_name_is_called_so(client):
+    """As a browser sends the field of a form in which no file was chosen."""
+    answer = client.post("/predict", content=multipart(b"", b""), headers=FORM)
+    assert answer.status_code == 415 and answer.json()["error"].startswith("a file without a name: the file is empty")
+
+
 def test_a_bad_file_has_its_error_in_its_place(client, songs):
     answer = client.post("/predict?top=1", files=files(songs["page.mp3"], songs["low.wav"]))
     bad, good = answer.json()["results"]
@@ -135,7 +140,8 @@ def test_a_stream_of_a_folder_tells_file_by_file(client, genre_run):
     assert [line["file"] for line in lines[:-1]] == [str(path) for path in sorted(folder.iterdir())]
     assert [line["found"] for line in lines[:3]] == [["High"], ["Low"], ["Mid"]]
     assert (lines[-1]["files"], lines[-1]["failed"]) == (18, 0)
-    one = ndjson(client.post("/predict/stream", json={"path": str(folder / "000001.wav")}).text)
+    path, kind = str(folder / "000001.wav"), {"Content-Type": "Application/JSON; charset=utf-8"}
+    one = ndjson(client.post("/predict/stream", content=json.dumps({"path": path}), headers=kind).text)
     assert [line["kind"] for line in one] == ["window"] * 5 + ["file", "end"]
 
 
@@ -732,21 +738,17 @@ def test_a_stopped_server_finishes_what_runs(genre_run, songs, tmp_path):
         body = multipart(b"low.wav", songs["low.wav"].read_bytes())
         with socket.create_connection(("127.0.0.1", port)) as connection:
             head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
-            head += f"Content-Type: {FORM['Content-Type']}\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body[:30_000])
-            wait_for(lambda: list(temporary.glob("audio-api-*/*/*")))
+            head += f"Content-Type: {FORM['Content-Type']}\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")
+            connection.sendall(body[:30_000])
             server.send_signal(signal.SIGTERM)
-            wait_for(lambda: refused(port))
+            assert any("Waiting for connections to close" in line for line in server.stdout) and refused(port)
             connection.sendall(body[30_000:])
             answer = b"".join(iter(lambda: connection.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 200") and b'"found":["Low"]' in answer
         assert "Traceback" not in server.stdout.read()
     assert server.returncode == -signal.SIGTERM and not list(temporary.iterdir())
-
-
-def wait_for(condition) -> None:
-    while not condition():
-        time.sleep(0.01)
 
 
 def refused(port: int) -> bool:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,15 @@ from scripts.apps.try_it import uploads as try_it_uploads  # noqa: E402
 from scripts.apps.try_it.__main__ import main as try_it  # noqa: E402
 from scripts.apps.try_it.listener import Heard, Listener, filled, lay_out, picture, whole  # noqa: E402
 from scripts.apps.try_it.neighbours import Neighbours, describe_labels  # noqa: E402
-from scripts.apps.try_it.page import SoundService, build  # noqa: E402
+from scripts.apps.try_it.page import SoundService, build, keep_looking  # noqa: E402
 from scripts.apps.try_it.uploads import CONSENT, UploadTracker, keep  # noqa: E402
 from scripts.audio.build_cache import build_cache  # noqa: E402
 from scripts.audio.decoding import SUFFIXES, decode  # noqa: E402
-from scripts.common.errors import AudioError  # noqa: E402
+from scripts.common.errors import AudioError, ConfigError  # noqa: E402
 from scripts.config.experiment import Experiment  # noqa: E402
 from scripts.config.run import Run  # noqa: E402
 from scripts.inference.predictor import Prediction, Predictor  # noqa: E402
+from scripts.inference.registry import Registry, find_run, followed  # noqa: E402
 from scripts.train import train  # noqa: E402
 from scripts.utils.metadata import repeat_clips  # noqa: E402
 from tests.corpus import SPEC, write_track  # noqa: E402
@@ -371,6 +373,44 @@ def test_a_sound_and_its_memory_go_whatever_happens(service, monkeypatch, failin
 def test_no_two_answers_are_the_same(service):
     """The page shows an answer where it changed."""
     assert service.answer(Event({"example": 0})) != service.answer(Event({"example": 0}))
+
+
+# --- newer versions -----------------------------------------------------------------------------------------
+
+
+def test_a_promoted_version_takes_over(tones, song, genre_run, tmp_path):
+    """In answers, in what the page says of its model and in the notes of sounds that are kept."""
+    (tmp_path / "uploads").mkdir()
+    registry = Registry(tmp_path / "registry")
+    registry.add(Run("tones", tones / "runs"), "m", "production")
+    run = find_run(None, tmp_path, tmp_path / "registry")
+    newer = partial(registry.newer, followed(None, run))
+    service = SoundService(Listener(run), {"song": song}, tmp_path / "kept", tmp_path / "uploads", newer)
+    registry.add(genre_run, "m", "staging")
+    service.refresh()
+    assert "m@1" in service.model()[0] and ">C</span>" in service.answer(Event({"example": 0}))
+    registry.promote("m@2", "production")
+    service.refresh()
+    assert all("m@2" in part for part in service.model())
+    path = stored(tmp_path / "uploads")
+    shutil.copy(song, path)
+    service.uploads.add([path])
+    assert ">Mid</span>" in service.answer(Event({"path": path, "allowed": True}))
+    assert [json.loads(note.read_text())["model"] for note in (tmp_path / "kept").glob("*.json")] == ["m@2"]
+
+
+def test_the_page_looks_by_itself_and_bears_a_registry_that_fails(service, monkeypatch, capsys):
+    """Twice in vain, of which it tells once, and then it goes on."""
+    monkeypatch.setattr(try_it_page, "LOOK_SECONDS", 0)
+    answers = iter([ConfigError("no network"), ConfigError("no network"), KeyboardInterrupt()])
+
+    def refresh() -> None:
+        raise next(answers)
+
+    monkeypatch.setattr(service, "refresh", refresh)
+    with pytest.raises(KeyboardInterrupt):
+        keep_looking(service)
+    assert capsys.readouterr().err == "no look for newer models: no network\n"
 
 
 # --- uploads ------------------------------------------------------------------------------------------------

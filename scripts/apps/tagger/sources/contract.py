@@ -8,6 +8,7 @@ from typing import Protocol
 from scripts.common.errors import ProjectError
 
 LONGEST_TEXT, LONGEST_ADDRESS = 200, 2000  # characters
+TOO_LARGE = "too large"  # a reason
 TRIES = 5  # rounds in which a sound is tried that is no longer among the newest, or that fails again and again
 
 
@@ -25,7 +26,7 @@ class SourceError(ProjectError):
 
 def too_large(what: str, largest: int) -> SourceError:
     message = f"{what}: larger than {largest / 2**20:g} MiB; allow more (--largest), or leave it out"
-    return SourceError(message, "too large")
+    return SourceError(message, TOO_LARGE)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Freesound:
         Of the link to the next page only the query is used, so the token goes to Freesound and nowhere else.
         """
         try:
-            answer = json.loads(self.web.read(f"{ADDRESS}?{query}", self.auth))
+            answer = json.loads(self.web.read(f"{ADDRESS}?{query}", self.auth)[0])
             offers = [read_offer(item) for item in answer["results"] if item is not None]  # None: deleted meanwhile
             return {offer.key: offer for offer in offers}, urlsplit(answer["next"] or "").query
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -29,17 +29,18 @@ class Feed:
         """As `Source.newest`; entries without a date count as new, in the order of the feed."""
         import feedparser
 
-        feed = feedparser.parse(io.BytesIO(self.web.read(self.url)), resolve_relative_uris=False)
+        content, address = self.web.read(self.url)
+        feed = feedparser.parse(io.BytesIO(content), resolve_relative_uris=False)
         if not feed.get("version"):
             raise SourceError(f"{shown(self.url)}: not an RSS or Atom feed; check the address", "not a feed")
         now = datetime.now(UTC)
-        offers = {offer.key: offer for entry in feed.entries for offer in self.offers(entry, feed.feed, now)}
+        offers = {offer.key: offer for entry in feed.entries for offer in self.offers(entry, feed.feed, address, now)}
         return sorted(offers.values(), key=lambda offer: offer.created, reverse=True)[:count]
 
-    def offers(self, entry: dict, feed: dict, now: datetime) -> Iterator[Offer]:
-        """The audio of one entry, most often one file."""
+    def offers(self, entry: dict, feed: dict, address: str, now: datetime) -> Iterator[Offer]:
+        """The audio of one entry, most often one file; `address` is that of the feed, after redirects."""
         for number, enclosure in enumerate(entry.get("enclosures", [])):
-            location, suffix = find_audio(self.url, enclosure)
+            location, suffix = find_audio(address, enclosure)
             if suffix:
                 yield Offer(
                     key=f"{self.name}-{digest(self.url, entry.get('id', location), str(number))}",
@@ -64,10 +65,12 @@ class Feed:
 def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:
     """Address and suffix of an enclosure, the suffix by the address, else by the media type.
 
-    The suffix is empty if it is no audio or the address is none.
+    The suffix is empty if it is no audio or the address is none, or that of the feed.
     """
     try:
         location = plain(urljoin(feed, enclosure.get("href", "")), LONGEST_ADDRESS)
+        if location == feed:
+            return "", ""
         suffix = PurePosixPath(urlsplit(location).path).suffix.lower()
     except ValueError:
         return "", ""

@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from scripts.apps.tagger.sources.addresses import PublicAdapter
-from scripts.apps.tagger.sources.contract import SourceError, too_large
+from scripts.apps.tagger.sources.contract import TOO_LARGE, SourceError, too_large
 from scripts.common.storage import write_aside
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -27,6 +27,7 @@ MOST_REDIRECTS = 5
 HEADERS = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
+Use = Callable[[Iterable[bytes], str], T]
 
 
 class Web:
@@ -61,12 +62,18 @@ class Web:
             self.session.mount("http://", PublicAdapter())
             self.session.mount("https://", PublicAdapter())
 
-    def read(self, url: str, auth: AuthBase | None = None) -> bytes:
-        """An answer of at most 16 MiB; raises as `download`.
+    def read(self, url: str, auth: AuthBase | None = None) -> tuple[bytes, str]:
+        """An answer of at most 16 MiB, and the address that it came from in the end; raises as `download`.
 
         A redirect to another host, port or scheme goes without the header that `auth` adds.
         """
-        return self.get(url, b"".join, LONGEST_LIST, auth)
+        try:
+            return self.get(url, lambda chunks, address: (b"".join(chunks), address), LONGEST_LIST, auth)
+        except SourceError as error:
+            if error.reason == TOO_LARGE:
+                message = f"{shown(url)}: a list of more than {LONGEST_LIST / 2**20:g} MiB; give a shorter one"
+                raise SourceError(message, TOO_LARGE) from None
+            raise
 
     def download(self, url: str, path: Path) -> None:
         """Write an answer to a file, whole or not at all.
@@ -77,10 +84,10 @@ class Web:
             redirect, at an address that is not public.
         OSError : it cannot be written.
         """
-        self.get(url, lambda chunks: write(path, chunks), self.largest)
+        self.get(url, lambda chunks, _: write(path, chunks), self.largest)
 
-    def get(self, url: str, use: Callable[[Iterable[bytes]], T], largest: int, auth: AuthBase | None = None) -> T:
-        """What `use` makes of the answer's bytes; of each try anew."""
+    def get(self, url: str, use: Use[T], largest: int, auth: AuthBase | None = None) -> T:
+        """What `use` makes of the answer's bytes and address; of each try anew."""
         number = 1
         while True:
             try:
@@ -91,11 +98,11 @@ class Web:
                 self.wait(max(error.pause, BACK_OFF * 2 ** (number - 1)))
             number += 1
 
-    def once(self, url: str, use: Callable[[Iterable[bytes]], T], largest: int, auth: AuthBase | None) -> T:
+    def once(self, url: str, use: Use[T], largest: int, auth: AuthBase | None) -> T:
         try:
             with self.session.get(url, headers=HEADERS, auth=auth, stream=True, timeout=self.timeout) as response:
                 check(url, response, largest)
-                return use(self.chunks(url, response, largest))
+                return use(self.chunks(url, response, largest), response.url)
         except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: led to an odd address
             raise explain(url, error) from None
 
