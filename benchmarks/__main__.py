@@ -4,12 +4,12 @@ from typing import Any
 
 from benchmarks import caching, loading, testing, training
 
-BENCHMARKS = {"caching": caching, "training": training, "testing": testing, "loading": loading}
+BENCHMARKS = {"caching": caching.run, "training": training.run, "testing": testing.run, "loading": loading.run}
 
 
 def main(**sizes: dict[str, Any]) -> None:
     """`sizes` has keywords of the `run` of a benchmark, by its name."""
-    results = [benchmark.run(**sizes.get(name, {})) for name, benchmark in BENCHMARKS.items()]
+    results = [run(**sizes.get(name, {})) for name, run in BENCHMARKS.items()]
     print("\n| what | unit | plain | here | ratio (median) |\n|---|---|---|---|---|")
     for line in results:
         print(f"| {line['benchmark']} | {line['unit']} | {line['plain']} | {line['ours']} | {line['ratio']} × |")

@@ -7,7 +7,6 @@ Needs FMA's two archives (scripts/utils/download.py metadata, then small). Start
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from scripts.common.cli import command
 from scripts.config.experiments import get_experiment
 from scripts.config.run import Run
 from scripts.metrics.single_label import bootstrap_interval
+from scripts.reports.markdown import mean_and_deviation
 from scripts.reports.predictions import read_predictions
 from scripts.train import train_seeds
 from scripts.utils.labeled_tracks import write_label_table
@@ -30,10 +30,10 @@ def measure(name: str, split: str, seeds: list[int], data: Path = Path("data"), 
     labels, tracks, clips = (data / f"{stem}_{split}.csv" for stem in ("labels", "tracks", "clips"))
     experiment = get_experiment(name)
     write_label_table("fma", data, labels)
-    build_cache(write_metadata(labels, clips, tracks, split), experiment.cache, experiment.spec)
-    table = tracks if experiment.unit == "track" else clips
+    build_cache(write_metadata(labels, clips, tracks, split), experiment.data.cache, experiment.features.spec)
+    table = tracks if experiment.data.unit == "track" else clips
     leaky = split == "random80"
-    experiment = dataclasses.replace(experiment, table=str(table), allow_leak=leaky)
+    experiment = experiment.updated(table=str(table), allow_leak=leaky)
     reports = train_seeds(experiment, seeds, split, runs, resume=True)
     cells = describe(reports, correct_by_track([Run(report["run"], runs) for report in reports]))
     return f"| `{name}` | FMA-small, {split} | {cells} |"
@@ -47,13 +47,10 @@ def correct_by_track(runs: list[Run]) -> np.ndarray:
 
 def describe(reports: list[dict], correct: np.ndarray) -> str:
     """`clip accuracy | track accuracy (interval)`, means and deviations over the seeds, interval over the tracks."""
-    cells = []
-    for level in ("clip", "track"):
-        values = np.array([report[f"{level}_accuracy"] for report in reports])
-        spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-        cells.append(f"{values.mean():.3f}{spread}")
+    names = ("clip_accuracy", "track_accuracy")
+    clip, track = (mean_and_deviation([report[name] for report in reports]) for name in names)
     low, high = bootstrap_interval(correct)
-    return f"{cells[0]} | {cells[1]} ({low:.3f}–{high:.3f})"
+    return f"{clip} | {track} ({low:.3f}–{high:.3f})"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -18,6 +18,7 @@ from scripts.audio.features import LogMel
 from scripts.audio.normalise import standardise
 from scripts.audio.spec import MelSpec
 from scripts.common.memory import keep_freed_memory
+from scripts.config.experiment import TrainingSettings
 from scripts.loading.loader import Items, Loader
 from scripts.models import build_model
 from scripts.tables.splits import k_folds
@@ -48,11 +49,11 @@ def read_folder(folder: Path, sample_rate: int) -> tuple[Items, list[str]]:
 
 
 def score_fold(train: Items, test: Items, classes: int, epochs: int, seed: int) -> tuple[float, np.ndarray]:
-    """Clip accuracy, and for each test track whether it is right, after the last epoch."""
+    """Clip accuracy, and for each test track whether its prediction is correct, after the last epoch."""
     torch.manual_seed(seed)
     model = build_model("cnn4", classes, train.array.shape[-1])
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
-    trainer = Trainer(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, None)
+    trainer = Trainer(model, torch.nn.functional.cross_entropy, optimizer, settings=TrainingSettings(device="cpu"))
     loader = Loader(train, BATCH, shuffle=True, seed=seed)
     for epoch in range(epochs):
         trainer.train(loader, epoch)
@@ -84,13 +85,13 @@ def cross_validate(items: Items, names: list[str], args: argparse.Namespace, sco
     """Mean clip accuracy, and pooled track accuracy of each repeat."""
     start, clip, track = time.perf_counter(), [], []
     for repeat in range(args.repeats):
-        folds, right = k_folds(items.tracks, args.folds, repeat), []
+        folds, correct = k_folds(items.tracks, args.folds, repeat), []
         for fold in range(args.folds):
             test = folds == fold
             clips, tracks = score(items.select(~test), items.select(test), len(names), args.epochs, 100 * repeat + fold)
             clip.append(clips)
-            right.append(tracks)
-        track.append(float(np.concatenate(right).mean()))
+            correct.append(tracks)
+        track.append(float(np.concatenate(correct).mean()))
     return {
         "clip_accuracy": round(float(np.mean(clip)), 4),
         "track_accuracy": [round(value, 4) for value in track],

@@ -160,7 +160,7 @@ def throughput(batched: Server, single: Server, body: bytes, repeats: int, secon
 def passes(run: Run, repeats: int) -> dict[str, float]:
     """Windows per second of the forward pass alone: one window at a time, and 64."""
     predictor = Predictor(run)
-    shape = predictor.experiment.spec.clip_shape
+    shape = predictor.experiment.features.spec.clip_shape
     windows = np.random.default_rng(0).normal(-40, 15, (64, *shape)).astype(np.float16)
 
     def rate(size: int) -> float:

@@ -17,6 +17,7 @@ from benchmarks.common import (
     temporary_folder,
 )
 from scripts.common.memory import keep_freed_memory
+from scripts.config.experiment import TrainingSettings
 from scripts.loading.loader import Loader
 from scripts.models import build_model
 from scripts.trainer import Trainer
@@ -41,7 +42,7 @@ def our_rate(tracks: int) -> float:
         loader = Loader(make_items(folder, tracks), BATCH)
         model = build_model("cnn4", CLASSES, FRAMES)
         optimizer = torch.optim.SGD(model.parameters())
-        trainer = Trainer(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, None)
+        trainer = Trainer(model, torch.nn.functional.cross_entropy, optimizer, settings=TrainingSettings(device="cpu"))
         trainer.test(loader)
         start = time.perf_counter()
         trainer.test(loader)

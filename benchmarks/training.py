@@ -17,6 +17,7 @@ from benchmarks.common import (
     temporary_folder,
 )
 from scripts.common.memory import keep_freed_memory
+from scripts.config.experiment import TrainingSettings
 from scripts.loading.loader import Loader
 from scripts.models import build_model
 from scripts.trainer import Trainer
@@ -46,7 +47,7 @@ def our_rate(steps: int) -> float:
         items = make_items(folder, steps * BATCH // 10 + 1)
         model = build_model("cnn4", CLASSES, FRAMES)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-        trainer = Trainer(model, optimizer, torch.nn.functional.cross_entropy, "cpu", None, None)
+        trainer = Trainer(model, torch.nn.functional.cross_entropy, optimizer, settings=TrainingSettings(device="cpu"))
         few = items.select(items.tracks.index.to_numpy() < WARM_UP * BATCH // 10)
         trainer.train(Loader(few, BATCH, shuffle=True), 0)
         return trainer.train(Loader(items, BATCH, shuffle=True), 1)["samples_per_second"]

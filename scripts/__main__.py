@@ -49,6 +49,7 @@ GROUPS = (
             "evaluate": "evaluate",
             "crossval": "crossval",
             "sweep": "sweep",
+            "learning_curve": "analysis.learning_curve",
             "pretrain": "pretrain",
         },
     ),
@@ -72,6 +73,7 @@ GROUPS = (
             "explain": "analysis.explain",
             "embeddings": "analysis.embeddings",
             "networks": "analysis.networks",
+            "runs": "analysis.runs",
         },
     ),
     Group(

@@ -5,7 +5,6 @@ if __name__ == "__main__":  # as `python -m scripts crossval`, whose help needs 
 
     run_file("crossval")
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +60,15 @@ def cross_validate(
     folds, by = choose_folds(read_rows(experiment).drop_duplicates("track_id"), folds, by)
     if by == "official" and (repeats > 1 or fold_seed):
         raise ConfigError(
-            f"{experiment.table}: its {folds} official folds are not dealt out anew; leave out --repeats and "
+            f"{experiment.data.table}: its {folds} official folds are not dealt out anew; leave out --repeats and "
             "--fold-seed, or choose --by artist or --by track"
         )
     prefix, tables, clips, reports = f"{tag}-" if tag else "", [], [], []
     for repeat in range(repeats):
         for number in range(folds):
-            fold = {"of": folds, "number": number, "seed": fold_seed + repeat, "by": by}
+            fold = {"num_folds": folds, "number": number, "seed": fold_seed + repeat, "by": by}
             name = f"{prefix}r{fold_seed + repeat}f{number}"
-            report = train_or_keep(dataclasses.replace(experiment, fold=fold), name, root, resume, overwrite)
+            report = train_or_keep(experiment.updated(fold=fold), name, root, resume, overwrite)
             folder = Run.of(experiment, name, root).report
             tables.append(read_predictions(folder / "predictions.csv").assign(repeat=repeat, fold=number))
             clips.append(read_predictions(folder / "clips.csv"))
@@ -77,18 +76,18 @@ def cross_validate(
     folder, pooled = Run.of(experiment, f"{prefix}folds", root).report, pd.concat(tables, ignore_index=True)
     if pooled.duplicated(["repeat", "track_id"]).any():
         raise TableError(f"{folder}: a track was tested in two folds; cross-validate anew, with another --tag")
-    if experiment.task == "multi":
-        summary, describe_scores = summarise_tags(pooled, reports), describe_tags
+    if experiment.task == "multi_label":
+        summary = summarise_multi_label(pooled, reports)
     else:
-        summary, describe_scores = summarise(pooled, reports) | what_averaging_gains(clips[:folds]), describe
+        summary = summarise(pooled, reports) | what_averaging_gains(clips[:folds])
     write_csv(folder / "predictions.csv", pooled)
     write_json(folder / "cross_validation.json", {"by": by, "fold_seed": fold_seed, **summary})
-    print(describe_scores(experiment.name, summary, reports))
+    print(describe(experiment.name, summary, reports))
     return summary
 
 
 def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:
-    """Track accuracy over clip accuracy, and by the number of clips averaged, over the clips of one repeat."""
+    """What averaging clips gains in one repeat, from the clips.csv of its folds, see `single_label.averaging`."""
     clips = pd.concat(folds, ignore_index=True)
     tracks, _ = pd.factorize(clips["track_id"])
     logits = clips.filter(regex="^l_")
@@ -100,17 +99,17 @@ def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:
 
 def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
     """Scores of the pooled predictions (columns track_id, genre, predicted, repeat, fold)."""
-    right = predictions["genre"] == predictions["predicted"]
-    per_repeat = right.groupby(predictions["repeat"]).mean()
+    correct = predictions["genre"] == predictions["predicted"]
+    per_repeat = correct.groupby(predictions["repeat"]).mean()
     clips = pd.DataFrame(reports)
-    clips = clips.assign(right=clips["clip_accuracy"] * clips["items"]).groupby("repeat")[["right", "items"]].sum()
-    per_clip = clips["right"] / clips["items"]
+    clips = clips.assign(correct=clips["clip_accuracy"] * clips["items"]).groupby("repeat")[["correct", "items"]].sum()
+    per_clip = clips["correct"] / clips["items"]
     return {
         "tracks": int(predictions["track_id"].nunique()),
         "folds": int(predictions["fold"].nunique()),
         "repeats": len(per_repeat),
         "track_accuracy": float(per_repeat.mean()),
-        "track_accuracy_interval_95": bootstrap_interval(right.groupby(predictions["track_id"]).mean().to_numpy()),
+        "track_accuracy_interval_95": bootstrap_interval(correct.groupby(predictions["track_id"]).mean().to_numpy()),
         "track_accuracy_per_repeat": per_repeat.round(6).tolist(),
         "clip_accuracy": float(per_clip.mean()),
         "clip_accuracy_per_repeat": per_clip.round(6).tolist(),
@@ -118,7 +117,7 @@ def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
     }
 
 
-def summarise_tags(predictions: pd.DataFrame, reports: list[dict]) -> dict:
+def summarise_multi_label(predictions: pd.DataFrame, reports: list[dict]) -> dict:
     """Scores of runs with several labels a track, over their folds."""
     scores = pd.DataFrame(reports)[["f1_macro", "f1_micro", "average_precision_macro"]].astype(float)
     return {
@@ -130,21 +129,18 @@ def summarise_tags(predictions: pd.DataFrame, reports: list[dict]) -> dict:
     }
 
 
-def describe_tags(name: str, summary: dict, reports: list[dict]) -> str:
-    return (
-        f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks\n"
-        f"folds: {describe_spread(reports)}"
-    )
-
-
 def describe(name: str, summary: dict, reports: list[dict]) -> str:
+    """The scores in a few lines for the screen."""
+    head = f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks"
+    folds = f"folds: {describe_spread(reports)}"
+    if "track_accuracy" not in summary:
+        return f"{head}\n{folds}"
     low, high = summary["track_accuracy_interval_95"]
+    repeats = ", ".join(f"{value:.3f}" for value in summary["track_accuracy_per_repeat"])
     return (
-        f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks\n"
-        f"pooled: track accuracy {summary['track_accuracy']:.3f} (95 % interval {low:.3f}-{high:.3f}; repeats "
-        f"{', '.join(f'{value:.3f}' for value in summary['track_accuracy_per_repeat'])}), "
-        f"clip accuracy {summary['clip_accuracy']:.3f}\nfolds: {describe_spread(reports)}\n"
-        f"{describe_averaging(summary['first_repeat'])}"
+        f"{head}\npooled: track accuracy {summary['track_accuracy']:.3f} (95 % interval {low:.3f}-{high:.3f}; repeats "
+        f"{repeats}), clip accuracy {summary['clip_accuracy']:.3f}\n"
+        f"{folds}\n{describe_averaging(summary['first_repeat'])}"
     )
 
 

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from scripts.common.cli import pick
-from scripts.common.cpu_pooling import PoolReluDropout
 from scripts.common.errors import ConfigError
 
 MODELS: dict[str, Callable[..., nn.Module]] = {}
@@ -72,6 +71,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@torch.no_grad()
+def embedding_width(model: nn.Module, *shape: int) -> int:
+    """How many numbers the network's embedding of an item [channels, mels, frames] has, from one of zeros."""
+    training, device = model.training, next(model.parameters()).device
+    width = model.eval().embed(torch.zeros(1, *shape, device=device)).shape[1]
+    model.train(training)
+    return width
+
+
 def flatten_or_average(pool: str, mels: int, frames: int, halvings: int) -> tuple[list[nn.Module], int]:
     """What turns the last feature maps into a vector, and how many numbers it leaves of each channel.
 
@@ -111,7 +119,7 @@ class Network(nn.Module):
 
 @register("cnn4")
 class CNN4(Network):
-    """The 4-block CNN: 4 x (convolution 3 x 3, max-pooling 2, ReLU, dropout), then a two-layer perceptron.
+    """The 4-block CNN: 4 x (convolution 3 x 3, ReLU, max-pooling 2, dropout), then a two-layer perceptron.
 
     With the defaults, 8 classes and 3 s clips (259 frames) it has 2,195,464 parameters.
 
@@ -122,10 +130,10 @@ class CNN4(Network):
     norm : "none", or "batch" for batch normalisation after each convolution.
     pool : "flatten" feeds every position of the last block to the perceptron (its size grows with `frames`);
         "average" feeds each channel's mean.
-    channels : of the blocks.
-    width : of the hidden layer, which is also the embedding.
-    dropout : after each block.
-    in_channels : of the input.
+    channels : output channels of the blocks.
+    width : units of the hidden layer, which is also the embedding.
+    dropout : probability, after each block.
+    in_channels : channels of the input.
     """
 
     def __init__(
@@ -154,8 +162,8 @@ class CNN4(Network):
 
 
 def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
-    """Convolution, normalisation if asked for, pooling, ReLU, dropout."""
+    """Convolution, normalisation if asked for, ReLU, pooling, dropout."""
     layers = [nn.Conv2d(inputs, outputs, 3, padding=1)]
     if norm == "batch":
         layers.append(nn.BatchNorm2d(outputs))
-    return nn.Sequential(*layers, PoolReluDropout(dropout))
+    return nn.Sequential(*layers, nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(dropout))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.common.cli import command, pick, require
 from scripts.common.errors import AudioError, ConfigError
@@ -32,86 +32,88 @@ from scripts.inference.file_tags import (
     write_genres,
 )
 from scripts.inference.playlist import can_stand, seen_from, sort_rows, write_playlist
-from scripts.inference.predict_folder import OK, Judge, Row, Table, audio_files, describe_model
+from scripts.inference.predict_folder import OK, FilePredictor, Row, Table, audio_files, describe_model
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run
 
-OF_TAGS = ("dry-run", "yes", "keep", "append", "only-missing", "as-genre")
-UNSHOWN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, of what is no text, of line breaks
+TAG_FLAGS = ("dry-run", "yes", "keep", "append", "only-missing", "as-genre")
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, of what is no text, of line breaks
 
 
-def show(row: Row, top: int, as_json: bool, several: bool) -> str:
-    """One line of a file's likeliest names; `several` : the model finds any number of labels."""
+def format_row(row: Row, top: int, as_json: bool, multi_label: bool) -> str:
+    """One line with a file's likeliest labels; `multi_label` : the model may predict any number of them."""
     best = dict(sorted(row.probabilities.items(), key=lambda pair: -pair[1])[:top])
     if as_json:
-        facts = {"file": row.file, "seconds": row.seconds, "windows": row.windows, "found": row.found}
+        facts = {"file": row.file, "seconds": row.seconds, "windows": row.windows, "found": row.labels}
         facts |= {"reason": row.reason} if row.reason else {}
         best = {name: round(value, 4) for name, value in best.items()}
         ascii_alone = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
         return json.dumps(facts | {"probabilities": best}, ensure_ascii=ascii_alone)
-    found = f"{', '.join(row.found) or 'nothing found'} | " if several or not row.found else ""
+    labels = f"{', '.join(row.labels) or 'no label'} | " if multi_label or not row.labels else ""
     chances = ", ".join(f"{name} {value:.1%}" for name, value in best.items())
-    return f"{row.file}: {found}{chances}" + (f" ({row.reason})" if row.reason else "")
+    return f"{row.file}: {labels}{chances}" + (f" ({row.reason})" if row.reason else "")
 
 
-def say(line: str, file: TextIO | None = None) -> None:
-    """Print one line; what a file's name holds of control characters and of bytes that are no UTF-8 is escaped."""
+def print_line(line: str, file: TextIO | None = None) -> None:
+    """Print one line, with control characters and bytes that are not UTF-8 in a file's name escaped."""
     stream = file or sys.stdout
     encoding = stream.encoding or "utf-8"
-    line = "".join(f"\\u{ord(sign):04x}" if unicodedata.category(sign) in UNSHOWN else sign for sign in line)
+    line = "".join(f"\\u{ord(sign):04x}" if unicodedata.category(sign) in UNPRINTABLE else sign for sign in line)
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def predict_and_show(paths: list[str], judge: Judge, args: argparse.Namespace) -> list[Row]:
+def predict_and_show(paths: list[str], predict_file: FilePredictor, args: argparse.Namespace) -> list[Row]:
     """A line for each file."""
     rows = []
     for path in paths:
-        rows.append(row := judge(path))
+        rows.append(row := predict_file(path))
         if row.status == OK:
-            say(show(row, args.top, args.json, judge.thresholds is not None))
+            print_line(format_row(row, args.top, args.json, predict_file.thresholds is not None))
         else:
-            say(f"skipped: {row.file}: {row.reason}", file=sys.stderr)
+            print_line(f"skipped: {row.file}: {row.reason}", file=sys.stderr)
     return rows
 
 
-def predict_to_table(paths: list[str], judge: Judge, table: Table) -> list[Row]:
+def predict_to_table(paths: list[str], predict_file: FilePredictor, table: Table) -> list[Row]:
     """A row for each file in the table; those that are there already stay, unless the file or the model has changed."""
     known, wanted = table.read(), set(paths)
-    rows = {file: judge.judge(row) for file, row in known.items() if file in wanted and judge.is_current(row)}
+    current = [row for row in known.values() if row.file in wanted and predict_file.is_current(row)]
+    rows = {row.file: predict_file.with_labels(row) for row in current}
     others = [row for file, row in known.items() if file not in wanted]
     missing = [path for path in paths if path not in rows]
     table.write([*others, *rows.values()])
     with table.appending() as append:
         for path in tqdm(missing, "predicting", unit=" files", disable=None):  # None: only in a terminal
-            rows[path] = judge(path)
+            rows[path] = predict_file(path)
             append(rows[path])
-    say(f"{table.path}: {len(missing)} files predicted, {len(paths) - len(missing)} were there")
+    print_line(f"{table.path}: {len(missing)} files predicted, {len(paths) - len(missing)} were there")
     return [rows[path] for path in paths]
 
 
 def describe_failures(rows: list[Row]) -> str:
-    """How many files have no prediction, and why; empty if all have."""
+    """The number of files without a prediction, by reason; empty if all have one."""
     statuses = Counter(row.status for row in rows if row.status != OK)
     reasons = ", ".join(f"{count} {status}" for status, count in statuses.items())
     return f"{statuses.total()} of {len(rows)} files could not be predicted ({reasons})" if statuses else ""
 
 
 def make_playlist(path: Path, rows: list[Row]) -> None:
-    """Write it, and say which files cannot stand in it."""
+    """Write it, and report which files cannot stand in it."""
     count = write_playlist(path, rows)
     for row in rows:
         if not can_stand(seen_from(path.parent, row.file)):
-            say(f"not in the playlist: {row.file}: its path holds a line break or is not UTF-8; rename it", sys.stderr)
-    say(f"{path}: {count} files" + (f", {len(rows) - count} left out" if count < len(rows) else ""))
+            reason = "its path holds a line break or is not UTF-8; rename it"
+            print_line(f"not in the playlist: {row.file}: {reason}", sys.stderr)
+    print_line(f"{path}: {count} files" + (f", {len(rows) - count} left out" if count < len(rows) else ""))
 
 
 def attempt(step: Callable, items: Iterable, failed: list[str]) -> Iterator[tuple]:
-    """Each item with what the step gives for it; files it fails for are said, and kept in `failed`."""
+    """Each item with what the step gives for it; files that it fails for are reported, and added to `failed`."""
     for item in items:
         try:
             yield item, step(item)
         except AudioError as error:
-            say(f"not tagged: {error}", file=sys.stderr)
+            print_line(f"not tagged: {error}", file=sys.stderr)
             if error.status != NO_FIELD:
                 failed.append(error.path)
 
@@ -128,46 +130,46 @@ def ask(question: str) -> bool:
 
 
 def tag(rows: list[Row], args: argparse.Namespace, table: Table | None) -> str:
-    """Write the found names into the files' metadata, after a question unless --yes is given.
+    """Write the predicted labels into the files' metadata, after a question unless --yes is given.
 
     The files that were changed get their new stamps in the table, if there is one, also when this is stopped half-way.
     Returns how many could not be changed; empty if all could.
     """
     folders = [path if Path(path).is_dir() else Path(path).parent for path in args.files]
     existing = "keep" if args.keep else "append" if args.append else "replace"
-    found, failed, done = [row for row in rows if row.found], [], []
-    plans = attempt(lambda row: plan_change(row.file, row.found, existing, folders), found, failed)
+    labelled, failed, done = [row for row in rows if row.labels], [], []
+    plans = attempt(lambda row: plan_change(row.file, row.labels, existing, folders), labelled, failed)
     changes = [change for _, change in plans if change.old != change.new]
     if args.dry_run:
         changes = [change for change, _ in attempt(rehearse, changes, failed)]
     if args.dry_run or not args.yes:
         for change in changes:
-            say(describe_change(change))
+            print_line(describe_change(change))
     what = f"the genre in the metadata of {len(changes)} files"
     if args.dry_run or not (args.yes or not changes or ask(f"change {what}?")):
-        say(f"would change {what}; nothing was written")
+        print_line(f"would change {what}; nothing was written")
     else:
         try:
             for change, _ in attempt(write_genres, changes, failed):
                 done.append(change.path)
                 if args.yes:
-                    say(describe_change(change))
+                    print_line(describe_change(change))
         finally:
             if table and done:
-                table.restamp(done)
-        say(f"changed the genre in the metadata of {len(done)} files")
-    return f"{len(failed)} of {len(found)} files could not be tagged" if failed else ""
+                table.update_stamps(done)
+        print_line(f"changed the genre in the metadata of {len(done)} files")
+    return f"{len(failed)} of {len(labelled)} files could not be tagged" if failed else ""
 
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what could only fail after all the work; raises a ConfigError."""
-    if args.least is not None and not 0 <= args.least <= 1:
-        raise ConfigError(f"--least is {args.least}; give a probability from 0 to 1")
+    if args.min_probability is not None and not 0 <= args.min_probability <= 1:
+        raise ConfigError(f"--min-probability is {args.min_probability}; give a probability from 0 to 1")
     if not 0 < args.longest < float("inf"):
         raise ConfigError(f"--longest is {args.longest}; give a number of seconds above 0")
     if args.only and not args.playlist:
         raise ConfigError("--only chooses what stands in a playlist; give --playlist FILE.m3u8 too")
-    given = [f"--{name}" for name in OF_TAGS if getattr(args, name.replace("-", "_"))]
+    given = [f"--{name}" for name in TAG_FLAGS if getattr(args, name.replace("-", "_"))]
     if given and not args.write_tags:
         raise ConfigError(f"{', '.join(given)} belong to --write-tags; give it too, or leave them out")
     if args.write_tags:
@@ -188,25 +190,26 @@ def check_genres(run: str, predictor: Predictor) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Do what the flags say; raises ConfigErrors."""
+    """Do what the flags ask for; raises ConfigErrors."""
     run = Run(args.run, args.runs) if args.run else find_run(args.model, args.runs, args.registry)
     predictor = Predictor(run, args.overlap, args.longest)
     if args.only:
         pick("genre or label", args.only, predictor.names)
     if args.write_tags and not args.as_genre:
         check_genres(run.name, predictor)
-    paths, judge = audio_files(args.files), Judge(predictor, describe_model(run, predictor), args.least)
+    paths = audio_files(args.files)
+    predict_file = FilePredictor(predictor, describe_model(run, predictor), args.min_probability)
     if args.only_missing:
         paths, given = [path for path in paths if not has_genre(path)], len(paths)
-        say(f"{given - len(paths)} files have a genre and are passed over")
+        print_line(f"{given - len(paths)} files have a genre and are passed over")
     table = Table(args.out, predictor.names) if args.out else None
-    rows = predict_to_table(paths, judge, table) if table else predict_and_show(paths, judge, args)
+    rows = predict_to_table(paths, predict_file, table) if table else predict_and_show(paths, predict_file, args)
     if args.playlist:
         make_playlist(args.playlist, sort_rows(rows, args.only))
     untagged = tag(rows, args, table) if args.write_tags else ""
     failures = describe_failures(rows)
     if failures and table:
-        say(f"{failures}; the reasons stand in {args.out}")
+        print_line(f"{failures}; the reasons stand in {args.out}")
     wrong = [text for text in (untagged, "" if table else failures) if text]
     if wrong:
         raise ConfigError(f"{'; '.join(wrong)}; the reasons stand above")

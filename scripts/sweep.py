@@ -19,10 +19,11 @@ from scripts.common.lock import locked
 from scripts.config import flags
 from scripts.config.experiment import Experiment, parse
 from scripts.config.experiments import chosen_experiment
+from scripts.config.resuming import differences
 from scripts.config.run import ROOT, Run
-from scripts.loading.experiment_data import DATA_SETTINGS, Data
+from scripts.loading.experiment_data import Data, data_settings
 from scripts.metrics.single_label import METRICS
-from scripts.train import differences, fit
+from scripts.train import fit
 
 DIVERGED_LOSS = 1e6  # the score of a trial whose loss is not finite
 HEARTBEAT, GRACE, POLL, LOCK_TIMEOUT = 20, 120, 5, 60  # seconds
@@ -73,8 +74,16 @@ def sweep(
 ) -> dict[str, Any]:
     """Train so many times with settings that Optuna chooses (TPE: Bergstra et al., NeurIPS 2011).
 
-    Several processes may work on one study, each on a trial of its own. They tell each other by heartbeats that they
-    live; a trial whose process has died is failed after `GRACE`, and another takes its place.
+    Several processes may work on one study, each on a trial of its own. Heartbeats show which are alive; a trial whose
+    process has died is failed after `GRACE`, and another takes its place.
+
+    Parameters
+    ----------
+    experiment : which the settings change.
+    space : a range for each setting, see `parse_space`.
+    trials : in all, earlier ones of the study included.
+    tag, root : of the study, as of a run; it lives in `<root>/sweeps/<name>-<tag>/study.db`.
+    seed : of the search.
 
     Returns
     -------
@@ -85,7 +94,7 @@ def sweep(
     ConfigError : Optuna is missing, the experiment looks at no validation, a setting is unknown, or the study was
         started with other settings or ranges.
     """
-    if experiment.metric == "last":
+    if experiment.test.metric == "last":
         raise ConfigError("a sweep chooses by validation, but metric=last looks at none; --set metric=track_accuracy")
     require("optuna", what="a sweep")
     import optuna
@@ -93,7 +102,7 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = Path(root) / "sweeps" / Run.of(experiment, tag).name
     folder.mkdir(parents=True, exist_ok=True)
-    metric, data = METRICS[experiment.metric], Data.load(experiment)
+    metric, data = METRICS[experiment.test.metric], Data.load(experiment)
     with locked(folder / "study.db", wait=True):  # two processes do not make its tables at once
         storage = open_storage(folder)
         study = optuna.create_study(
@@ -205,9 +214,9 @@ def trial_run(trial: Any, folder: Path) -> Run:
 def score(trial: Any, experiment: Experiment, data: Data, space: dict[str, Range], folder: Path) -> float:
     """The best validation score of one training; its curves stay, its checkpoints go."""
     settings = draw(trial, space)
-    run, metric = trial_run(trial, folder), METRICS[experiment.metric]
+    run, metric = trial_run(trial, folder), METRICS[experiment.test.metric]
     changed = experiment.changed(settings)
-    if any(getattr(changed, name) != getattr(experiment, name) for name in DATA_SETTINGS):
+    if data_settings(changed) != data_settings(experiment):
         data = Data.load(changed)
     print(f"trial {trial.number}: {' '.join(settings)}")
     try:

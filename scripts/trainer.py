@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
+from scripts.common.cpu_pooling import use_cpu_kernels
 from scripts.common.errors import CheckpointError, TrainingError
-from scripts.common.machine import choose_precision, in_float32, in_training, name_of
+from scripts.common.machine import choose_device, choose_precision, in_float32, in_training, name_of
 from scripts.common.storage import write_csv
+from scripts.config.experiment import TrainingSettings
+from scripts.config.run import Run
 from scripts.metrics.single_label import METRICS, Metric
-from scripts.metrics.test_scores import Scores, TagScores, make_scores
+from scripts.metrics.test_scores import Scores, make_scores
 from scripts.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from scripts.training.ensemble import EnsembleBuffer
 from scripts.training.freezing import freeze_backbone, train_mode, unfreeze
@@ -24,57 +26,43 @@ from scripts.training.run_log import RunLog, describe_epoch
 from scripts.training.weight_average import WeightAverage
 
 LOG_EVERY = 10  # batches
+HISTORY = "metrics.csv"
 
 
 class Trainer:
-    """Trains and tests a network; loaders yield (x [batch, 1, mels, frames], y [batch], track [batch]).
+    """Trains and tests a network; loaders yield (x [batch, channels, mels, frames], y [batch], track [batch]).
 
-    With several labels a track, y is float32 [batch, labels], and `Scores` become `TagScores`.
+    With several labels a track, y is float32 [batch, labels], and the test gives `MultiLabelScores`.
 
     Parameters
     ----------
-    model, optimizer, criterion : as torch has them; the criterion takes (logits, labels), or with its
-        attribute `on_embeddings` (embeddings, logits, labels); its own parameters, if any, are the optimizer's too.
-    device : "cpu", "cuda" or "mps".
-    log_dir : folder of the TensorBoard event files; None logs nothing.
-    checkpoint_dir : folder of best.pt and last.pt; None saves nothing.
-    scheduler : stepped after each epoch; OneCycleLR and CyclicLR after each batch; a plateau scheduler is given
-        the validation metric.
-    grad_clip : greatest norm of the gradient.
-    clips_per_track : how many clips make a track, for loaders that do not tell it themselves.
-    precision : "auto", "float32" or "bfloat16" for convolutions and products in training; weights stay float32, and
-        tests compute in float32 throughout.
-    history_path : CSV with one row per epoch.
+    model, criterion, optimizer, scheduler : as torch has them; the criterion takes (logits, labels), or with its
+        attribute `on_embeddings` (embeddings, logits, labels). The scheduler is stepped after each epoch; OneCycleLR
+        and CyclicLR after each batch; a plateau scheduler is given the validation metric.
+    settings : epochs, patience, precision, device and so on. `precision` is for convolutions and products in training;
+        weights stay float32, and tests compute in float32 throughout.
     average : averages the weights; the average is what gets tested and saved.
-    frozen_epochs : so many epochs train only the model's `head`.
-    keep_epochs : also save every so many epochs as epoch_NNN.pt; 0 saves none.
+    run : where the event files, the checkpoints and metrics.csv go; None writes nothing.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        criterion: Callable[..., torch.Tensor],
         optimizer: torch.optim.Optimizer,
-        criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-        device: str | torch.device,
-        log_dir: str | Path | None,
-        checkpoint_dir: str | Path | None,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
-        grad_clip: float | None = None,
-        clips_per_track: int = 10,
-        precision: str = "auto",
-        history_path: str | Path | None = None,
+        settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - never changed
         average: WeightAverage | None = None,
-        frozen_epochs: int = 0,
-        keep_epochs: int = 0,
+        run: Run | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device = choose_device(settings.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.optimizer, self.criterion, self.scheduler = optimizer, criterion, scheduler
-        self.grad_clip, self.clips_per_track = grad_clip, clips_per_track
-        self.precision = choose_precision(precision, self.device)
-        self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir else None
-        self.history_path, self.log = history_path, RunLog(log_dir)
-        self.average, self.frozen_epochs, self.keep_epochs = average, frozen_epochs, keep_epochs
+        for network in (model, average.averaged) if average else (model,):
+            use_cpu_kernels(network)
+        self.criterion, self.optimizer, self.scheduler, self.average = criterion, optimizer, scheduler, average
+        self.on_embeddings = getattr(criterion, "on_embeddings", False)
+        self.settings, self.precision = settings, choose_precision(settings.precision, self.device)
+        self.run, self.log = run, RunLog(run.logs if run else None)
         self.history: list[dict] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
 
@@ -92,7 +80,8 @@ class Trainer:
         ------
         TrainingError : the loss is not finite; the tracks of the batch are named and nothing is saved.
         """
-        self.prepare_epoch(epoch)
+        (freeze_backbone if epoch <= self.settings.frozen_epochs else unfreeze)(self.model)
+        train_mode(self.model)
         start, total, correct, seen = time.perf_counter(), 0.0, 0, 0
         for batch in self.batches(loader, epoch, "train"):
             loss, hits = self.step(*batch)
@@ -103,17 +92,14 @@ class Trainer:
                 self.scheduler.step()
             if self.steps % LOG_EVERY == 0:
                 self.log.add({"train/batch_loss": loss}, self.steps)
+        items = getattr(loader, "items", None)
+        multi_label = items is not None and items.labels.ndim == 2
         return {
             "train_loss": float(total / seen),
-            **({} if multi_label(loader) else {"train_clip_accuracy": float(correct / seen)}),
+            **({} if multi_label else {"train_clip_accuracy": float(correct / seen)}),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "samples_per_second": seen / (time.perf_counter() - start),
         }
-
-    def prepare_epoch(self, epoch: int) -> None:
-        """Training mode, with only the head learning in the frozen epochs."""
-        (freeze_backbone if epoch <= self.frozen_epochs else unfreeze)(self.model)
-        train_mode(self.model)
 
     def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int]:
         """One update of the weights; returns the batch's mean loss and its number of correct items."""
@@ -121,8 +107,8 @@ class Trainer:
         y = y.to(self.device)
         loss, members = self.loss(x, y)
         loss.backward()
-        if self.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        if self.settings.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
         self.optimizer.step()
         if self.average:
             self.average.after_step(self.model)
@@ -131,7 +117,7 @@ class Trainer:
 
     def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The sum of the losses of all networks in `model` (one, or a committee), and their logits [networks, ...]."""
-        if getattr(self.criterion, "on_embeddings", False):
+        if self.on_embeddings:
             embeddings, logits = self.embed(x)
             return self.criterion(embeddings, logits, y), logits[None]
         logits = self.forward(x)
@@ -139,8 +125,10 @@ class Trainer:
         return sum(self.criterion(member, y) for member in members), members
 
     @torch.inference_mode()
-    def test(self, loader: Iterable, epoch: int = 0) -> Scores | TagScores:
+    def test(self, loader: Iterable, epoch: int = 0, clips_per_track: int = 10) -> Scores:
         """Score every clip, then every track by the mean of its clips' logits, in float32.
+
+        `clips_per_track` is for loaders without `items`, which have the number of each track.
 
         Raises
         ------
@@ -148,7 +136,7 @@ class Trainer:
         """
         model = self.tested_model().eval()
         items = getattr(loader, "items", None)
-        expected = self.clips_per_track if items is None else items.tracks["items"].to_numpy()
+        expected = clips_per_track if items is None else items.tracks["items"].to_numpy()
         buffer = EnsembleBuffer(expected, None if items is None else items.tracks["track_id"].tolist())
         logits, labels, tracks = [], [], []
         for x, y, track in self.batches(loader, epoch, "test"):
@@ -158,14 +146,10 @@ class Trainer:
             tracks.append(track.cpu().numpy())
             buffer.add(logits[-1], labels[-1], tracks[-1])
         means, truth = buffer.result()
-        loss = self.test_loss(*(torch.as_tensor(a, device=self.device) for a in (means.astype(np.float32), truth)))
+        criterion = nn.functional.cross_entropy if self.on_embeddings else self.criterion  # there are logits alone
+        on_device = (torch.as_tensor(values, device=self.device) for values in (means.astype(np.float32), truth))
+        loss = criterion(*on_device).item()
         return make_scores(loss, *(np.concatenate(parts) for parts in (logits, labels, tracks)), means, truth)
-
-    def test_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
-        """The criterion on logits alone; cross entropy where it would need embeddings."""
-        on_embeddings = getattr(self.criterion, "on_embeddings", False)
-        criterion = nn.functional.cross_entropy if on_embeddings else self.criterion
-        return criterion(logits, labels).item()
 
     def tested_model(self) -> nn.Module:
         """The network whose scores and weights count: the average of weights if there is one."""
@@ -189,16 +173,14 @@ class Trainer:
     def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5)
+        return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5, disable=None)
 
     def check_finite(self, loss: float, track: torch.Tensor, loader: Iterable) -> None:
         if np.isfinite(loss):
             return
         items, numbers = getattr(loader, "items", None), sorted(set(track.tolist()))
         names = numbers if items is None else items.tracks["track_id"].iloc[numbers].tolist()
-        kept = (
-            f"; the last good checkpoint is in {self.checkpoint_dir}" if self.best_epoch and self.checkpoint_dir else ""
-        )
+        kept = f"; the last good checkpoint is in {self.run.checkpoints}" if self.best_epoch and self.run else ""
         raise TrainingError(
             f"the loss became {loss} at step {self.steps + 1}, in a batch of the tracks {', '.join(map(str, names))}; "
             f"lower the learning rate or set grad_clip=1{kept}"
@@ -210,30 +192,27 @@ class Trainer:
         self,
         train_loader: Iterable,
         validation_loader: Iterable | None,
-        epochs: int,
-        patience: int | None = None,
         metric: str = "track_accuracy",
         resume: bool = False,
-        config_text: str = "",
+        description: str = "",
     ) -> pd.DataFrame:
-        """Train for `epochs`, keep the best by validation, and return the history (one row an epoch).
+        """Train for all epochs, keep the best by validation, and return the history (one row an epoch).
 
         Parameters
         ----------
         validation_loader : what chooses the best epoch; may be None with the metric "last".
-        patience : stop after so many epochs without improvement; None never stops early.
         metric : what chooses the best epoch, one of `METRICS`; each knows its direction.
         resume : go on from last.pt if it is there; the result is the same as without the interruption.
-        config_text : Markdown for TensorBoard's text page.
+        description : Markdown for TensorBoard's text page.
         """
-        chosen = METRICS[metric]
+        chosen, patience = METRICS[metric], self.settings.patience
         first = self.resume() + 1 if resume else 1
         if not self.best_epoch:
             self.best_value = chosen.worst
-        self.log.open(config_text if first == 1 else "", self.steps)
-        if epochs == 0:
+        self.log.open(description if first == 1 else "", self.steps)
+        if self.settings.epochs == 0:
             self.save(0, improved=True)
-        for epoch in range(first, epochs + 1):
+        for epoch in range(first, self.settings.epochs + 1):
             if patience is not None and epoch - 1 - self.best_epoch >= patience:
                 break
             self.run_epoch(train_loader, validation_loader, epoch, chosen)
@@ -245,38 +224,35 @@ class Trainer:
         if self.average:
             self.average.after_epoch(self.model, epoch)
         if validation is not None:
-            row |= self.validate(validation, epoch)
+            scores = self.test(validation, epoch)
+            row |= {f"validation_{name}": value for name, value in scores.as_row().items()}
         self.history.append(row)
-        improved = metric.improves(row[metric.name], self.best_value)
+        value = row[metric.name]
+        improved = metric.improves(value, self.best_value)
         if improved:
-            self.best_epoch, self.best_value = epoch, row[metric.name]
-        self.step_scheduler(row[metric.name])
-        self.log.add_epoch(row)
-        self.save(epoch, improved)
-        tqdm.write(describe_epoch(row, improved))
-
-    def validate(self, loader: Iterable, epoch: int) -> dict[str, float]:
-        return {f"validation_{name}": value for name, value in self.test(loader, epoch).as_row().items()}
-
-    def step_scheduler(self, value: float) -> None:
+            self.best_epoch, self.best_value = epoch, value
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(value)
         elif self.scheduler is not None and not goes_by_batch(self.scheduler):
             self.scheduler.step()
+        self.log.add_epoch(row)
+        self.save(epoch, improved)
+        tqdm.write(describe_epoch(row, improved))
 
     # --- checkpoints ---
 
     def save(self, epoch: int, improved: bool) -> None:
         """Write the history, best.pt and epoch_NNN.pt where due, and last, as the mark of a finished epoch, last.pt."""
-        if self.history_path and self.history:
-            write_csv(self.history_path, pd.DataFrame(self.history))
-        if self.checkpoint_dir is None:
+        if self.run is None:
             return
+        if self.history:
+            write_csv(self.run.report / HISTORY, pd.DataFrame(self.history))
         weights = {"epoch": epoch, "model": self.tested_model().state_dict(), "precision": name_of(self.precision)}
-        kept = self.keep_epochs > 0 and epoch > 0 and epoch % self.keep_epochs == 0
+        every = self.settings.keep_epochs
+        kept = every > 0 and epoch > 0 and epoch % every == 0
         for name in ["best.pt"] * improved + [f"epoch_{epoch:03d}.pt"] * kept:
-            save_checkpoint(self.checkpoint_dir / name, weights)
-        save_checkpoint(self.checkpoint_dir / "last.pt", weights | self.training_state())
+            save_checkpoint(self.run.checkpoints / name, weights)
+        save_checkpoint(self.run.checkpoints / "last.pt", weights | self.training_state())
 
     def training_state(self) -> dict:
         """All that the next epoch depends on besides the weights."""
@@ -299,17 +275,16 @@ class Trainer:
         ------
         CheckpointError : it is damaged, or another network's.
         """
-        if self.checkpoint_dir is None or not (self.checkpoint_dir / "last.pt").exists():
+        if self.run is None or not (path := self.run.checkpoints / "last.pt").exists():
             return 0
-        path = self.checkpoint_dir / "last.pt"
         state = load_checkpoint(path)
         load_weights(self.model, state, path)
         try:
             self.restore(state)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path}: cannot be resumed from ({error}); start anew under another --tag") from None
-        if self.history_path and Path(self.history_path).is_file():
-            rows = pd.read_csv(self.history_path)
+        if (history := self.run.report / HISTORY).is_file():
+            rows = pd.read_csv(history)
             self.history = rows[rows["epoch"] <= state["epoch"]].to_dict("records")
         return state["epoch"]
 
@@ -326,9 +301,3 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_gpu"])
         self.best_epoch, self.best_value, self.steps = state["best_epoch"], state["best_value"], state["steps"]
-
-
-def multi_label(loader: Iterable) -> bool:
-    """Whether the labels of its items are a matrix."""
-    items = getattr(loader, "items", None)
-    return items is not None and items.labels.ndim == 2

@@ -11,15 +11,16 @@ from scripts.audio.spec import MelSpec
 from scripts.config.experiment import Experiment
 from scripts.utils.metadata import repeat_clips
 
-SPEC = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5.0, clip_seconds=1.0)
-SPEC_FLAGS = ["--sample-rate=8000", "--n-fft=512", "--hop=256", "--n-mels=32", "--track-seconds=5", "--clip-seconds=1"]
+SPEC = MelSpec(sample_rate=8000, n_fft=512, hop_length=256, n_mels=32, track_seconds=5.0, clip_seconds=1.0)
+SPEC_FLAGS = [
+    "--sample-rate=8000", "--n-fft=512", "--hop-length=256", "--n-mels=32", "--track-seconds=5", "--clip-seconds=1",
+]  # fmt: skip
 GENRES = ["High", "Low", "Mid"]
 PITCHES = [1800.0, 200.0, 700.0]
 TONES = {"high": 1800.0, "low": 200.0, "mid": 700.0}
 CHORDS = {
-    "task": "multi",
-    "model": "lean_tagger",
-    "model_settings": {"channels": [8, 16, 16]},
+    "task": "multi_label",
+    "model": {"name": "lean_tagger", "channels": [8, 16, 16]},
     "loss": "bce",
     "metric": "loss",
     "learning_rate": 1e-2,

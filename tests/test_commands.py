@@ -196,7 +196,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, run):
     assert_one_line(run("mels", *table_flags(tmp_path)), str(tmp_path / "mels"))
     experiment = make_experiment(tmp_path / "other")
     (tmp_path / "runs").write_text("in the way")
-    settings = [f"table={experiment.table}", f"cache={experiment.cache}"]
+    settings = [f"table={experiment.data.table}", f"cache={experiment.data.cache}"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
     command = ["train", "--experiment", "fma_cnn_3s", "--runs", tmp_path / "runs", "--set", *settings]
     assert_one_line(run(*command), str(tmp_path / "runs"))

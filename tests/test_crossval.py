@@ -1,6 +1,5 @@
 """Folds, seeds, leaks, and the training options that reach across a whole run."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -26,11 +25,10 @@ OPTIONS = {
     "optimizer": "AdamW",
     "weight_decay": 0.01,
     "scheduler": "OneCycleLR",
-    "loss_settings": {"label_smoothing": 0.1},
+    "loss.label_smoothing": 0.1,
     "class_weights": "balanced",
     "augment": {"mixup": {}, "noise": {}, "pitch": {}, "time_shift": {}, "frequency_mask": {"width": 4}},
-    "average": "ema",
-    "average_settings": {"decay": 0.9},
+    "average": {"name": "ema", "decay": 0.9},
     "grad_clip": 1.0,
 }
 
@@ -44,7 +42,7 @@ def experiment(tmp_path_factory):
 def validated(experiment, tmp_path_factory):
     """Two repeats of three folds: the folder of the runs, and what came back."""
     root = tmp_path_factory.mktemp("runs")
-    last = dataclasses.replace(experiment, metric="last", epochs=1, allow_leak=True)
+    last = experiment.updated(metric="last", epochs=1, allow_leak=True)
     return last, root, cross_validate(last, 3, 2, "track", 5, root=root)
 
 
@@ -53,7 +51,7 @@ def test_every_track_is_tested_once_a_repeat(validated):
     table = pd.read_csv(root / "reports" / "small-folds" / "predictions.csv")
     assert table.groupby("repeat")["track_id"].nunique().tolist() == [18, 18]
     assert not table.duplicated(["repeat", "track_id"]).any()
-    tracks = pd.read_csv(experiment.table).drop_duplicates("track_id", ignore_index=True)
+    tracks = pd.read_csv(experiment.data.table).drop_duplicates("track_id", ignore_index=True)
     for repeat in range(2):
         expected = dict(zip(tracks["track_id"], k_folds(tracks, 3, seed=5 + repeat), strict=True))
         mine = table[table["repeat"] == repeat]
@@ -63,9 +61,9 @@ def test_every_track_is_tested_once_a_repeat(validated):
 def test_pooled_scores_are_those_of_the_predictions(validated):
     _, root, summary = validated
     table = pd.read_csv(root / "reports" / "small-folds" / "predictions.csv")
-    right = table["genre"] == table["predicted"]
-    assert summary["track_accuracy"] == pytest.approx(right.mean())
-    assert summary["track_accuracy_per_repeat"] == pytest.approx([right[:18].mean(), right[18:].mean()])
+    correct = table["genre"] == table["predicted"]
+    assert summary["track_accuracy"] == pytest.approx(correct.mean())
+    assert summary["track_accuracy_per_repeat"] == pytest.approx([correct[:18].mean(), correct[18:].mean()])
     low, high = summary["track_accuracy_interval_95"]
     assert low <= summary["track_accuracy"] <= high
     folds = [json.loads(path.read_text())["track_accuracy"] for path in root.glob("reports/*/test.json")]
@@ -82,10 +80,10 @@ def test_resuming_keeps_what_is_finished(validated):
 @pytest.mark.parametrize(
     ("changes", "folds", "by", "message"),
     [
-        (["learning_rate=0.5", "epochs=3"], 6, "track", "another learning_rate, fold.of, split"),
-        ([], 3, "artist", "another fold.by, split"),
-        (["augment.noise={}", "spec.top_db=60"], 3, "track", "another spec.top_db, augment.noise;"),
-        (["epochs=2", "scheduler=cosine"], 3, "track", "another scheduler;"),
+        (["learning_rate=0.5", "epochs=3"], 6, "track", "another split, data.fold.num_folds, optimizer.learning_rate;"),
+        ([], 3, "artist", "another split, data.fold.by;"),
+        (["augment.noise={}", "spec.top_db=60"], 3, "track", "another features.spec.top_db, augment.noise;"),
+        (["epochs=2", "scheduler=cosine"], 3, "track", "another scheduler.name;"),
     ],
 )
 def test_resuming_mixes_no_other_settings_in(validated, changes, folds, by, message):
@@ -99,36 +97,36 @@ def test_resuming_mixes_no_other_settings_in(validated, changes, folds, by, mess
 def test_resuming_notices_that_the_table_has_changed(validated, tmp_path):
     experiment, root, _ = validated
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
-    table = pd.read_csv(experiment.table, dtype={"track_id": str})
-    text = Path(experiment.table).read_text()
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": str})
+    text = Path(experiment.data.table).read_text()
     try:
-        table[table["track_id"] != "0"].to_csv(experiment.table, index=False)
+        table[table["track_id"] != "0"].to_csv(experiment.data.table, index=False)
         with pytest.raises(ConfigError, match="another split"):
             cross_validate(experiment, 3, 2, "track", 5, root=tmp_path, resume=True)
     finally:
-        Path(experiment.table).write_text(text)
+        Path(experiment.data.table).write_text(text)
 
 
 def test_resuming_notices_that_labels_were_corrected(validated, tmp_path):
     experiment, root, _ = validated
     overrides = tmp_path / "overrides.csv"
     overrides.write_text("track_id,genre,leave_out\n0,Low,0\n")
-    given = dataclasses.replace(experiment, overrides=str(overrides))
+    given = experiment.updated(overrides=str(overrides))
     train_seeds(given, [3], root=tmp_path)
     (before,) = train_seeds(given, [3], root=tmp_path, resume=True)
     overrides.write_text("track_id,genre,leave_out\n17,Low,0\n")
     with pytest.raises(ConfigError, match="small-seed3 was started with another labels"):
         train_seeds(given, [3], root=tmp_path, resume=True)
     shutil.copytree(root, tmp_path / "runs")
-    text = Path(experiment.table).read_text()
-    table = pd.read_csv(experiment.table, dtype=str)
+    text = Path(experiment.data.table).read_text()
+    table = pd.read_csv(experiment.data.table, dtype=str)
     table.loc[table["track_id"] == "0", ["genre", "class"]] = ["Mid", "2"]
     try:
-        table.to_csv(experiment.table, index=False)
+        table.to_csv(experiment.data.table, index=False)
         with pytest.raises(ConfigError, match="another (split, )?labels"):
             cross_validate(experiment, 3, 2, "track", 5, root=tmp_path / "runs", resume=True)
     finally:
-        Path(experiment.table).write_text(text)
+        Path(experiment.data.table).write_text(text)
 
 
 def test_no_track_is_pooled_twice(validated, tmp_path):
@@ -140,10 +138,10 @@ def test_no_track_is_pooled_twice(validated, tmp_path):
 
 
 def test_official_folds_come_first(experiment, tmp_path, capsys):
-    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": str})
     table["fold"] = [f"{int(track) // 3 % 2 + 9}" for track in table["track_id"]]  # 9 and 10, in this order
     table.assign(artist_id=None).to_csv(tmp_path / "folds.csv", index=False)
-    folded = dataclasses.replace(experiment, table=str(tmp_path / "folds.csv"), metric="last", epochs=1)
+    folded = experiment.updated(table=str(tmp_path / "folds.csv"), metric="last", epochs=1)
     for wrong in ({"repeats": 2}, {"fold_seed": 1}, {"folds": 3}):
         with pytest.raises(ConfigError, match="2 official folds are not dealt out anew|3 folds, but.*has 2 of its own"):
             cross_validate(folded, root=tmp_path, **wrong)
@@ -156,7 +154,7 @@ def test_official_folds_come_first(experiment, tmp_path, capsys):
 
 
 def test_known_artists_stay_whole_unless_asked_otherwise(experiment, tmp_path, capsys):
-    last = dataclasses.replace(experiment, metric="last", epochs=1)
+    last = experiment.updated(metric="last", epochs=1)
     cross_validate(last, folds=2, root=tmp_path)
     assert "--by artist, since the artists are known" in capsys.readouterr().out
     pooled = pd.read_csv(tmp_path / "reports" / "small-folds" / "predictions.csv")
@@ -173,9 +171,9 @@ def test_a_fold_can_be_scored_again_from_its_config(validated):
 
 
 def test_the_next_fold_validates_unless_the_last_epoch_is_taken(experiment):
-    fold = {"of": 3, "number": 2, "seed": 0, "by": "track"}
-    chosen = Data.load(dataclasses.replace(experiment, fold=fold)).items.tracks
-    last = Data.load(dataclasses.replace(experiment, fold=fold, metric="last")).items.tracks
+    fold = {"num_folds": 3, "number": 2, "seed": 0, "by": "track"}
+    chosen = Data.load(experiment.updated(fold=fold)).items.tracks
+    last = Data.load(experiment.updated(fold=fold, metric="last")).items.tracks
     folds = k_folds(chosen, 3, seed=0)
     assert set(chosen.loc[folds == 0, "split"]) == {"validation"}
     assert set(last["split"]) == {"train", "test"}
@@ -185,16 +183,16 @@ def test_the_next_fold_validates_unless_the_last_epoch_is_taken(experiment):
 @pytest.mark.parametrize(("number", "message"), [(3, "numbered 0 to 2"), (-1, "numbered 0 to 2")])
 def test_a_fold_that_is_not_there(experiment, number, message):
     with pytest.raises(ConfigError, match=message):
-        Data.load(dataclasses.replace(experiment, fold={"of": 3, "number": number}))
+        Data.load(experiment.updated(fold={"num_folds": 3, "number": number}))
 
 
 def test_seeds_are_runs_of_their_own(experiment, tmp_path, capsys):
-    reports = train_seeds(dataclasses.replace(experiment, epochs=1), [3, 4], root=tmp_path)
+    reports = train_seeds(experiment.updated(epochs=1), [3, 4], root=tmp_path)
     assert [report["seed"] for report in reports] == [3, 4]
     assert (tmp_path / "reports" / "small-seed4" / "test.json").is_file()
     assert "2 seeds: track accuracy" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="run small-seed3 was started with another learning_rate;"):
-        train_seeds(dataclasses.replace(experiment, epochs=1, learning_rate=0.5), [3, 4], root=tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="run small-seed3 was started with another optimizer.learning_rate;"):
+        train_seeds(experiment.updated(epochs=1, learning_rate=0.5), [3, 4], root=tmp_path, resume=True)
 
 
 def test_spread_by_hand():
@@ -203,9 +201,9 @@ def test_spread_by_hand():
 
 
 def test_all_options_together_are_bit_exact_and_resumable(experiment, tmp_path):
-    options = dataclasses.replace(experiment, epochs=4, **OPTIONS)
+    options = experiment.updated(epochs=4, **OPTIONS)
     train(options, "whole", tmp_path)
-    train(dataclasses.replace(options, scheduler="none"), "constant", tmp_path)
+    train(options.updated(scheduler="none"), "constant", tmp_path)
     half = Run("small-half", tmp_path)
     train(options, "half", tmp_path)
     whole = weights(Run("small-whole", tmp_path), "last.pt")
@@ -215,8 +213,8 @@ def test_all_options_together_are_bit_exact_and_resumable(experiment, tmp_path):
 
 @pytest.mark.parametrize("average", ["ema", "swa"])
 def test_averaged_weights_resume_to_the_same(experiment, tmp_path, average):
-    settings = {**OPTIONS, "average": average, "average_settings": {}, "scheduler": "cosine", "warmup_epochs": 1}
-    options = dataclasses.replace(experiment, epochs=4, **settings)
+    settings = {**OPTIONS, "average": {"name": average}, "scheduler": "cosine", "warmup_epochs": 1}
+    options = experiment.updated(epochs=4, **settings)
     train(options, "whole", tmp_path)
     interrupted = Run("small-cut", tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -245,13 +243,12 @@ def test_frozen_epochs_train_the_head_alone(experiment, tmp_path):
         "epochs": 2,
         "frozen_epochs": 1,
         "keep_epochs": 1,
-        "model": "short_chunk",
-        "model_settings": {"width": 0.1},
+        "model": {"name": "short_chunk", "width": 0.1},
     }
-    frozen = dataclasses.replace(experiment, **settings)
+    frozen = experiment.updated(**settings)
     train(frozen, "frozen", tmp_path)
     run = Run("small-frozen", tmp_path)
-    torch.manual_seed(frozen.seed)
+    torch.manual_seed(frozen.training.seed)
     start = make_model(frozen, 3).state_dict()
     first, second = weights(run, "epoch_001.pt"), weights(run, "epoch_002.pt")
     backbone = [name for name in start if not name.startswith("head")]
@@ -261,13 +258,13 @@ def test_frozen_epochs_train_the_head_alone(experiment, tmp_path):
 
 
 def test_a_leaking_split_is_refused_and_reported(experiment, tmp_path):
-    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": str})
     table.assign(artist_id=1).to_csv(tmp_path / "leaky.csv", index=False)
-    leaky = dataclasses.replace(experiment, table=str(tmp_path / "leaky.csv"), epochs=1)
+    leaky = experiment.updated(table=str(tmp_path / "leaky.csv"), epochs=1)
     with pytest.raises(TableError, match="give --allow-leak"):
         train(leaky, root=tmp_path)
     assert not (tmp_path / "reports" / "small").exists()
-    report = train(dataclasses.replace(leaky, allow_leak=True), root=tmp_path)
+    report = train(leaky.updated(allow_leak=True), root=tmp_path)
     assert "artist" in report["leaks"][0]
     assert json.loads((tmp_path / "reports" / "small" / "test.json").read_text())["leaks"] == report["leaks"]
 

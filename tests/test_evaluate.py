@@ -22,7 +22,7 @@ from scripts.common.errors import CheckpointError, ConfigError
 from scripts.config.run import Run
 from scripts.evaluate import evaluate, main
 from scripts.loading.experiment_data import Data
-from scripts.metrics.test_scores import Scores
+from scripts.metrics.test_scores import SingleLabelScores
 from scripts.reports.single_label import describe_summary, summarise
 from scripts.reports.tensorboard import MISTAKES, surest_mistakes
 from scripts.train import train
@@ -33,9 +33,9 @@ from tests.corpus import GENRES, make_experiment
 def experiment(tmp_path_factory):
     """It hardly learns, so that there are mistakes; one track of each genre goes from train to test."""
     experiment = make_experiment(tmp_path_factory.mktemp("corpus"), epochs=1, learning_rate=1e-9, allow_leak=True)
-    table = pd.read_csv(experiment.table, dtype={"track_id": "str"})
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": "str"})
     table.loc[table["track_id"].astype(int) > 14, "split"] = "test"
-    table.to_csv(experiment.table, index=False)
+    table.to_csv(experiment.data.table, index=False)
     return experiment
 
 
@@ -123,9 +123,9 @@ def test_only_the_best_epochs_test_is_kept(run, capsys):
 
 
 def test_without_validation_there_is_no_temperature(experiment, tmp_path, capsys):
-    table = pd.read_csv(experiment.table, dtype={"track_id": "str"})
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": "str"})
     table[table["split"] != "validation"].to_csv(tmp_path / "table.csv", index=False)
-    changed = dataclasses.replace(experiment, table=str(tmp_path / "table.csv"), metric="last")
+    changed = experiment.updated(table=str(tmp_path / "table.csv"), metric="last")
     summary = train(changed, root=tmp_path / "runs")
     assert "temperature" not in summary["calibration"]
     assert "ECE" in capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_a_temperature_that_validation_does_not_tell_is_said(experiment, sure):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_scores_are_float32s_whatever_training_computes_with(experiment, precision, tmp_path, capsys):
-    report = train(dataclasses.replace(experiment, precision=precision), root=tmp_path)
+    report = train(experiment.updated(precision=precision), root=tmp_path)
     said = f"training {precision}, scores float32"
     assert report["precision"] == said
     start, *_, tested = (line for line in capsys.readouterr().out.splitlines() if said in line)
@@ -159,11 +159,11 @@ def test_scores_are_float32s_whatever_training_computes_with(experiment, precisi
     np.testing.assert_allclose(found, logits, atol=1e-5)
 
 
-def scores_of(clips: list[list[float]], tracks: list[int], labels: list[int]) -> Scores:
+def scores_of(clips: list[list[float]], tracks: list[int], labels: list[int]) -> SingleLabelScores:
     clips, tracks, labels = np.array(clips), np.array(tracks), np.array(labels)
     means = np.stack([clips[tracks == track].mean(axis=0) for track in range(len(labels))])
     hits = clips.argmax(axis=1) == labels[tracks]
-    return Scores(0.0, hits.mean(), np.mean(means.argmax(axis=1) == labels), clips, tracks, means, labels)
+    return SingleLabelScores(0.0, hits.mean(), np.mean(means.argmax(axis=1) == labels), clips, tracks, means, labels)
 
 
 def test_mean_of_probabilities_by_hand(experiment):
@@ -196,10 +196,10 @@ def test_settings_and_scores_are_one_row(shown, run, report):
     request = ListSessionGroupsRequest(start_index=0, slice_size=9, include_metrics=True, allowed_statuses=[1])
     (row,) = Handler(RequestContext(), context, "", request).run().session_groups
     assert [session.name for session in row.sessions] == ["small"]
-    assert row.hparams["batch_size"].number_value == 8
-    assert row.hparams["model"].string_value == "cnn4"
+    assert row.hparams["training.batch_size"].number_value == 8
+    assert row.hparams["model.name"].string_value == "cnn4"
     assert row.hparams["split"].string_value == report["split"]
-    assert "device" not in row.hparams
+    assert "training.device" not in row.hparams
     scores = {metric.name.tag: metric.value for metric in row.metric_values}
     assert scores["test/accuracy"] == pytest.approx(report["track_accuracy"])
     assert scores["test/ece"] == pytest.approx(report["calibration"]["ece"])

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from scripts.__main__ import main
-from scripts.apps.api.server import Loaded, create_app
+from scripts.apps.api.server import LoadedRun, create_app
 from scripts.config.experiment import Experiment
 from scripts.datasets.tiny import write_tone
 from scripts.inference.predictor import Predictor
@@ -51,7 +51,7 @@ def use(run: str, names: list[str]) -> None:
     assert {row[header.index("status")] for row in rows} == {"ok"}
     main(["registry", "add", run, "--name", "model"])
     run = find_run("model@1")
-    with TestClient(create_app([Loaded("model", run, Predictor(run))]), base_url="http://localhost") as client:
+    with TestClient(create_app([LoadedRun("model", run, Predictor(run))]), base_url="http://localhost") as client:
         sound = next(Path("songs").rglob("0.wav"))
         answer = client.post("/predict", files=[("files", ("0.wav", sound.read_bytes()))]).json()
     assert f'"{names[0]}"' in json.dumps(answer)
@@ -74,7 +74,7 @@ def test_genres_stay_as_they_are_written(names: list[str], tmp_path: Path, monke
     use("fma_cnn_3s-r0f0", names)
     main(["label_issues", "fma_cnn_3s-folds", "--relabel", "--share", "0.2"])
     path = "runs/reports/fma_cnn_3s-folds/overrides.csv"
-    corrected = apply_overrides(read_table("tracks.csv", ["genre"]).assign(split="train"), path, "single")
+    corrected = apply_overrides(read_table("tracks.csv", ["genre"]).assign(split="train"), path, "single_label")
     assert sorted(set(corrected["genre"])) == names
 
 

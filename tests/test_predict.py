@@ -24,10 +24,10 @@ from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError, CheckpointError, ConfigError
 from scripts.config.run import Run
 from scripts.inference.playlist import seen_from, sort_rows, write_playlist
-from scripts.inference.predict_folder import Judge, Row, Table, audio_files, choose
+from scripts.inference.predict_folder import FilePredictor, Row, Table, audio_files, select_labels
 from scripts.inference.predictor import Predictor
+from scripts.predict import format_row, print_line
 from scripts.predict import main as predict_command
-from scripts.predict import say, show
 from tests.corpus import GENRES, SPEC, write_track
 
 
@@ -42,7 +42,7 @@ def test_a_test_track_gets_the_probabilities_of_the_report(genre_run):
 
 def test_predictions_are_float32s_whatever_training_computed_with(genre_run, tmp_path, monkeypatch):
     write_track(tmp_path / "song.wav", 700, 5, seconds=3)
-    asked = dataclasses.replace(genre_run.experiment(), precision="bfloat16")
+    asked = genre_run.experiment().updated(precision="bfloat16")
     monkeypatch.setattr(Run, "experiment", lambda run: asked)
     predictor = Predictor(genre_run)
     file = predictor.prepare(tmp_path / "song.wav")
@@ -114,7 +114,7 @@ def test_unknown_run_suggests_the_nearest(genre_run):
 
 
 def test_a_run_on_a_table_of_features_hears_nothing(genre_run, tmp_path):
-    rows = dataclasses.replace(genre_run.experiment(), unit="row", features=57, model="mlp", model_settings={})
+    rows = genre_run.experiment().updated(unit="row", columns=57, model={"name": "mlp"})
     other = Run("rows", tmp_path)
     other.save_config(rows, GENRES, "0")
     with pytest.raises(ConfigError, match="reads a table of features"):
@@ -127,7 +127,7 @@ def test_a_run_on_a_table_of_features_hears_nothing(genre_run, tmp_path):
 def cutter(run: Run, overlap: float = 0.0, **settings) -> Predictor:
     """A predictor whose spectrograms have other settings; it can cut, not predict."""
     predictor = Predictor(run, overlap)
-    predictor.experiment = dataclasses.replace(predictor.experiment, spec=dataclasses.replace(SPEC, **settings))
+    predictor.experiment = predictor.experiment.updated(spec=dataclasses.replace(SPEC, **settings))
     return predictor
 
 
@@ -141,7 +141,7 @@ def cutters(genre_run) -> list[Predictor]:
 @given(data=st.data())
 def test_windows_of_a_short_file_are_the_clips_of_the_cache(cutters, data) -> None:
     predictor = data.draw(st.sampled_from(cutters))
-    spec = predictor.experiment.spec
+    spec = predictor.experiment.features.spec
     half_clips = st.integers(1, 2 * spec.track_samples // spec.clip_samples).map(lambda n: n * spec.clip_samples // 2)
     samples = data.draw(st.integers(1, spec.track_samples) | half_clips)
     waveform = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
@@ -155,7 +155,7 @@ def test_windows_of_a_short_file_are_the_clips_of_the_cache(cutters, data) -> No
 def test_windows_overlap_as_in_the_test(genre_run):
     assert Predictor(genre_run).overlap == 0
     config = genre_run.load_config()
-    config["experiment"]["spec"]["clip_overlap"] = 0.25
+    config["experiment"]["features"]["spec"]["clip_overlap"] = 0.25
     other = dataclasses.replace(genre_run, root=genre_run.root.parent / "overlapping")
     other.report.mkdir(parents=True, exist_ok=True)
     other.config_path.write_text(json.dumps(config | {"run": other.name}))
@@ -245,12 +245,12 @@ def test_folder_becomes_a_table(genre_run, songs, tmp_path, capsys):
     rows, predictor = read_rows(out), Predictor(genre_run)
     assert sorted(rows) == sorted(["page.mp3", 'so, "what".WAV', *(path.name for path in songs[1:])])
     assert rows["page.mp3"]["status"] == "unreadable" and "not audio" in rows["page.mp3"]["reason"]
-    assert rows["page.mp3"]["p_Low"] == rows["page.mp3"]["found"] == ""
+    assert rows["page.mp3"]["p_Low"] == rows["page.mp3"]["labels"] == ""
     for name, row in rows.items():
         if row["status"] == "ok":
             expected = predictor(row["file"])
             assert [float(row[f"p_{genre}"]) for genre in GENRES] == pytest.approx(expected.probabilities, abs=2e-3)
-            assert row["found"] == expected.top(1)[0][0]
+            assert row["labels"] == expected.top(1)[0][0]
             assert int(row["size"]) == (folder / name if "so" not in name else folder / "deeper" / name).stat().st_size
     assert "1 of 10 files could not be predicted (1 unreadable)" in capsys.readouterr().out
 
@@ -258,20 +258,21 @@ def test_folder_becomes_a_table(genre_run, songs, tmp_path, capsys):
 def test_table_goes_on_where_it_was_killed(genre_run, songs, tmp_path, monkeypatch):
     out, whole, predicted = tmp_path / "predictions.csv", tmp_path / "whole.csv", []
     run_predict(genre_run, songs[0].parent, "--out", whole)
-    true = Judge.__call__
+    true = FilePredictor.__call__
 
-    def stopping(judge: Judge, path: str) -> Row:
+    def stopping(file_predictor: FilePredictor, path: str) -> Row:
         if len(predicted) == 4:
             raise KeyboardInterrupt
         predicted.append(path)
-        return true(judge, path)
+        return true(file_predictor, path)
 
-    monkeypatch.setattr(Judge, "__call__", stopping)
+    monkeypatch.setattr(FilePredictor, "__call__", stopping)
     with pytest.raises(SystemExit):
         run_predict(genre_run, songs[0].parent, "--out", out)
     assert len(read_rows(out)) == 4
-    out.write_bytes(out.read_bytes()[:-9])  # the fourth row was not written to its end
-    monkeypatch.setattr(Judge, "__call__", lambda judge, path: predicted.append(path) or true(judge, path))
+    written = out.read_bytes().replace(b",windows,labels,", b",windows,found,", 1)  # as an earlier version wrote it
+    out.write_bytes(written[:-9])  # the fourth row was not written to its end
+    monkeypatch.setattr(FilePredictor, "__call__", lambda one, path: predicted.append(path) or true(one, path))
     predicted.clear()
     run_predict(genre_run, songs[0].parent, "--out", out)
     assert predicted == [str(path) for path in songs[3:]]
@@ -279,8 +280,9 @@ def test_table_goes_on_where_it_was_killed(genre_run, songs, tmp_path, monkeypat
 
 
 def test_only_what_has_changed_is_predicted_again(genre_run, tag_run, songs, tmp_path, monkeypatch):
-    out, predicted, true = tmp_path / "predictions.csv", [], Judge.__call__
-    monkeypatch.setattr(Judge, "__call__", lambda judge, path: predicted.append(Path(path).name) or true(judge, path))
+    out, predicted, true = tmp_path / "predictions.csv", [], FilePredictor.__call__
+    note = lambda one, path: predicted.append(Path(path).name) or true(one, path)  # noqa: E731
+    monkeypatch.setattr(FilePredictor, "__call__", note)
     run_predict(genre_run, *songs[:4], tmp_path / "gone.wav", "--out", out)
     write_track(songs[1], 1800, 1, seconds=2)
     os.utime(songs[2], (1, 1))
@@ -289,7 +291,7 @@ def test_only_what_has_changed_is_predicted_again(genre_run, tag_run, songs, tmp
     run_predict(genre_run, *songs[:3], tmp_path / "gone.wav", "--out", out)
     assert predicted == ["1.wav", "2.wav", "gone.wav"]
     rows = read_rows(out)
-    assert len(rows) == 5 and rows["1.wav"]["found"] == "High" and rows["gone.wav"]["found"] == "Low"
+    assert len(rows) == 5 and rows["1.wav"]["labels"] == "High" and rows["gone.wav"]["labels"] == "Low"
     predicted.clear()
     run_predict(genre_run, songs[0], "--out", out, "--overlap", "0.5")  # which changes the answers
     assert predicted == ["0.wav"]
@@ -337,7 +339,7 @@ LIKELY = {"a": 0.2, "b": 0.7, "c": 0.6}
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "least", "found"),
+    ("thresholds", "min_probability", "labels"),
     [
         (None, None, ["b"]),
         (None, 0.7, ["b"]),
@@ -347,18 +349,18 @@ LIKELY = {"a": 0.2, "b": 0.7, "c": 0.6}
         ({"a": 0.9, "b": 0.9, "c": 0.9}, None, []),
     ],
 )
-def test_what_is_found(thresholds, least, found):
-    assert choose(LIKELY, thresholds, least) == found
+def test_which_labels_are_predicted(thresholds, min_probability, labels):
+    assert select_labels(LIKELY, thresholds, min_probability) == labels
 
 
 def test_labels_reach_their_thresholds(tag_run, tmp_path, capsys):
     table = pd.read_csv(tag_run.report / "predictions.csv", dtype=str)
     paths = [tag_run.root.parent / "audio" / f"{track}.wav" for track in table["track_id"]]
     run_predict(tag_run, *paths, "--out", tmp_path / "tags.csv")
-    found = [";".join(sorted(row["found"].split("; "))) or "-" for row in read_rows(tmp_path / "tags.csv").values()]
+    found = [";".join(sorted(row["labels"].split("; "))) or "-" for row in read_rows(tmp_path / "tags.csv").values()]
     assert found == table["predicted"].tolist()
     run_predict(tag_run, *paths, "--out", tmp_path / "tags.csv", "--least", "0")
-    assert all(len(row["found"].split("; ")) == 3 for row in read_rows(tmp_path / "tags.csv").values())
+    assert all(len(row["labels"].split("; ")) == 3 for row in read_rows(tmp_path / "tags.csv").values())
     assert "0 files predicted" in capsys.readouterr().out
 
 
@@ -376,8 +378,8 @@ def test_playlist_of_one_genre(genre_run, songs, tmp_path):
 
 def test_playlist_of_all(tmp_path):
     def row(file: str, **chances: float) -> Row:
-        found = choose(chances, None, 0.5)
-        return Row(str(tmp_path / file), 1, 1, "m", seconds=59.6, probabilities=chances, found=found)
+        found = select_labels(chances, None, 0.5)
+        return Row(str(tmp_path / file), 1, 1, "m", seconds=59.6, probabilities=chances, labels=found)
 
     rows = [
         row("1.mp3", Rock=0.6, Jazz=0.4),
@@ -409,7 +411,7 @@ def test_playlist_names_files_as_seen_from_where_it_lies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "home")
     for file in files:
         Path(file).touch()
-    rows = [Row(file, 1, 1, "m", probabilities={"a": 1.0}, found=["a"]) for file in files]
+    rows = [Row(file, 1, 1, "m", probabilities={"a": 1.0}, labels=["a"]) for file in files]
     assert write_playlist(Path("lists/all.m3u8"), rows) == 3
     lines = Path("lists/all.m3u8").read_text().splitlines()[2::2]
     for line, file in zip(lines, files, strict=True):
@@ -430,20 +432,20 @@ def test_files_that_no_playlist_can_name_are_said(genre_run, songs, tmp_path, ca
 
 def test_a_line_on_a_terminal_of_ascii_alone():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    say("é\x1b[1m\n" + os.fsdecode(b"\xe9.wav"), stream)
+    print_line("é\x1b[1m\n" + os.fsdecode(b"\xe9.wav"), stream)
     assert stream.buffer.getvalue() == rb"\xe9\u001b[1m\u000a\udce9.wav" + b"\n"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_what_is_wrong_with_a_file_that_is_used_is_said(as_json):
-    row = Row("a.mp3", 1, 1, "m", reason="damaged after 2.4 s", probabilities={"a": 1.0}, found=["a"])
-    assert "damaged after 2.4 s" in show(row, 1, as_json, several=False)
-    assert "reason" not in show(dataclasses.replace(row, reason=""), 1, as_json, several=False)
+    row = Row("a.mp3", 1, 1, "m", reason="damaged after 2.4 s", probabilities={"a": 1.0}, labels=["a"])
+    assert "damaged after 2.4 s" in format_row(row, 1, as_json, multi_label=False)
+    assert "reason" not in format_row(dataclasses.replace(row, reason=""), 1, as_json, multi_label=False)
 
 
 def test_json_of_a_name_that_is_not_utf8(capsys):
-    row = Row(os.fsdecode(b"caf\xe9\n.wav"), 1, 1, "m", probabilities={"Ä": 1.0}, found=["Ä"])
-    say(show(row, 1, as_json=True, several=False))
+    row = Row(os.fsdecode(b"caf\xe9\n.wav"), 1, 1, "m", probabilities={"Ä": 1.0}, labels=["Ä"])
+    print_line(format_row(row, 1, as_json=True, multi_label=False))
     out = capsys.readouterr().out
     facts = json.loads(out)
     assert out.count("\n") == 1 and "Ä" in out
@@ -462,9 +464,9 @@ def test_no_cell_of_the_table_is_a_formula(tmp_path, monkeypatch, start):
         (tmp_path / place.replace("/C", "C")).with_suffix(".wav").touch()
     names, (first, second) = [evil, "'=quoted", "-1", "plain; one"], audio_files(["."])
     rows = [
-        Row(first, 1, 2, f"{evil} 0", reason=evil, probabilities=dict.fromkeys(names, 0.5), found=[name])
+        Row(first, 1, 2, f"{evil} 0", reason=evil, probabilities=dict.fromkeys(names, 0.5), labels=[name])
         for name in names[:3]
-    ] + [Row(second, 1, 2, "m", probabilities=dict.fromkeys(names, 0.5), found=["plain; one"])]
+    ] + [Row(second, 1, 2, "m", probabilities=dict.fromkeys(names, 0.5), labels=["plain; one"])]
     for row in rows:
         table = Table(Path("p.csv"), names)
         with table.appending() as append:
@@ -492,7 +494,7 @@ def test_labels_that_are_no_words(genre_run, songs, tmp_path, capsys, classes):
     run, texts = relabelled(genre_run, tmp_path / "runs", classes), [*map(str, classes)]
     out, playlist = tmp_path / "p.csv", tmp_path / "p.m3u8"
     run_predict(run, *songs[:3], "--out", out, "--playlist", playlist, "--only", texts[1])
-    assert [row["found"] for row in read_rows(out).values()] == texts
+    assert [row["labels"] for row in read_rows(out).values()] == texts
     assert f"p_{texts[0]}" in out.read_text().splitlines()[0]
     assert playlist.read_text().splitlines()[2:] == ["songs/1.wav"]
     capsys.readouterr()
@@ -508,7 +510,7 @@ def test_a_genre_with_a_semicolon_is_one(genre_run, songs, tmp_path, capsys):
         arguments = ("--out", tmp_path / "p.csv", "--playlist", tmp_path / "p.m3u8", "--only", "Drum; Bass")
         run_predict(run, flac, *arguments, "--write-tags", "--yes")
         assert f"changed the genre in the metadata of {count} files" in capsys.readouterr().out
-    assert read_rows(tmp_path / "p.csv")["1.flac"]["found"] == "Drum; Bass"
+    assert read_rows(tmp_path / "p.csv")["1.flac"]["labels"] == "Drum; Bass"
     assert (tmp_path / "p.m3u8").read_text().splitlines()[2:] == ["songs/1.flac"]
     assert soundfile.SoundFile(flac).copy_metadata()["genre"] == "Drum; Bass"
 
@@ -519,7 +521,7 @@ def test_a_genre_with_a_semicolon_is_one(genre_run, songs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--least", "1.5"], "--least is 1.5; give a probability from 0 to 1"),
+        (["--min-probability", "1.5"], "--min-probability is 1.5; give a probability from 0 to 1"),
         (["--longest", "nan"], "--longest is nan"),
         (["--only", "Low"], "give --playlist FILE.m3u8 too"),
         (["--yes"], "belong to --write-tags"),
@@ -555,7 +557,7 @@ def test_an_answer_that_is_no_number_is_a_failure(run_name, request, songs, tmp_
     monkeypatch.setattr(Predictor, "forward", lambda self, values: true(self, values) * np.float32("nan"))
     run_predict(run, songs[0], "--out", tmp_path / "p.csv", "--playlist", tmp_path / "p.m3u8")
     row = read_rows(tmp_path / "p.csv")["0.wav"]
-    assert (row["status"], row["found"]) == ("overflow", "") and (tmp_path / "p.m3u8").read_text() == "#EXTM3U\n"
+    assert (row["status"], row["labels"]) == ("overflow", "") and (tmp_path / "p.m3u8").read_text() == "#EXTM3U\n"
     assert "1 of 1 files could not be predicted (1 overflow)" in capsys.readouterr().out
 
 
@@ -563,7 +565,7 @@ def test_an_answer_that_is_no_number_is_a_failure(run_name, request, songs, tmp_
 def test_settings_that_no_memory_holds(genre_run, songs, tmp_path, capsys, field):
     run = relabelled(genre_run, tmp_path / "runs", GENRES)
     config = json.loads(run.config_path.read_text())
-    config["experiment"]["spec"][field] = 2**34
+    config["experiment"]["features"]["spec"][field] = 2**34
     run.config_path.write_text(json.dumps(config))
     with pytest.raises(SystemExit) as stopped:
         run_predict(run, songs[0])

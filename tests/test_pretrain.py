@@ -1,6 +1,5 @@
 """Self-supervised start: the tasks do what they say, the network learns from them, and training starts from it."""
 
-import dataclasses
 import json
 import shutil
 
@@ -29,7 +28,7 @@ SHAPE = (1, 32, 40)
 def experiment(tmp_path_factory):
     settings = {"channels": [4, 8, 16], "width": 16}
     corpus = tmp_path_factory.mktemp("corpus")
-    return make_experiment(corpus, epochs=3, threads=1, learning_rate=3e-3, model_settings=settings)
+    return make_experiment(corpus, epochs=3, threads=1, learning_rate=3e-3, model={"name": "cnn4"} | settings)
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -182,7 +181,7 @@ def test_loss_falls_and_weights_move(experiment, finished):
     assert history["epoch"].tolist() == [1, 2, 3]
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
     pd.testing.assert_frame_equal(pd.read_csv(run.report / "metrics.csv"), history)
-    torch.manual_seed(experiment.seed)
+    torch.manual_seed(experiment.training.seed)
     before, after = make_model(experiment, 1).state_dict(), load_checkpoint(run.checkpoints / "last.pt")["model"]
     assert {path.name for path in run.checkpoints.iterdir()} == {"best.pt", "last.pt"}
     for name in before:
@@ -221,23 +220,23 @@ def weights(run: Run) -> dict[str, bytes]:
 
 
 def test_only_the_chosen_parts_are_learned_from(experiment, tmp_path):
-    table = pd.read_csv(experiment.table, dtype={"track_id": "str"}).drop_duplicates("track_id")
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": "str"}).drop_duplicates("track_id")
     for parts in (["train"], ["validation", "test"]):
         expected = table.loc[table["split"].isin(parts), "track_id"].tolist()
         assert load_unlabelled(experiment, parts).items.tracks["track_id"].tolist() == expected
     table[["track_id"]].to_csv(tmp_path / "unlabelled.csv", index=False)
-    unlabelled = dataclasses.replace(experiment, table=str(tmp_path / "unlabelled.csv"))
+    unlabelled = experiment.updated(table=str(tmp_path / "unlabelled.csv"))
     assert len(load_unlabelled(unlabelled, ["train"]).items.tracks) == len(table)
     with pytest.raises(TableError, match="no track in test; choose other --parts"):
         load_unlabelled(unlabelled, ["test"])
     with pytest.raises(TableError, match="lacks the column genre, class"):
-        load_unlabelled(unlabelled.changed(["fold.of=3", "fold.number=0"]), ["train"])
+        load_unlabelled(unlabelled.changed(["fold.num_folds=3", "fold.number=0"]), ["train"])
 
 
 def test_a_fold_replaces_the_tables_split(experiment):
     parts = {}
     for number in range(3):
-        fold = experiment.changed(["fold.of=3", f"fold.number={number}"])
+        fold = experiment.changed(["fold.num_folds=3", f"fold.number={number}"])
         parts[number] = [set(load_unlabelled(fold, [part]).items.tracks["track_id"]) for part in ("train", "test")]
     assert all(not train & test for train, test in parts.values())
     assert len(set.union(*(test for _, test in parts.values()))) == 18
@@ -262,14 +261,14 @@ def test_training_starts_from_the_loaded_weights(experiment, finished):
 
 def test_weights_that_know_the_test_are_a_leak(experiment, tmp_path):
     """A pretraining on the test part, and a second one that starts from it and learns from the training part alone."""
-    short = dataclasses.replace(experiment, epochs=1)
+    short = experiment.updated(epochs=1)
     pretrain(short, "mae", parts=["test"], root=tmp_path)
     second = short.changed([f"initial={tmp_path}/checkpoints/small-mae/last.pt"])
     pretrain(second, "mae", tag="more", root=tmp_path)
     third = short.changed([f"initial={tmp_path}/checkpoints/small-mae-more/last.pt"])
     with pytest.raises(TableError, match=r"leaks: 3 of the 3 test tracks.*start from other weights.*--allow-leak"):
         train(third, root=tmp_path)
-    report = train(dataclasses.replace(third, allow_leak=True), root=tmp_path)
+    report = train(third.updated(allow_leak=True), root=tmp_path)
     assert "3 of the 3 test tracks" in report["leaks"][0]
     shutil.rmtree(tmp_path / "reports" / "small-mae-more")
     assert evaluate(Run("small", tmp_path))["leaks"] == report["leaks"]
@@ -294,7 +293,7 @@ def test_one_task_can_start_from_another(experiment, finished, tmp_path):
 
 
 def test_part_of_a_network_is_enough_for_a_start(experiment, finished):
-    wide = make_model(experiment.changed(["model_settings.width=20"]), 3)  # another last layer, the same blocks
+    wide = make_model(experiment.changed(["model.width=20"]), 3)  # another last layer, the same blocks
     assert load_backbone(wide, finished[0].checkpoints / "last.pt") == 6  # of 8: weights and biases of 3 blocks
 
 
@@ -329,7 +328,7 @@ def config(experiment, tmp_path_factory):
         (["--task=mae", "--task-set", "share=much"], "{'share': 'much'}"),
         (["--task=tiles", "--task-set", "grid=33"], "33 x 33 tiles of an item of 32 rows x 32 frames; take fewer"),
         (["--task=tiles", "--task-set", "moved=0.9"], "their sum above 0 and at most 1"),
-        (["--task=mae", "--set", "model_settings.channels=[2,2,2,2,2,2]"], "6 blocks need at least 64 of each"),
+        (["--task=mae", "--set", "model.channels=[2,2,2,2,2,2]"], "6 blocks need at least 64 of each"),
         (["--task=mae", "--set", "spec.kind=waveform"], "waveforms; pretraining needs spectrograms"),
         (["--task=mae", "--table=none.csv"], "none.csv: no such table"),
     ],
@@ -347,7 +346,7 @@ def test_existing_run_is_not_touched(experiment, finished):
     task, before = run.name.removeprefix("small-"), weights(run)
     with pytest.raises(ConfigError, match="--resume"):
         pretrain(experiment, task, root=run.root)
-    with pytest.raises(ConfigError, match="started with another parts, split, learning_rate"):
+    with pytest.raises(ConfigError, match="started with another parts, split, optimizer.learning_rate"):
         pretrain(experiment.changed(["learning_rate=0.1"]), task, parts=["test"], root=run.root, resume=True)
     assert weights(run) == before
     assert json.loads(run.config_path.read_text())["pretext"] == task

@@ -1,6 +1,5 @@
 """Sweeps: the space as text, the search on validation alone, going on after a kill."""
 
-import dataclasses
 import json
 import sqlite3
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
-from scripts.loading.experiment_data import DATA_SETTINGS, Data
+from scripts.loading.experiment_data import Data, data_settings
 from scripts.sweep import finished, open_storage, optimize_one, parse_space, sweep
 from scripts.tables.splits import fingerprint
 from tests.corpus import make_experiment
@@ -21,10 +20,10 @@ optuna = pytest.importorskip("optuna")
 
 
 def test_three_forms_of_a_range():
-    space = parse_space(["learning_rate=log:1e-4:1e-2", "epochs=2:5", "model_settings.norm=none,batch"])
+    space = parse_space(["learning_rate=log:1e-4:1e-2", "epochs=2:5", "model.norm=none,batch"])
     assert space["learning_rate"] == (1e-4, 1e-2, True)
     assert space["epochs"] == (2, 5, False)
-    assert space["model_settings.norm"] == ["none", "batch"]
+    assert space["model.norm"] == ["none", "batch"]
 
 
 @pytest.mark.parametrize("text", ["epochs", "epochs=3", "epochs=5:2", "learning_rate=log:0:1", "epochs=log:1,2"])
@@ -47,42 +46,44 @@ def test_searches_validation_and_goes_on_where_it_stopped(tmp_path):
 
 def test_data_is_loaded_anew_where_a_swept_setting_changes_it(tmp_path):
     experiment = make_experiment(tmp_path, epochs=1, metric="loss")
-    table = pd.read_csv(experiment.table, dtype=str)
+    table = pd.read_csv(experiment.data.table, dtype=str)
     swapped = table["split"].replace({"test": "validation", "validation": "test"})
     table.assign(split=swapped).to_csv(tmp_path / "swapped.csv", index=False)
-    sweep(experiment, {"table": [experiment.table, str(tmp_path / "swapped.csv")]}, 4, root=tmp_path / "runs")
+    sweep(experiment, {"table": [experiment.data.table, str(tmp_path / "swapped.csv")]}, 4, root=tmp_path / "runs")
     configs = [json.loads(path.read_text()) for path in tmp_path.glob("runs/sweeps/small/reports/*/config.json")]
-    found = {(Path(config["experiment"]["table"]).name, config["split"]) for config in configs}
+    found = {(Path(config["experiment"]["data"]["table"]).name, config["split"]) for config in configs}
     expected = {
         Path(name).name: fingerprint(pd.read_csv(name, dtype=str))
-        for name in (experiment.table, tmp_path / "swapped.csv")
+        for name in (experiment.data.table, tmp_path / "swapped.csv")
     }
     assert found == set(expected.items())
 
 
 def test_data_depends_on_its_settings_alone(tmp_path):
-    experiment, read = make_experiment(tmp_path, fold={"of": 3, "number": 1, "by": "artist"}), set()
-    (tmp_path / "overrides.csv").write_text("track_id,genre,leave_out\n9,Low,0\n")
+    experiment, read = make_experiment(tmp_path, fold={"num_folds": 3, "number": 1, "by": "artist"}), set()
 
     class Watched:
         def __getattr__(self, name):
             read.add(name)
-            return getattr(dataclasses.replace(experiment, overrides=str(tmp_path / "overrides.csv")), name)
+            return getattr(experiment, name)
 
     Data.load(Watched())
-    assert {"table", "cache", "fold", "overrides"} <= read <= {*DATA_SETTINGS, "name"}
+    assert read == {"task", "data", "features", "test"}
+    for change in ({"overrides": "other.csv"}, {"fold.number": 2}, {"spec.n_mels": 40}, {"metric": "last"}):
+        assert data_settings(experiment.updated(change)) != data_settings(experiment)
+    assert data_settings(experiment.updated(learning_rate=1.0)) == data_settings(experiment)
 
 
 def test_a_study_keeps_to_its_experiment_ranges_and_table(tmp_path):
     experiment = make_experiment(tmp_path, epochs=1, metric="loss")
     sweep(experiment, {"batch_size": [8, 16]}, 1, root=tmp_path)
-    for changed, space, name in ((experiment.changed(["epochs=2"]), {"batch_size": [8, 16]}, "epochs"),
+    for changed, space, name in ((experiment.changed(["epochs=2"]), {"batch_size": [8, 16]}, "training.epochs"),
                                  (experiment, {"batch_size": [8, 32]}, "space.batch_size")):  # fmt: skip
         with pytest.raises(ConfigError, match=f"study.db was started with another {name}; .*--tag NAME"):
             sweep(changed, space, 2, root=tmp_path)
-    table = pd.read_csv(experiment.table, dtype=str)
+    table = pd.read_csv(experiment.data.table, dtype=str)
     table.loc[table["track_id"] == "0", ["genre", "class"]] = ["Mid", "2"]
-    table.to_csv(experiment.table, index=False)
+    table.to_csv(experiment.data.table, index=False)
     with pytest.raises(ConfigError, match="study.db was started with another labels; "):
         sweep(experiment, {"batch_size": [8, 16]}, 2, root=tmp_path)
 
@@ -172,6 +173,6 @@ def test_a_trial_that_others_gave_up_does_not_count(tmp_path, capsys):
 
 
 def test_needs_a_validation_score(tmp_path):
-    experiment = dataclasses.replace(make_experiment(tmp_path), metric="last")
+    experiment = make_experiment(tmp_path).updated(metric="last")
     with pytest.raises(ConfigError, match="looks at none"):
         sweep(experiment, {"epochs": (1, 2, False)}, 1, root=tmp_path)

@@ -1,6 +1,5 @@
 """A multi-label experiment from its table to its report, and single-label and multi-label tables mixed up."""
 
-import dataclasses
 import json
 import shutil
 
@@ -65,10 +64,10 @@ def test_thresholds_come_with_the_checkpoint(report):
 
 def test_predicts_the_labels_of_a_file(report, chords):
     run, _ = report
-    table = pd.read_csv(chords.table, dtype={"track_id": str})
+    table = pd.read_csv(chords.data.table, dtype={"track_id": str})
     row = table[(table["split"] == "test") & (table["labels"].str.contains(";"))].iloc[0]
     prediction = Predictor(run)(row["file_path"])
-    assert sorted(prediction.found) == row["labels"].split(";")
+    assert sorted(prediction.labels) == row["labels"].split(";")
     saved = pd.read_csv(run.report / "predictions.csv", dtype={"track_id": str}).set_index("track_id")
     expected = saved.loc[row["track_id"], [f"p_{name}" for name in TONES]].to_numpy(float)
     np.testing.assert_allclose(prediction.probabilities, expected, atol=2e-2)
@@ -83,10 +82,10 @@ def test_scored_again_gives_the_same(report):
 
 
 def test_killed_and_resumed_with_everything_on(chords, tmp_path):
-    settings = {"mix": {"most": 2, "partners": "any"}, "sampling": "balanced", "augment": {"mixup": {}}}
-    full = dataclasses.replace(chords, epochs=3, loss="asymmetric", class_weights="balanced", **settings)
+    settings = {"mix": {"max_sources": 2, "partners": "any"}, "sampling": "balanced", "augment": {"mixup": {}}}
+    full = chords.updated(epochs=3, loss="asymmetric", class_weights="balanced", **settings)
     train(full, "whole", tmp_path)
-    train(dataclasses.replace(full, epochs=1), "cut", tmp_path)
+    train(full.updated(epochs=1), "cut", tmp_path)
     train(full, "cut", tmp_path, resume=True)
     whole, cut = (load_checkpoint(tmp_path / "checkpoints" / f"chords-{tag}" / "last.pt") for tag in ("whole", "cut"))
     assert all(torch.equal(values, cut["model"][name]) for name, values in whole["model"].items())
@@ -108,7 +107,7 @@ def test_unknown_labels_change_nothing(tmp_path):
 def test_arcface_trains_its_own_directions(tmp_path):
     experiment = make_experiment(tmp_path, loss="arcface", epochs=2)
     train(experiment, "whole", tmp_path)
-    train(dataclasses.replace(experiment, epochs=1), "cut", tmp_path)
+    train(experiment.updated(epochs=1), "cut", tmp_path)
     train(experiment, "cut", tmp_path, resume=True)
     first, last = (load_checkpoint(tmp_path / "checkpoints" / f"small-{tag}" / "last.pt") for tag in ("whole", "cut"))
     assert torch.equal(first["criterion"]["metric_loss.W"], last["criterion"]["metric_loss.W"])
@@ -116,7 +115,7 @@ def test_arcface_trains_its_own_directions(tmp_path):
 
 
 def test_seeds_of_a_tagger(chords, tmp_path, capsys):
-    reports = train_seeds(dataclasses.replace(chords, epochs=1), [0, 1], root=tmp_path)
+    reports = train_seeds(chords.updated(epochs=1), [0, 1], root=tmp_path)
     mean = np.mean([report["f1_macro"] for report in reports])
     assert f"f1 macro {mean:.3f} ± " in capsys.readouterr().out
 
@@ -126,47 +125,47 @@ def test_seeds_of_a_tagger(chords, tmp_path, capsys):
     [
         ({"loss": "CrossEntropyLoss"}, ["loss of task multi", "bce"]),
         ({"metric": "track_accuracy"}, ["metric of task multi", "macro_f1"]),
-        ({"task": "single", "loss": "bce"}, ["loss of task single", "CrossEntropyLoss"]),
+        ({"task": "single_label", "loss": "bce"}, ["loss of task single", "CrossEntropyLoss"]),
         ({"loss": "family", "augment": {"mixup": {}}}, ["mixup", "bce"]),
-        ({"mix": {"most": 0}}, ["mixtures of 1 to 0"]),
+        ({"mix": {"max_sources": 0}}, ["mixtures of 1 to 0"]),
         ({"thresholds": "best"}, ["thresholds", "label"]),
         ({"aggregation": "men"}, ["did you mean 'mean'"]),
     ],
 )
 def test_settings_that_do_not_fit(chords, changes, words):
     with pytest.raises(ConfigError) as error:
-        dataclasses.replace(chords, **changes)
+        chords.updated(**changes)
     assert all(word in str(error.value) for word in words)
 
 
 def test_tables_of_the_other_task(chords, tmp_path):
     single = make_experiment(tmp_path)
-    with pytest.raises(TableError, match=r"a single-label table .* chords has task=multi"):
-        train(dataclasses.replace(chords, table=single.table), root=tmp_path)
-    with pytest.raises(TableError, match=r"a multi-label table .* small has task=single"):
-        train(dataclasses.replace(single, table=chords.table), root=tmp_path)
+    with pytest.raises(TableError, match=r"a single_label table .* chords has task=multi_label"):
+        train(chords.updated(table=single.data.table), root=tmp_path)
+    with pytest.raises(TableError, match=r"a multi_label table .* small has task=single_label"):
+        train(single.updated(table=chords.data.table), root=tmp_path)
 
 
 def test_a_label_that_the_vocabulary_lacks(chords, tmp_path):
     with pytest.raises(TableError, match=r"metadata.csv: row \d+, labels: unknown label 'mid'"):
-        train(dataclasses.replace(chords, labels=["high", "low"]), root=tmp_path)
+        train(chords.updated(labels=["high", "low"]), root=tmp_path)
 
 
 def test_an_empty_cell_of_labels(chords, tmp_path):
-    rows = pd.read_csv(chords.table, dtype=str)
+    rows = pd.read_csv(chords.data.table, dtype=str)
     rows.loc[4, "labels"] = ""
     rows.to_csv(tmp_path / "table.csv", index=False)
     with pytest.raises(TableError, match=r"table.csv: row 6 has no labels; write - for none of them"):
-        train(dataclasses.replace(chords, table=str(tmp_path / "table.csv")), root=tmp_path)
+        train(chords.updated(table=str(tmp_path / "table.csv")), root=tmp_path)
 
 
 def test_folds_of_a_tagger_and_their_label_issues(chords, tmp_path, capsys):
-    summary = cross_validate(dataclasses.replace(chords, epochs=2, metric="last"), 2, root=tmp_path)
+    summary = cross_validate(chords.updated(epochs=2, metric="last"), 2, root=tmp_path)
     folds = [json.loads((tmp_path / f"reports/chords-r0f{n}/test.json").read_text())["f1_macro"] for n in (0, 1)]
     assert summary["f1_macro"] == pytest.approx(np.mean(folds))
     assert summary["f1_macro_sd"] == pytest.approx(np.std(folds, ddof=1))
     pooled = pd.read_csv(tmp_path / "reports/chords-folds/predictions.csv", dtype={"track_id": str})
-    assert sorted(pooled["track_id"]) == sorted(pd.read_csv(chords.table, dtype=str)["track_id"])
+    assert sorted(pooled["track_id"]) == sorted(pd.read_csv(chords.data.table, dtype=str)["track_id"])
     quality = label_issues(Run("chords-folds", tmp_path), share=0.1)
     assert len(quality) == len(pooled) and quality["quality"].is_monotonic_increasing
 
@@ -183,7 +182,7 @@ def test_a_tagger_is_compared_with_its_copy(report, tmp_path):
 def test_starts_from_another_runs_weights(chords, report, tmp_path):
     run, _ = report
     source = run.checkpoints / "best.pt"
-    still = dataclasses.replace(chords, epochs=0, metric="last", initial=str(source))
+    still = chords.updated(epochs=0, metric="last", initial=str(source))
     train(still, root=tmp_path)
     begun, given = (load_checkpoint(path)["model"] for path in (tmp_path / "checkpoints/chords/best.pt", source))
     same = {name: torch.equal(values, begun[name]) for name, values in given.items()}

@@ -53,6 +53,13 @@ PAIRS_SHOWN = 20
 def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: int = 0) -> dict:
     """What leaks are worth on GTZAN's public table of features; with the clips, where their table is there too.
 
+    Parameters
+    ----------
+    root : folder of the table.
+    classifier : see `make_classifier`.
+    draws : random splits of the fault-filtered split's sizes.
+    seed : of the random splits and the classifier.
+
     Returns
     -------
     dataset, classifier, seed, tracks, artists (see `artists_of_genres`); tenfold, random_same_sizes, random_same_tracks
@@ -79,6 +86,12 @@ def audit_own(
     table_path: str | Path, cache: MelCache, classifier: str = "nearest", draws: int = 5, seed: int = 0
 ) -> dict:
     """What the leaks of one's own table are worth, and which recordings stand in two parts of its split.
+
+    Parameters
+    ----------
+    table_path : metadata CSV with the split.
+    cache : of its tracks.
+    classifier, draws, seed : as for `measure_splits`.
 
     Returns
     -------
@@ -174,7 +187,7 @@ def bounds(score: dict) -> tuple[float, float]:
 
 def spread(score: dict) -> str:
     if "sd" in score:
-        return f"± {score['sd']:.3f} ({score['n']} {score['of']})"
+        return f"± {score['sd']:.3f} ({score['n']} {score['unit']})"
     low, high = score["interval_95"]
     return f"95 % {low:.3f}-{high:.3f} ({score['n']} tracks)"
 
@@ -279,8 +292,8 @@ def run_audit(args: argparse.Namespace) -> tuple[str, dict]:
     choices = {"classifier": args.classifier or "nearest", "draws": args.draws or 5, "seed": args.seed}
     if args.experiment:
         experiment = get_experiment(args.experiment)
-        cache = MelCache.open(experiment.cache, experiment.spec)
-        return args.experiment, audit_own(experiment.table, cache, **choices)
+        cache = MelCache.open(experiment.data.cache, experiment.features.spec)
+        return args.experiment, audit_own(experiment.data.table, cache, **choices)
     if not args.cache:
         raise ConfigError("--table without --cache; give the folder of its cache too, such as --cache data/mels")
     return args.table.stem, audit_own(args.table, MelCache.open(args.cache, only_spec(args.cache)), **choices)
@@ -288,9 +301,9 @@ def run_audit(args: argparse.Namespace) -> tuple[str, dict]:
 
 def only_spec(root: Path) -> MelSpec | None:
     """The parameters of the cache at or below `root`, if there is one alone."""
-    found = [path.parent for path in (root / "spec.json", *root.glob("*/spec.json")) if path.is_file()]
+    folders = [path.parent for path in (root / "spec.json", *root.glob("*/spec.json")) if path.is_file()]
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        return read_spec(found[0]) if len(found) == 1 else None
+        return read_spec(folders[0]) if len(folders) == 1 else None
 
 
 @command

@@ -14,25 +14,24 @@ from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_csv, write_json
 from scripts.config.run import ROOT, Run
-from scripts.metrics.multi_label import tag_scores
+from scripts.metrics.multi_label import multi_label_scores
 from scripts.metrics.single_label import bootstrap_interval, macro_f1, per_genre
 from scripts.metrics.thresholds import best_thresholds
 from scripts.reports import multi_label, single_label
 from scripts.reports.markdown import markdown_table
-from scripts.reports.predictions import FILES, Saved, read_saved, read_test
+from scripts.reports.predictions import FILES, SavedPredictions, describe_test, read_saved, read_test
 
 WEIGHTS = ("mean", "validation")
-REPORTS = {"single": single_label, "multi": multi_label}
 TITLES = {"f1_macro": "macro F1", "f1_micro": "micro F1", "average_precision_macro": "mAP"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A tested run: what its test.json says, and its predictions by part; "validation" only if it has saved them."""
+    """A tested run: what its test.json holds, and its predictions by part; "validation" only if it has saved them."""
 
     name: str
     test: dict[str, Any]
-    parts: dict[str, Saved]
+    parts: dict[str, SavedPredictions]
 
 
 # --- members ------------------------------------------------------------------------------------------------
@@ -49,22 +48,20 @@ def read_members(names: list[str], root: Path, weights: str) -> list[Member]:
     """
     if len(names) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"given: {' '.join(names)}; give two or more different runs")
-    members = [read_member(Run(name, root), weights) for name in names]
+    members = []
+    for run in (Run(name, root) for name in names):
+        test, parts = read_test(run), {"test": read_saved(run)}
+        needed = weights == "validation" or parts["test"].task == "multi_label"  # for weights, or for thresholds
+        if needed or (run.report / FILES["validation"]).is_file():
+            parts["validation"] = read_saved(run, "validation")
+        members.append(Member(run.name, test, parts))
     for other in members[1:]:
         check_same(members[0], other)
     return members
 
 
-def read_member(run: Run, weights: str) -> Member:
-    """Predictions of the validation part are needed for weights, and for thresholds of several labels a track."""
-    test, parts = read_test(run), {"test": read_saved(run)}
-    if weights == "validation" or parts["test"].task == "multi" or (run.report / FILES["validation"]).is_file():
-        parts["validation"] = read_saved(run, "validation")
-    return Member(run.name, test, parts)
-
-
 def check_same(first: Member, other: Member) -> None:
-    """Only runs of the same split, tracks, names and truth can be blended; a ConfigError says what differs."""
+    """A ConfigError, which names what differs, unless both have the same split, tracks, names and truth."""
     one, two, what = first.test["split"], other.test["split"], ""
     if one != two:
         what = f"they are of the splits {one} and {two}"
@@ -76,7 +73,7 @@ def check_same(first: Member, other: Member) -> None:
         )
 
 
-def difference(first: Saved, other: Saved, part: str) -> str:
+def difference(first: SavedPredictions, other: SavedPredictions, part: str) -> str:
     """How two runs' predictions for a part do not fit together; "" if they do."""
     if first.names != other.names:
         differing = sorted(set(first.names) ^ set(other.names))
@@ -92,9 +89,9 @@ def difference(first: Saved, other: Saved, part: str) -> str:
 # --- weights ------------------------------------------------------------------------------------------------
 
 
-def choose_weights(members: list[Member], how: str) -> np.ndarray:
-    """Weights of the members, at least 0, of sum 1: equal for "mean", fitted for "validation"."""
-    if how == "mean":
+def choose_weights(members: list[Member], weights: str) -> np.ndarray:
+    """Weights [members] of at least 0 and of sum 1: equal for "mean", fitted for "validation"."""
+    if weights == "mean":
         return np.full(len(members), 1 / len(members))
     return fit_weights(np.stack([member.parts["validation"].likelihoods for member in members], axis=1))
 
@@ -114,7 +111,7 @@ def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
         blended = likelihoods @ weights
         return -np.log(blended).mean(), -(likelihoods / blended[:, None]).mean(axis=0)
 
-    found = minimize(
+    result = minimize(
         loss,
         np.full(members, 1 / members),
         jac=True,
@@ -123,11 +120,11 @@ def fit_weights(likelihoods: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
         options={"ftol": 1e-12, "maxiter": 1000},
     )
-    weights = np.clip(found.x, 0, 1)
+    weights = np.clip(result.x, 0, 1)
     return weights / weights.sum()
 
 
-def mix(members: list[Member], part: str, weights: np.ndarray) -> Saved:
+def mix(members: list[Member], part: str, weights: np.ndarray) -> SavedPredictions:
     """The blend's predictions for a part."""
     parts = [member.parts[part] for member in members]
     mean = np.tensordot(weights, np.stack([one.probabilities for one in parts]), axes=1)
@@ -170,7 +167,7 @@ def blend(names: list[str], name: str, weights: str = "mean", root: Path = ROOT)
     rows = [show(member, f"{share:.3f}") for member, share in zip(members, shares, strict=True)]
     leaks = f", leaks: {'; '.join(summary['leaks'])}" if summary["leaks"] else ""
     print(f"{name}, {weights} of {len(names)} runs, split {summary['split']}{leaks}")
-    print(REPORTS[parts["test"].task].describe_summary(summary))
+    print(describe_test(summary))
     print(markdown_table([*rows, show(Member(name, summary, parts), "")]))
     return facts | summary
 
@@ -182,21 +179,22 @@ def check_name(run: Run, members: list[str]) -> None:
         raise ConfigError(f"--name {run.name} is the name of a run; give another")
 
 
-def summarise(parts: dict[str, Saved], first: dict[str, Any]) -> dict[str, Any]:
+def summarise(parts: dict[str, SavedPredictions], first: dict[str, Any]) -> dict[str, Any]:
     """The scores of a test, but for what the training part is needed for.
 
     Thresholds of labels are chosen by the rule of the first member, of whose test.json `first` is a part.
     """
-    test, validation = parts["test"], parts.get("validation")
-    arguments = test.scores, test.items, test.items, test.names, pd.DataFrame({"status": []})
-    rule = {"rule": first["threshold_rule"]} if test.task == "multi" else {}
-    return REPORTS[test.task].summarise(*arguments, validation.scores if validation else None, **rule)
+    test, validation = parts["test"], parts["validation"].scores if "validation" in parts else None
+    arguments = test.scores, test.items, test.items, test.names, pd.DataFrame({"status": []}), validation
+    if test.task == "multi_label":
+        return multi_label.summarise(*arguments, rule=first["threshold_rule"])
+    return single_label.summarise(*arguments)
 
 
-def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, Saved]) -> None:
-    """The report of a run, and the predictions for validation where all members have some."""
+def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, SavedPredictions]) -> None:
+    """Write the report of a run, and the predictions for validation where all members have some."""
     test = parts["test"]
-    if test.task == "multi":
+    if test.task == "multi_label":
         multi_label.write_report(run.report, facts, summary, test.scores, test.items, test.names)
     else:
         single_label.write_report(run.report, facts, summary, test.table(summary), test.names)
@@ -210,11 +208,11 @@ def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, Saved]) 
 def show(member: Member, weight: str) -> dict[str, str]:
     """A row of the table of members and blend."""
     test = member.parts["test"]
-    scores = show_labels if test.task == "multi" else show_genres
+    scores = multi_label_row if test.task == "multi_label" else single_label_row
     return {"run": member.name, "weight": weight} | scores(member) | {"loss": f"{test.scores.loss:.4f}"}
 
 
-def show_genres(member: Member) -> dict[str, str]:
+def single_label_row(member: Member) -> dict[str, str]:
     scores, names = member.parts["test"].scores, member.parts["test"].names
     correct = scores.predictions == scores.labels
     low, high = bootstrap_interval(correct)
@@ -222,11 +220,11 @@ def show_genres(member: Member) -> dict[str, str]:
     return {"track accuracy": f"{correct.mean():.3f} ({low:.3f}-{high:.3f})", "macro F1": f"{f1:.3f}"}
 
 
-def show_labels(member: Member) -> dict[str, str]:
+def multi_label_row(member: Member) -> dict[str, str]:
     """Thresholds are chosen on the predictions for validation by the member's own rule."""
     test, validation = member.parts["test"], member.parts["validation"]
     thresholds = best_thresholds(validation.truth, validation.probabilities, member.test["threshold_rule"])
-    scores = tag_scores(test.truth, test.probabilities, thresholds)
+    scores = multi_label_scores(test.truth, test.probabilities, thresholds)
     return {title: f"{scores[name]:.3f}" for name, title in TITLES.items()}
 
 

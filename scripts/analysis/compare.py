@@ -17,7 +17,7 @@ from scripts.common.errors import ConfigError
 from scripts.common.plotting import save
 from scripts.common.storage import write_csv, write_text
 from scripts.config.run import ROOT, Run
-from scripts.metrics.multi_label import centred_interval, tag_draws
+from scripts.metrics.multi_label import centred_interval, multi_label_draws
 from scripts.metrics.single_label import bootstrap_interval, mcnemar
 from scripts.reports.markdown import markdown_table, with_interval
 from scripts.reports.predictions import check_tested, read_predictions, read_saved, with_intervals
@@ -83,7 +83,7 @@ class SingleLabelTest:
 
     @staticmethod
     def describe(table: pd.DataFrame) -> str:
-        """What guessing gets."""
+        """The scores of guessing."""
         majority = sorted({f"{value:.3f}" for value in table["majority"]})
         return f"chance {table['chance'][0]:.3f}, majority {', '.join(majority)}"
 
@@ -114,7 +114,7 @@ class MultiLabelTest:
     def draws(self) -> dict[str, np.ndarray]:
         """Each score of all tracks and of bootstrap draws: float [1 + draws]; the draws of all runs are the same."""
         thresholds = np.array([self.test["thresholds"][name] for name in self.saved.names])
-        return tag_draws(self.saved.truth, self.saved.probabilities, thresholds)
+        return multi_label_draws(self.saved.truth, self.saved.probabilities, thresholds)
 
     @property
     def agrees(self) -> bool:
@@ -132,7 +132,7 @@ class MultiLabelTest:
         row = {}
         for score in self.DRAWN:
             difference = self.draws[score] - other.draws[score]
-            low, high = centred_interval(difference, least=-1)
+            low, high = centred_interval(difference, minimum=-1)
             row |= {score: difference[0], f"{score}_low": low, f"{score}_high": high}
         return row | {"p": bootstrap_p(self.draws["f1_macro"] - other.draws["f1_macro"])}
 
@@ -142,7 +142,7 @@ class MultiLabelTest:
 
     @staticmethod
     def describe(table: pd.DataFrame) -> str:
-        """What a no-audio baseline gets."""
+        """The score of a no-audio baseline."""
         return f"macro F1 of the labels' frequencies {table['prevalence'][0]:.3f}"
 
     @classmethod
@@ -213,8 +213,8 @@ def bootstrap_p(difference: np.ndarray) -> float:
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 16.
     """
-    found, draws = abs(difference[0]), difference[1:][~np.isnan(difference[1:])]
-    return (1 + np.sum(np.abs(draws - draws.mean()) >= found)) / (1 + len(draws))
+    draws = difference[1:][~np.isnan(difference[1:])]
+    return (1 + np.sum(np.abs(draws - draws.mean()) >= abs(difference[0]))) / (1 + len(draws))
 
 
 def group_seeds(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
@@ -234,6 +234,13 @@ def group_seeds(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
 
 def compare(names: list[str], root: Path = ROOT, out: Path | None = None, group: bool = False) -> pd.DataFrame:
     """Compare tested runs, print the outcome, and write compare.csv, compare.md and compare.png into `out`.
+
+    Parameters
+    ----------
+    names : of two or more runs that were tested on the same tracks.
+    root : folder of the runs.
+    out : folder of the files; default: `<root>/compare`.
+    group : also mean and deviation over the seeds of an experiment.
 
     Returns
     -------
@@ -260,7 +267,11 @@ def compare(names: list[str], root: Path = ROOT, out: Path | None = None, group:
 
 def as_text(kind: type[Tested], table: pd.DataFrame, pairs: pd.DataFrame, group: bool) -> str:
     """Markdown that is legible on the screen, too."""
-    rows = [show_run(row, kind.SCORES) for _, row in table.iterrows()]
+    rows = [
+        {"run": row["run"], "split": row["split"]}
+        | {title: with_interval(row, score) for score, title in kind.SCORES.items()}
+        for _, row in table.iterrows()
+    ]
     parts = [f"{table['tracks'][0]} tracks; {kind.describe(table)}.", markdown_table(rows)]
     if group:
         groups = group_seeds(table, list(kind.SCORES))
@@ -276,15 +287,10 @@ def as_text(kind: type[Tested], table: pd.DataFrame, pairs: pd.DataFrame, group:
         corrected = multipletests(pairs["p"], method="holm")[1]
         rows = [row | {"p (Holm)": f"{p:.2g}"} for row, p in zip(rows, corrected, strict=True)]
     about = (
-        f"Pairs on the same tracks ({kind.ABOUT_PAIRS}). They tell how far other test tracks could change the outcome; "
-        "how far another seed could, only several seeds tell."
+        f"Pairs on the same tracks ({kind.ABOUT_PAIRS}). They show how far other test tracks could change the outcome; "
+        "how far another seed could, only several seeds show."
     )
     return "\n\n".join([*parts, about, markdown_table(rows)]) + "\n"
-
-
-def show_run(row: pd.Series, scores: dict[str, str]) -> dict[str, str]:
-    shown = {title: with_interval(row, score) for score, title in scores.items()}
-    return {"run": row["run"], "split": row["split"], **shown}
 
 
 def show_group(row: pd.Series, scores: dict[str, str]) -> dict[str, str]:

@@ -18,32 +18,32 @@ from scripts.audio.features import hz_to_mel
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError
 from scripts.common.parallel import parallel_map
-from scripts.utils.verify import look_at
+from scripts.utils.verify import check_file
 
 HIGHEST_HZ = 2500.0  # MP3 and old recordings keep what is below
 BANDS = 33  # at most, for 32 bits
 WINDOW_SECONDS = 0.37  # of the average over frames, as in the paper
 LAG_SECONDS = 0.1  # over which a level's rise is measured
-FLAT_DB = 0.01  # a level that moves less is silence or rounding, and says nothing
+FLAT_DB = 0.01  # a level that moves less is silence or rounding
 INDEX_STEP = 2  # every second frame is in the index, every frame is looked up
-CROWD = 500  # places of a number in the index beyond which it is too common to tell anything
+CROWD = 500  # places of a number in the index beyond which it is too common
 CANDIDATES = 20  # likeliest (track, offset) pairs of a track that are compared in full
-MOST_BIT_ERRORS = 0.25  # share of bits; tracks without a common recording are near 0.5
-LEAST_OVERLAP = 0.5  # of the shorter track's frames
+MAX_BIT_ERRORS = 0.25  # share of bits; tracks without a common recording are near 0.5
+MIN_OVERLAP = 0.5  # of the shorter track's frames
 COLUMNS = ["track_id", "other_id", "bit_errors", "offset_s"]
 
 
 class Fingerprint(NamedTuple):
-    """A track's bits: uint32 [frames], of which `width` are used; `heard` [frames] is false in silence."""
+    """A track's bits: uint32 [frames], of which `width` are used; `audible` [frames] is false in silence."""
 
     bits: np.ndarray
-    heard: np.ndarray
+    audible: np.ndarray
     width: int
 
 
 def fingerprint(decibel: np.ndarray, spec: MelSpec) -> Fingerprint:
     """The fingerprint of a log-mel spectrogram [mels, frames] in dB made with `spec`."""
-    per_second = spec.sample_rate / spec.hop
+    per_second = spec.sample_rate / spec.hop_length
     window = np.hanning(round(WINDOW_SECONDS * per_second) + 2)[1:-1]
     lag = max(1, round(LAG_SECONDS * per_second))
     levels = convolve1d(band_levels(decibel, spec), window / window.sum(), axis=1, mode="nearest")
@@ -70,7 +70,7 @@ class Index:
 
     def __init__(self, prints: Sequence[Fingerprint]) -> None:
         self.prints = prints
-        frames = [np.flatnonzero(print_.heard[::INDEX_STEP]) * INDEX_STEP for print_ in prints]
+        frames = [np.flatnonzero(print_.audible[::INDEX_STEP]) * INDEX_STEP for print_ in prints]
         bits = np.concatenate([print_.bits[mine] for print_, mine in zip(prints, frames, strict=True)])
         order = np.argsort(bits, kind="stable")
         self.bits, self.frame = bits[order], np.concatenate(frames).astype(np.int32)[order]
@@ -78,16 +78,16 @@ class Index:
 
     def copies(self, track: int) -> Iterator[tuple[int, float, int]]:
         """Earlier tracks with the same recording: (track, share of differing bits, offset in frames)."""
-        found: dict[int, tuple[float, int]] = {}
+        copies: dict[int, tuple[float, int]] = {}
         for other, offset in self.candidates(track):
             errors = bit_errors(self.prints[other], self.prints[track], offset)
-            if errors <= MOST_BIT_ERRORS:
-                found[other] = min(found.get(other, (1.0, 0)), (errors, offset))
-        yield from ((other, errors, offset) for other, (errors, offset) in sorted(found.items()))
+            if errors <= MAX_BIT_ERRORS:
+                copies[other] = min(copies.get(other, (1.0, 0)), (errors, offset))
+        yield from ((other, errors, offset) for other, (errors, offset) in sorted(copies.items()))
 
     def candidates(self, track: int) -> list[tuple[int, int]]:
         """The (earlier track, offset in frames) pairs that most frames agree on."""
-        frames = np.flatnonzero(self.prints[track].heard)
+        frames = np.flatnonzero(self.prints[track].audible)
         bits = self.prints[track].bits[frames]
         first, last = np.searchsorted(self.bits, bits, "left"), np.searchsorted(self.bits, bits, "right")
         counts = np.where(last - first <= CROWD, last - first, 0)
@@ -104,10 +104,10 @@ def bit_errors(one: Fingerprint, other: Fingerprint, offset: int) -> float:
     if offset < 0:
         one, other, offset = other, one, -offset
     frames = max(0, min(len(one.bits) - offset, len(other.bits)))
-    heard = one.heard[offset : offset + frames] & other.heard[:frames]
-    if heard.sum() < max(1, LEAST_OVERLAP * min(one.heard.sum(), other.heard.sum())):
+    audible = one.audible[offset : offset + frames] & other.audible[:frames]
+    if audible.sum() < max(1, MIN_OVERLAP * min(one.audible.sum(), other.audible.sum())):
         return 1.0
-    differing = np.bitwise_count(one.bits[offset : offset + frames] ^ other.bits[:frames])[heard]
+    differing = np.bitwise_count(one.bits[offset : offset + frames] ^ other.bits[:frames])[audible]
     return float(differing.mean() / one.width)
 
 
@@ -138,7 +138,7 @@ def near_duplicates(cache: MelCache, track_ids: Sequence[str] | None = None) -> 
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
     index = Index([fingerprint(cache.tracks[row], cache.spec) for row in rows["row"]])
-    seconds, ids = cache.spec.hop / cache.spec.sample_rate, rows.index
+    seconds, ids = cache.spec.hop_length / cache.spec.sample_rate, rows.index
     pairs = [
         (ids[track], ids[other], errors, offset * seconds)
         for track in range(len(ids))
@@ -163,7 +163,7 @@ def exact_duplicates(tracks: pd.DataFrame, workers: int | None = None) -> pd.Dat
     """
     tracks = tracks[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
     jobs = [job for job in enumerate(tracks["file_path"]) if Path(job[1]).is_file()]
-    looks = sorted(parallel_map(look_at, jobs, workers))
+    looks = sorted(parallel_map(check_file, jobs, workers))
     first: dict[str, int] = {}
     pairs = [(look.position, first.setdefault(look.digest, look.position)) for look in looks if look.digest]
     ids = tracks["track_id"]

@@ -25,6 +25,13 @@ PERPLEXITY = 30  # of t-SNE, if there are enough tracks
 def embeddings(run: Run, part: str = "test", method: str = "pca", seed: int = 0) -> pd.DataFrame:
     """Write the table and the map of a part's embeddings, and return the table.
 
+    Parameters
+    ----------
+    run : whose best epoch makes the embeddings.
+    part : "train", "validation" or "test".
+    method : of the map, "pca" or "tsne".
+    seed : of the map.
+
     Returns
     -------
     Columns track_id, genre or labels, and e0, e1, ...
@@ -47,14 +54,12 @@ def embeddings(run: Run, part: str = "test", method: str = "pca", seed: int = 0)
     stem = "embeddings" if part == "test" else f"embeddings_{part}"
     path, figure = run.report / f"{stem}.csv", run.report / f"{stem}_{method}.png"
     write_csv(path, table)
-    groups = tracks[column] if column == "genre" else tracks[column].map(first_label)
+    groups = tracks[column]
+    if column == "labels":
+        groups = groups.map(lambda cell: next(iter(split_names(cell)), "none"))  # the first label of each track
     save(embedding_map(points, groups, names, f"{run.name}, {part}: {len(tracks)} tracks"), figure)
     print(f"{path}: {vectors.shape[1]} dimensions of {len(tracks)} tracks\n{figure}: {', '.join(names)}")
     return table
-
-
-def first_label(cell: str) -> str:
-    return next(iter(split_names(cell)), "none")
 
 
 def project(vectors: np.ndarray, method: str, seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Where in a spectrogram a network finds a label: Grad-CAM over each window of an audio file."""
+"""Where in a spectrogram a network sees a label: Grad-CAM over each window of an audio file."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -104,12 +104,19 @@ def class_map(logit: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
 def explain(predictor: Predictor, path: str | Path, labels: Sequence[str] = (), top: int = 3) -> Iterator[Explanation]:
     """Each window of a file in turn, with the heat of `labels`, or of the file's `top` likeliest.
 
+    Parameters
+    ----------
+    predictor : of a run whose network has feature maps.
+    path : of an audio file.
+    labels : names; default: the likeliest.
+    top : how many those are.
+
     Raises
     ------
     ConfigError : an unknown label, or a network without feature maps.
     AudioError : as `Predictor.prepare`.
     """
-    spec = predictor.experiment.spec
+    spec = predictor.experiment.features.spec
     if spec.kind == "waveform":
         raise ConfigError("this run reads waveforms; Grad-CAM needs one that reads spectrograms")
     names = [pick("label", name, predictor.names) for name in labels]
@@ -119,22 +126,22 @@ def explain(predictor: Predictor, path: str | Path, labels: Sequence[str] = (), 
     numbers = [predictor.names.index(name) for name in names]
     for start, window, probabilities in zip(file.starts, file.waveforms, prediction.windows, strict=True):
         values = predictor.values(window[None]).astype(np.float16)
-        x = normalise(torch.from_numpy(values), predictor.experiment.normalise)
+        x = normalise(torch.from_numpy(values), predictor.experiment.features.normalise)
         heat = grad_cam(predictor.model, x.to(predictor.device), numbers)[:, 0]
         shown = values.astype(np.float32).reshape(-1, *values.shape[-2:])[0]
         yield Explanation(start, window, shown, names, probabilities[numbers], heat)
 
 
-def write_explanation(found: Explanation, predictor: Predictor, stem: Path) -> None:
+def write_explanation(window: Explanation, predictor: Predictor, stem: Path) -> None:
     """`stem`.png and `stem`.wav, with the window's start added to the name."""
-    spec = predictor.experiment.spec
-    end = found.start + len(found.waveform) / spec.sample_rate
-    titles = [f"{name}: {value:.1%}" for name, value in zip(found.labels, found.probabilities, strict=True)]
-    figure = heat_maps(found.values, found.heat, spec, titles, f"{stem.name}, {found.start:.1f} to {end:.1f} s")
-    name = f"{stem.name}_{found.start:.1f}s"
+    spec = predictor.experiment.features.spec
+    end = window.start + len(window.waveform) / spec.sample_rate
+    titles = [f"{name}: {value:.1%}" for name, value in zip(window.labels, window.probabilities, strict=True)]
+    figure = heat_maps(window.values, window.heat, spec, titles, f"{stem.name}, {window.start:.1f} to {end:.1f} s")
+    name = f"{stem.name}_{window.start:.1f}s"
     save(figure, stem.with_name(f"{name}.png"))
     with write_aside(stem.with_name(f"{name}.wav")) as temporary:
-        soundfile.write(temporary, found.waveform, spec.sample_rate, format="WAV")
+        soundfile.write(temporary, window.waveform, spec.sample_rate, format="WAV")
 
 
 @command
@@ -143,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     run = Run(args.run, args.runs)
     predictor, folder = Predictor(run), args.output or run.report / "explained"
     windows = 0
-    for found in explain(predictor, args.file, args.label, args.top):
-        write_explanation(found, predictor, folder / args.file.stem)
+    for window in explain(predictor, args.file, args.label, args.top):
+        write_explanation(window, predictor, folder / args.file.stem)
         windows += 1
     print(f"{folder}: {windows} windows of {args.file.name}, each as .png and .wav")

@@ -15,7 +15,7 @@ from scripts.common.plotting import BELOW, COLOURS, GREY, GRID, add_colour_bar, 
 PANEL = 1.7  # inches, height
 HEAT = LinearSegmentedColormap.from_list("heat", [(*to_rgb(COLOURS[1]), 0), (*to_rgb(COLOURS[1]), 0.75)])
 MARKERS = "os^D"  # when the colours come again
-MOST_GROUPS = 20  # with a colour of their own
+MAX_GROUPS = 20  # with a colour of their own
 
 
 def heat_maps(values: np.ndarray, heat: np.ndarray, spec: MelSpec, titles: Sequence[str], title: str = "") -> Figure:
@@ -41,7 +41,7 @@ def heat_maps(values: np.ndarray, heat: np.ndarray, spec: MelSpec, titles: Seque
 
 
 def embedding_map(points: np.ndarray, groups: Sequence[str], names: tuple[str, str], title: str = "") -> Figure:
-    """Tracks as dots in a plane, a colour and mark for each group; rare groups beyond `MOST_GROUPS` are grey.
+    """Tracks as dots in a plane, a colour and mark for each group; rare groups beyond `MAX_GROUPS` are grey.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def embedding_map(points: np.ndarray, groups: Sequence[str], names: tuple[str, s
     figure, [[axes]] = new_figure(5.6, title=title)
     groups = pd.Series(list(groups))
     counts = groups.value_counts()
-    chosen = sorted(counts.index[:MOST_GROUPS])
+    chosen = sorted(counts.index[:MAX_GROUPS])
     rest = ~groups.isin(chosen).to_numpy()
     axes.plot(*points[rest].T, "o", color=GREY, markersize=3, alpha=0.5, label=f"{len(counts) - len(chosen)} others")
     for name, (marker, colour) in zip(chosen, product(MARKERS, COLOURS), strict=False):

@@ -47,6 +47,31 @@ def blend(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def runs(parser: argparse.ArgumentParser) -> None:
+    """List runs and caches with scores and sizes; delete runs, or what only resuming needs.
+
+        python -m scripts runs list
+        python -m scripts runs prune
+        python -m scripts runs prune fma_cnn_3s-try fma_cnn_3s-try2 --yes
+        python -m scripts runs compact --yes
+
+    list     prints a row a run: experiment, task, score, epochs, size on disk and last change; and the caches that
+             the runs use, with their sizes
+    prune    deletes the runs that are given, with logs, checkpoints and report; without names, every training that was
+             never tested
+    compact  deletes last.pt and epoch_NNN.pt of tested runs, all or those given; best.pt and the report stay. To train
+             such a run for longer starts it anew.
+
+    prune and compact only say what they would delete, until --yes is given. A run that is being trained is left alone,
+    and so are pretrainings, which are pruned by name alone. --runs runs/sweeps/STUDY looks at the trials of a sweep.
+    """
+    parser.add_argument("action", choices=("list", "prune", "compact"), help="see above")
+    parser.add_argument("names", nargs="*", metavar="RUN", help="as in runs/reports/; default: see above")
+    parser.add_argument("--yes", action="store_true", help="delete")
+    add_runs_flag(parser)
+
+
+@flags
 def audit(parser: argparse.ArgumentParser) -> None:
     """Audit how much of a score is leakage: one classifier under leaky and clean splits.
 

@@ -11,7 +11,7 @@ from scripts.common.cli import command, require
 from scripts.common.errors import ConfigError
 from scripts.common.storage import write_csv
 from scripts.config.run import Run
-from scripts.reports.predictions import Saved, read_saved
+from scripts.reports.predictions import SavedPredictions, read_saved
 from scripts.tables.label_matrix import join
 from scripts.tables.label_table import LABELS
 
@@ -42,7 +42,7 @@ def label_issues(
 
     Raises
     ------
-    ConfigError, TableError : there are no sound predictions, a cut-off is not allowed, or cleanlab is missing.
+    ConfigError, TableError : there are no valid predictions, a cut-off is not allowed, or cleanlab is missing.
     """
     saved = read_saved(run, part)
     suspects = confident_learning(saved) if cleanlab else below(saved, quality, share)
@@ -55,14 +55,14 @@ def label_issues(
     return table
 
 
-def given_labels(saved: Saved) -> np.ndarray:
+def given_labels(saved: SavedPredictions) -> np.ndarray:
     """[tracks, names]: what is given as 1 present, 0 absent, NaN unknown; of one genre a track, only the 1."""
-    if saved.task == "multi":
+    if saved.task == "multi_label":
         return saved.truth
     return np.where(saved.truth[:, None] == np.arange(len(saved.names)), 1, np.nan)
 
 
-def self_confidence(saved: Saved) -> np.ndarray:
+def self_confidence(saved: SavedPredictions) -> np.ndarray:
     """[tracks, names]: the probability of what each label says, 0 to 1; NaN where nothing is given."""
     return 1 - np.abs(given_labels(saved) - saved.probabilities)
 
@@ -70,7 +70,7 @@ def self_confidence(saved: Saved) -> np.ndarray:
 # --- which labels are suspect: bool [tracks, names] -----------------------------------------------------------
 
 
-def below(saved: Saved, quality: float = CUT_OFF, share: float | None = None) -> np.ndarray:
+def below(saved: SavedPredictions, quality: float = CUT_OFF, share: float | None = None) -> np.ndarray:
     """Labels of a quality up to `quality`, or up to that of the worst `share` of tracks, if something else is likelier.
 
     Raises
@@ -81,14 +81,14 @@ def below(saved: Saved, quality: float = CUT_OFF, share: float | None = None) ->
         if value is not None and not 0 < value <= 1:
             raise ConfigError(f"{name} is {value}; it must be above 0, up to 1")
     confidence = self_confidence(saved)
-    rival = 1 - confidence if saved.task == "multi" else saved.probabilities.max(axis=1, keepdims=True)
+    rival = 1 - confidence if saved.task == "multi_label" else saved.probabilities.max(axis=1, keepdims=True)
     if share is not None:
-        worst = np.nanmin(confidence[judged(saved)], axis=1)
+        worst = np.nanmin(confidence[has_known_label(saved)], axis=1)
         quality = float(np.quantile(worst, share, method="inverted_cdf"))
     return (confidence <= quality) & (confidence < rival)
 
 
-def confident_learning(saved: Saved) -> np.ndarray:
+def confident_learning(saved: SavedPredictions) -> np.ndarray:
     """What cleanlab's `find_label_issues` finds: among all genres, or for each label among the tracks that know it.
 
     A label that is present in, or absent from, all of those has no issue.
@@ -99,7 +99,7 @@ def confident_learning(saved: Saved) -> np.ndarray:
     """
     require("cleanlab", what="--cleanlab")
     given = given_labels(saved)
-    if saved.task == "single":
+    if saved.task == "single_label":
         return (given == 1) & find_issues(saved.truth, saved.probabilities)[:, None]
     suspects = np.zeros(given.shape, bool)
     for label, known in enumerate(~np.isnan(given).T):
@@ -121,7 +121,7 @@ def find_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 # --- what is written ------------------------------------------------------------------------------------------
 
 
-def judged(saved: Saved) -> np.ndarray:
+def has_known_label(saved: SavedPredictions) -> np.ndarray:
     """bool [tracks]: whether anything is known of a track.
 
     Raises
@@ -130,11 +130,11 @@ def judged(saved: Saved) -> np.ndarray:
     """
     known = ~np.isnan(given_labels(saved)).all(axis=1)
     if not known.any():
-        raise ConfigError(f"{saved.source}: no track has a known label; nothing can be judged")
+        raise ConfigError(f"{saved.source}: no track has a known label; nothing can be checked")
     return known
 
 
-def quality_table(saved: Saved, suspects: np.ndarray) -> pd.DataFrame:
+def quality_table(saved: SavedPredictions, suspects: np.ndarray) -> pd.DataFrame:
     """One row per track of which something is known, the worst first.
 
     Parameters
@@ -146,21 +146,21 @@ def quality_table(saved: Saved, suspects: np.ndarray) -> pd.DataFrame:
     Columns track_id, genre or labels (suggested), given, quality, issue (0 or 1), and with several labels a track
     suspect, the worst label, and suspect_is, "present" or "absent" as given.
     """
-    confidence, column, keep = self_confidence(saved), LABELS[saved.task][0], judged(saved)
+    confidence, column, keep = self_confidence(saved), LABELS[saved.task][0], has_known_label(saved)
     table = saved.tracks[["track_id"]].assign(**{column: suggest(saved, suspects), "given": saved.tracks[column]})
     table = table.assign(quality=np.nan, issue=suspects.any(axis=1).astype(int))
     table.loc[keep, "quality"] = np.nanmin(confidence[keep], axis=1).round(6)
-    if saved.task == "multi":
+    if saved.task == "multi_label":
         worst = np.where(np.isnan(confidence), np.inf, confidence).argmin(axis=1)
         present = saved.truth[np.arange(len(worst)), worst] == 1
         table = table.assign(suspect=np.array(saved.names)[worst], suspect_is=np.where(present, "present", "absent"))
     return table[keep].sort_values("quality", kind="stable", ignore_index=True)
 
 
-def suggest(saved: Saved, suspects: np.ndarray) -> list[str]:
+def suggest(saved: SavedPredictions, suspects: np.ndarray) -> list[str]:
     """The cell of each track with its suspect labels corrected: the likeliest genre, or each turned around."""
     names = np.array(saved.names, object)
-    if saved.task == "single":
+    if saved.task == "single_label":
         best = saved.probabilities.argmax(axis=1)
         return names[np.where(suspects.any(axis=1), best, saved.truth)].tolist()
     return [join(names[row]) for row in (saved.truth == 1) ^ suspects]
@@ -178,5 +178,5 @@ def describe(table: pd.DataFrame) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.label_issues(argv)
-    how = args.quality, args.share, args.cleanlab, args.relabel
-    label_issues(Run(args.run, args.runs), args.part, *how, args.output)
+    settings = args.quality, args.share, args.cleanlab, args.relabel, args.output
+    label_issues(Run(args.run, args.runs), args.part, *settings)

@@ -22,21 +22,21 @@ Rows = tuple[np.ndarray, np.ndarray]  # positions to fit on, positions to score
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeanScore:
     """A mean over `n` scores: of folds or draws with their standard deviation, or of tracks with an interval.
 
     Attributes
     ----------
     mean : clip accuracy or track accuracy, 0 to 1.
     n : number of scores averaged.
-    of : what they are of: "folds", "draws" or "tracks".
+    unit : what each is the score of: "folds", "draws" or "tracks".
     sd : standard deviation over folds or draws.
     interval_95 : bootstrap interval over tracks.
     """
 
     mean: float
     n: int
-    of: str
+    unit: str
     sd: float | None = None
     interval_95: tuple[float, float] | None = None
 
@@ -45,14 +45,14 @@ class Measured:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
-def over_draws(scores: Iterable[float], of: str) -> Measured:
+def over_draws(scores: Iterable[float], unit: str) -> MeanScore:
     values = np.array(list(scores))
-    return Measured(float(values.mean()), len(values), of, sd=float(values.std(ddof=1)))
+    return MeanScore(float(values.mean()), len(values), unit, sd=float(values.std(ddof=1)))
 
 
-def over_tracks(correct: np.ndarray) -> Measured:
+def over_tracks(correct: np.ndarray) -> MeanScore:
     low, high = bootstrap_interval(correct)
-    return Measured(float(np.mean(correct)), len(correct), "tracks", interval_95=(float(low), float(high)))
+    return MeanScore(float(np.mean(correct)), len(correct), "tracks", interval_95=(float(low), float(high)))
 
 
 # --- the public table of features ---------------------------------------------------------------------------
@@ -68,12 +68,12 @@ class Examples:
     seed: int = 0
 
     def predict(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Fit on some rows, and tell the labels [test rows] of others."""
+        """Fit on some rows, and predict the labels [test rows] of others."""
         model = make_classifier(self.classifier, self.seed).fit(self.features[train], self.labels[train])
         return model.predict(self.features[test])
 
     def correct(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """The same, as bool [test rows]: which are told right."""
+        """The same, as bool [test rows]: which predictions are correct."""
         return self.predict(train, test) == self.labels[test]
 
     def scores(self, splits: Iterable[Rows]) -> Iterator[float]:
@@ -86,7 +86,9 @@ def examples_of(table: pd.DataFrame, classifier: str, seed: int) -> Examples:
     return Examples(features.to_numpy(float), table["class"].to_numpy(), classifier, seed)
 
 
-def measure_tracks(table: pd.DataFrame, classifier: str = "svm", draws: int = 20, seed: int = 0) -> dict[str, Measured]:
+def measure_tracks(
+    table: pd.DataFrame, classifier: str = "svm", draws: int = 20, seed: int = 0
+) -> dict[str, MeanScore]:
     """Track accuracy of one classifier on a table of features under random and fault-filtered splits.
 
     Parameters
@@ -136,7 +138,7 @@ def check_features(table: pd.DataFrame) -> None:
         )
 
 
-def measure_clips(table: pd.DataFrame, classifier: str = "svm", seed: int = 0) -> dict[str, Measured]:
+def measure_clips(table: pd.DataFrame, classifier: str = "svm", seed: int = 0) -> dict[str, MeanScore]:
     """Clip accuracy on a table with a row per clip.
 
     Returns
@@ -294,12 +296,12 @@ def measure_split(examples: Examples, items: Items, artists: pd.Series, drawn: l
 
 
 def track_shares(examples: Examples, items: Items, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
-    """For each test track the share of its clips that are told right, and whether most say its genre."""
-    told = pd.Series(examples.predict(train, test), items.track[test])
+    """For each test track: clip, the share of its clips that are correct; track, 1 if the commonest prediction is."""
+    predictions = pd.Series(examples.predict(train, test), items.track[test])
     labels = pd.Series(items.tracks["class"].to_numpy())
-    votes = pd.crosstab(told.index, told.to_numpy()).idxmax(axis=1)
-    right = (told == labels[told.index]).groupby(level=0).mean()
-    return pd.DataFrame({"clip": right, "track": (votes == labels[votes.index]).astype(float)})
+    votes = pd.crosstab(predictions.index, predictions.to_numpy()).idxmax(axis=1)
+    correct = (predictions == labels[predictions.index]).groupby(level=0).mean()
+    return pd.DataFrame({"clip": correct, "track": (votes == labels[votes.index]).astype(float)})
 
 
 def seen_in_train(items: Items, artists: pd.Series, train: np.ndarray, test: np.ndarray) -> tuple[float, float]:

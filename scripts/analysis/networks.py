@@ -20,6 +20,13 @@ ON_WAVEFORMS = ("wavelet", "ast", "wav2vec2", "lora")  # their cost is that of o
 def summarise(names: list[str], classes: int, frames: int, mels: int, device: torch.device) -> pd.DataFrame:
     """One row per network, the smallest first: name, parameters, macs, ms_per_clip.
 
+    Parameters
+    ----------
+    names : of the networks.
+    classes : number of logits.
+    frames, mels : size of the input.
+    device : to measure the time on.
+
     Raises
     ------
     ConfigError : an unknown name, or an input too small for the network.
@@ -32,19 +39,15 @@ def summarise(names: list[str], classes: int, frames: int, mels: int, device: to
 def row(name: str, classes: int, frames: int, mels: int, device: torch.device) -> dict[str, str | int | float]:
     model = build_model(name, classes, frames, mels).to(device, memory_format=torch.channels_last).eval()
     clip = torch.zeros(1, 1, mels, frames, device=device)
+    with FlopCounterMode(display=False) as counter:  # of convolutions and matrix products
+        model(clip)
+    macs = counter.get_total_flops() // 2
     return {
         "name": name,
         "parameters": count_parameters(model),
-        "macs": count_macs(model, clip),
+        "macs": macs,
         "ms_per_clip": milliseconds(model, clip),
     }
-
-
-def count_macs(model: nn.Module, x: torch.Tensor) -> int:
-    """Multiply-accumulates of convolutions and matrix products in one forward pass."""
-    with FlopCounterMode(display=False) as counter:
-        model(x)
-    return counter.get_total_flops() // 2
 
 
 def milliseconds(model: nn.Module, x: torch.Tensor) -> float:

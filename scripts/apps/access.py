@@ -1,7 +1,7 @@
 """Who may use an app: a token or password where others can reach it, and no web page of somebody else's where not."""
 
+import argparse
 import ipaddress
-import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def is_loopback(host: str) -> bool:
-    """It is a name or address of this machine that others cannot reach."""
+    """Whether a name or address is one of this machine that others cannot reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -30,9 +30,10 @@ def check_secret(secret: str | None, host: str, kind: str, variable: str) -> Non
 
     Parameters
     ----------
-    secret, kind : what people have to know, and what it is called: "token" or "password", as its flag.
-    host : where the app listens.
-    variable : of the environment, which holds it.
+    secret : what people have to know; None if there is none.
+    host : name or address that the app is served at.
+    kind : "token" or "password", as its flag is called.
+    variable : of the environment, which may hold it.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def check_secret(secret: str | None, host: str, kind: str, variable: str) -> Non
 
 
 class Access(NamedTuple):
-    """Where an app listens, what people have to know, if anything, and under which names, besides this machine's."""
+    """Where an app is served, what people have to know, if anything, and by which names besides this machine's own."""
 
     host: str
     port: int
@@ -57,6 +58,13 @@ class Access(NamedTuple):
     def known_hosts(self) -> Sequence[str] | None:
         """For `KnownHosts`; None, which is any, where a secret keeps strangers out and no name is given."""
         return self.hosts if self.hosts or self.secret is None else None
+
+
+def read_access(args: argparse.Namespace, kind: str, variable: str) -> Access:
+    """From the flags of `flags.add_access_flags`; parameters and errors as of `check_secret`."""
+    secret = getattr(args, kind)
+    check_secret(secret, args.host, kind, variable)
+    return Access(args.host, args.port, secret, args.hosts)
 
 
 class KnownHosts:
@@ -77,11 +85,10 @@ class KnownHosts:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
+            from starlette.responses import JSONResponse  # here: the flags of all apps need this module
+
             status, error, what_to_do = problem
-            body = json.dumps({"error": error, "what_to_do": what_to_do}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await JSONResponse({"error": error, "what_to_do": what_to_do}, status)(scope, receive, send)
 
     def problem(self, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
         """Status, what is wrong and what to do, of a request with these headers; None of one that may come in."""

@@ -13,12 +13,18 @@ from scripts.inference.flags import add_registry_flags
 
 
 def add_access_flags(parser: argparse.ArgumentParser, port: int, secret: str, variable: str) -> None:
-    """Where an app listens, and who may use it; `secret` is the name of a flag, whose default the variable holds."""
+    """Where an app is served, and who may use it; the environment `variable` holds the default of the flag `secret`."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help=f"default: 127.0.0.1; others, such as 0.0.0.0, need a {secret}")
     add("--port", type=port_number, default=port, help="default: %(default)s")
     add(f"--{secret}", default=os.environ.get(variable), help=f"that people need; default: the variable {variable}")
     add("--hosts", nargs="+", default=[], metavar="NAME", help="it is reached by, besides localhost; with a proxy")
+
+
+def add_store_flag(parser: argparse.ArgumentParser) -> None:
+    """Where the tagged sounds are."""
+    home = Path("data/sounds")
+    parser.add_argument("--store", type=Path, default=home, metavar="FOLDER", help="default: %(default)s")
 
 
 @flags
@@ -83,7 +89,7 @@ def tagger(parser: argparse.ArgumentParser) -> None:
     add("--feed", metavar="URL", help="of --source rss: the address of an RSS or Atom feed")
     add("--count", type=positive_int, default=10, help="so many of the newest are looked at; default: 10")
     add("--model", metavar="REF", help="a run, or name, name@stage or name@3 of the registry; default: what is there")
-    add("--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: data/sounds")
+    add_store_flag(parser)
     add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
     add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
     add("--allow-private", action="store_true", help="also fetch from this machine and from private networks")
@@ -101,9 +107,7 @@ def monitor(parser: argparse.ArgumentParser) -> None:
 
     `python -m scripts tagger` fills the store. Any number of people may correct at a time.
     """
-    parser.add_argument(
-        "--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: %(default)s"
-    )
+    add_store_flag(parser)
     parser.add_argument("--free-tags", action="store_true", help="people may add tags that no model knows")
     add_access_flags(parser, 7861, "password", PASSWORD)
 
@@ -118,7 +122,5 @@ def corrections(parser: argparse.ArgumentParser) -> None:
     complete, and genres.csv and genre_overrides.csv of those with exactly one tag, for a model of genres. `merge` puts
     such a table into that of the next training. docs/corrections.md has the whole way.
     """
-    parser.add_argument(
-        "--store", type=Path, default=Path("data/sounds"), metavar="FOLDER", help="default: %(default)s"
-    )
+    add_store_flag(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: exports/ in the store")

@@ -33,15 +33,15 @@ LAUNCH: dict[str, Any] = {
 
 
 def launch_settings(access: Access, *middleware: Middleware) -> dict[str, Any]:
-    """For `gr.Blocks.launch`: where the page listens, who may see it, and `LAUNCH`."""
+    """For `gr.Blocks.launch`: where the page is served, who may see it, and `LAUNCH`."""
     guards = [] if access.known_hosts is None else [Middleware(KnownHosts, hosts=access.known_hosts)]
 
-    def is_right(_name: str, password: str) -> bool:
+    def is_password(_name: str, password: str) -> bool:
         return secrets.compare_digest(password.encode(), access.secret.encode())
 
     return LAUNCH | {
         "server_name": access.host,
         "server_port": access.port,
-        "auth": None if access.secret is None else is_right,
+        "auth": None if access.secret is None else is_password,
         "app_kwargs": {"middleware": [*guards, *middleware]},
     }

@@ -1,4 +1,4 @@
-"""Where an app listens."""
+"""The port that an app is served at."""
 
 import argparse
 import errno
@@ -10,7 +10,7 @@ from scripts.common.errors import ConfigError
 CONNECTIONS = 512  # open ones, idle ones included; below the usual limit of open files
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int) -> socket.socket:
     """A socket that takes connections; raises a ConfigError if the port is taken or there is no such host."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -25,10 +25,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def check_port(host: str, port: int) -> None:
-    """A ConfigError, before anything is loaded, if a page could not listen there; raises as `listen`."""
+    """Raise a ConfigError, before anything is loaded, if a page cannot be served there, as `open_socket` does."""
     if not port:
         raise ConfigError("port 0 is no address for a page; give 1 to 65535 (--port)")
-    listen(host, port).close()
+    open_socket(host, port).close()
 
 
 def port_number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Sounds that a model has tagged, and what people say of the tags: files in a folder, their rows in SQLite beside them.
+"""Sounds that a model has tagged, and how people correct the tags: files in a folder, their rows in SQLite beside them.
 
 Any number of threads and processes may read and write at a time. Nothing is overwritten: corrections are appended.
 """
@@ -18,12 +18,11 @@ from scripts.common.errors import ProjectError
 from scripts.common.storage import write_aside
 from scripts.tables.label_matrix import NONE, SEPARATOR
 
-ROOT = Path("data/sounds")
 FILE = "store.sqlite"
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*-[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 BUSY = 30.0  # seconds to wait for another's transaction
-LONGEST = 100  # characters of a label or a name
-OF_MODEL = "(:model IS NULL OR model = :model)"
+MAX_CHARACTERS = 100  # of a label or a name
+BY_MODEL = "(:model IS NULL OR model = :model)"
 ACTIONS = ("add", "remove")
 CONFIRM = "confirm"  # all tags of a sound at once
 SCHEMA = """
@@ -45,7 +44,7 @@ class StoreError(ProjectError):
 
 @dataclass(frozen=True)
 class Sound:
-    """What a model says of one sound.
+    """A sound, and a model's prediction for it.
 
     Attributes
     ----------
@@ -55,7 +54,7 @@ class Sound:
     seconds : of audio.
     model : "name@version", or a run's name.
     probabilities : of all labels of the model, 0 to 1.
-    tags : those labels that the model found, the likeliest first.
+    tags : the labels that the model predicted, the likeliest first.
 
     Raises
     ------
@@ -87,7 +86,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Correction:
-    """What one person said of a sound: `action` "add" or "remove" of a label, or "confirm" all tags (label "")."""
+    """What a person did to a sound's tags: `action` "add" or "remove" of a label, or "confirm" all tags (label "")."""
 
     label: str
     action: str
@@ -162,7 +161,8 @@ class Store:
                 for source, home in zip((audio, image), homes, strict=True):
                     with write_aside(home) as temporary:
                         shutil.copyfile(source, temporary)
-                insert(database, "sounds", as_row(sound) | {"audio": homes[0].name, "stored": now()})
+                texts = {"probabilities": json.dumps(sound.probabilities), "tags": json.dumps(sound.tags)}
+                insert(database, "sounds", vars(sound) | texts | {"audio": homes[0].name, "stored": now()})
         audio.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
 
@@ -178,11 +178,11 @@ class Store:
         StoreError : an unknown key, a label that cannot stand in a table, or no name.
         ConfigError : an unknown action.
         """
-        of_model = label in self.vocabulary()  # may be a genre such as "Drum; Bass"
-        self.append(key, label if of_model else clean("label", label), pick("action", action, ACTIONS), person)
+        known = label in self.vocabulary()  # may be a genre such as "Drum; Bass"
+        self.append(key, label if known else clean("label", label), pick("action", action, ACTIONS), person)
 
     def confirm(self, key: str, person: str) -> None:
-        """Append that a person finds all tags of a sound right as they are; raises as `correct`."""
+        """Append that a person confirms all tags of a sound; raises as `correct`."""
         self.append(key, "", CONFIRM, person)
 
     def append(self, key: str, label: str, action: str, person: str) -> None:
@@ -193,26 +193,26 @@ class Store:
             insert(database, "corrections", row | {"time": now()})
 
     def count(self, model: str | None = None) -> int:
-        """How many sounds there are, all or those of one model."""
+        """The number of sounds, of all or of one model."""
         with self.connection() as database:
-            return database.execute(f"SELECT COUNT(*) FROM sounds WHERE {OF_MODEL}", {"model": model}).fetchone()[0]
+            return database.execute(f"SELECT COUNT(*) FROM sounds WHERE {BY_MODEL}", {"model": model}).fetchone()[0]
 
     def newest(self, count: int, offset: int = 0, model: str | None = None) -> list[StoredSound]:
         """The sounds made last at their source, the newest first, without the first `offset`; maybe of one model."""
-        clauses = f"WHERE {OF_MODEL} ORDER BY created DESC, number DESC LIMIT :count OFFSET :offset"
+        clauses = f"WHERE {BY_MODEL} ORDER BY created DESC, number DESC LIMIT :count OFFSET :offset"
         return self.select(clauses, {"model": model, "count": count, "offset": offset})
 
     def oldest(self, count: int, model: str | None = None) -> list[StoredSound]:
         """The sounds made first at their source, the oldest first; maybe of one model."""
-        clauses = f"WHERE {OF_MODEL} ORDER BY created, number LIMIT :count"
+        clauses = f"WHERE {BY_MODEL} ORDER BY created, number LIMIT :count"
         return self.select(clauses, {"model": model, "count": count})
 
     def get(self, key: str) -> StoredSound:
         """One sound; raises a StoreError if there is none of this key."""
-        found = self.select("WHERE key = :key", {"key": key})
-        if not found:
+        sounds = self.select("WHERE key = :key", {"key": key})
+        if not sounds:
             raise self.unknown(key)
-        return found[0]
+        return sounds[0]
 
     def reviewed(self) -> list[StoredSound]:
         """The sounds that somebody corrected or confirmed, the oldest first."""
@@ -233,7 +233,8 @@ class Store:
     def stored(self, database: sqlite3.Connection, row: sqlite3.Row) -> StoredSound:
         query = "SELECT label, action, person, time FROM corrections WHERE key = ? ORDER BY number"
         corrections = [Correction(*values) for values in database.execute(query, (row["key"],))]
-        sound = as_sound(row)
+        values = {name: row[name] for name in Sound.__annotations__}
+        sound = Sound(**values | {name: json.loads(row[name]) for name in ("probabilities", "tags")})
         tags = corrected(sound.tags, corrections)
         return StoredSound(sound, self.audio_path(row["audio"]), self.image_path(sound.key), tags, corrections)
 
@@ -263,9 +264,9 @@ def clean(kind: str, text: str) -> str:
     text = text.strip()
     if not text:
         raise StoreError(f"the {kind} is empty; write one")
-    if len(text) > LONGEST or SEPARATOR in text or text == NONE or not text.isprintable():
-        allowed = f"at most {LONGEST} characters, without {SEPARATOR!r} and line breaks, and not {NONE!r} alone"
-        raise StoreError(f"{kind} {text[:LONGEST]!r} is not allowed; write {allowed}")
+    if len(text) > MAX_CHARACTERS or SEPARATOR in text or text == NONE or not text.isprintable():
+        allowed = f"at most {MAX_CHARACTERS} characters, without {SEPARATOR!r} and line breaks, and not {NONE!r} alone"
+        raise StoreError(f"{kind} {text[:MAX_CHARACTERS]!r} is not allowed; write {allowed}")
     return text
 
 
@@ -281,17 +282,6 @@ def utc(text: str) -> str:
 
 def now() -> str:
     return utc(datetime.now(UTC).isoformat())
-
-
-def as_row(sound: Sound) -> dict[str, str | float]:
-    """The columns of `sounds` that a Sound has."""
-    return vars(sound) | {"probabilities": json.dumps(sound.probabilities), "tags": json.dumps(sound.tags)}
-
-
-def as_sound(row: sqlite3.Row) -> Sound:
-    """The inverse of `as_row`."""
-    texts = {name: row[name] for name in Sound.__annotations__}
-    return Sound(**texts | {name: json.loads(row[name]) for name in ("probabilities", "tags")})
 
 
 def is_known(database: sqlite3.Connection, key: str) -> bool:

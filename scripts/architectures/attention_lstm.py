@@ -21,8 +21,8 @@ class AttentionLSTM(Network):
     width : of the LSTM in each direction, and of the attention's hidden layer.
     layers : of the LSTM.
     bidirectional : whether a second LSTM runs backwards; the embedding has the outputs of both.
-    widths : of the head's hidden layers.
-    dropout : between the layers of the LSTM and after each hidden layer of the head.
+    widths : units of the head's hidden layers.
+    dropout : probability, between the layers of the LSTM and after each hidden layer of the head.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ConvLSTM(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input; any size is accepted later.
-    channels : of the blocks, each of which leaves a quarter of the rows and half of the frames.
+    channels : output channels of the blocks, each of which leaves a quarter of the rows and half of the frames.
     width, layers, bidirectional, widths, dropout : as of `AttentionLSTM`.
     """
 

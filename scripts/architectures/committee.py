@@ -22,7 +22,7 @@ class Committee(SideBySide):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    of : name of the architecture.
+    network : name of the members' architecture.
     members : how many.
     settings : keywords of each member.
 
@@ -37,14 +37,14 @@ class Committee(SideBySide):
         frames: int,
         mels: int = 128,
         in_channels: int = 1,
-        of: str = "short_chunk",
+        network: str = "short_chunk",
         members: int = 3,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        if members < 2 or of == "committee":
-            raise ConfigError(f"a committee of {members} x {of}; give at least 2 members of another architecture")
+        if members < 2 or network == "committee":
+            raise ConfigError(f"a committee of {members} x {network}; give at least 2 members of another architecture")
         size = {"frames": frames, "mels": mels, "in_channels": in_channels}
-        super().__init__([build_model(of, classes, **size, **(settings or {})) for _ in range(members)], Vote)
+        super().__init__([build_model(network, classes, **size, **(settings or {})) for _ in range(members)], Vote)
 
 
 class Vote(SeparateHeads):

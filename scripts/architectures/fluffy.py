@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scripts.architectures.heads import DeepHead, LabelHeads
-from scripts.models import Network, build_model, register
+from scripts.models import Network, build_model, embedding_width, register
 
 
 @register("deep_head")
@@ -18,10 +18,10 @@ class DeepHeadNetwork(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    of : name of the network.
+    network : name of the network.
     settings : its keywords.
-    widths : of the head's hidden layers, such as [1000, 500].
-    dropout : after each of them.
+    widths : units of the head's hidden layers, such as [1000, 500].
+    dropout : probability, after each of them.
 
     Raises
     ------
@@ -36,13 +36,13 @@ class DeepHeadNetwork(Network):
         frames: int,
         mels: int = 128,
         in_channels: int = 1,
-        of: str = "cnn4",
+        network: str = "cnn4",
         settings: dict[str, Any] | None = None,
         widths: Sequence[int] = (),
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.backbone = build_model(of, classes, frames, mels, in_channels=in_channels, **(settings or {}))
+        self.backbone = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
         self.backbone.head = nn.Identity()
         inputs = embedding_width(self.backbone, in_channels, mels, frames)
         self.head = self.make_head(inputs, widths, classes, dropout)
@@ -57,11 +57,3 @@ class Fluffy(DeepHeadNetwork):
     """The embeddings of any network with a `DeepHead` of its own for each label; `widths` are those of each head."""
 
     make_head = LabelHeads
-
-
-@torch.no_grad()
-def embedding_width(network: Network, *shape: int) -> int:
-    """How many numbers the network makes of an item of [channels, mels, frames], found by giving it one."""
-    width = network.eval().embed(torch.zeros(1, *shape)).shape[1]
-    network.train()
-    return width

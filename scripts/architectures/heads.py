@@ -37,9 +37,9 @@ class DeepHead(nn.Sequential):
     Parameters
     ----------
     inputs : width of the embedding.
-    widths : of the hidden layers, such as [1000, 500]; none are needed.
+    widths : units of the hidden layers, such as [1000, 500]; none are needed.
     outputs : number of logits.
-    dropout : after each hidden layer, never on the logits.
+    dropout : probability, after each hidden layer, never on the logits.
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int, dropout: float = 0.2) -> None:
@@ -52,9 +52,9 @@ class LabelHeads(nn.Sequential):
     Parameters
     ----------
     inputs : width of the embedding, which all heads share.
-    widths : of each head's hidden layers.
+    widths : units of each head's hidden layers.
     labels : number of heads.
-    dropout : after each hidden layer, never on the logits.
+    dropout : probability, after each hidden layer, never on the logits.
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], labels: int, dropout: float = 0.2) -> None:

@@ -27,10 +27,10 @@ class LCNN(Network):
     ----------
     classes : number of logits.
     frames, mels : size of the input, at least 16 each.
-    in_channels : of the input.
+    in_channels : channels of the input.
     pool : "flatten" feeds every position of the last stage to the hidden layer; "average" feeds each channel's mean.
-    width : of the hidden layer after Max-Feature-Map, which is the embedding.
-    dropout : before the head.
+    width : units of the hidden layer after Max-Feature-Map, which is the embedding.
+    dropout : probability, before the head.
     """
 
     def __init__(

@@ -23,11 +23,11 @@ class Lora(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    of : name of the network.
+    network : name of the network.
     settings : its keywords, such as {"pretrained": True}.
     rank : of the product of the two matrices that is added to each weight matrix.
     alpha : the product is multiplied by alpha / rank.
-    dropout : of the adapters' input.
+    dropout : probability, of the adapters' input.
     targets : ends of the names of the layers that get adapters; the defaults are the queries and values of the
         attention in AST and wav2vec2.
 
@@ -42,7 +42,7 @@ class Lora(Network):
         frames: int,
         mels: int = 1,
         in_channels: int = 1,
-        of: str = "ast",
+        network: str = "ast",
         settings: dict[str, Any] | None = None,
         rank: int = 8,
         alpha: float = 16.0,
@@ -50,16 +50,15 @@ class Lora(Network):
         targets: Sequence[str] = ("q_proj", "v_proj"),
     ) -> None:
         super().__init__()
-        if of == "lora":
-            raise ConfigError("adapters of adapters (of=lora); give another network, as of=ast")
+        if network == "lora":
+            raise ConfigError("adapters of adapters (network=lora); give another network, such as network=ast")
         require("peft", what="this network")
         from peft import LoraConfig, inject_adapter_in_model
 
-        network = build_model(of, classes, frames, mels, in_channels=in_channels, **(settings or {}))
-        head, network.head = network.head, nn.Identity()
+        base = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
+        self.head, base.head = base.head, nn.Identity()
         adapters = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
-        self.backbone = inject_adapter_in_model(adapters, network)
-        self.head = head
+        self.backbone = inject_adapter_in_model(adapters, base)
         self.freeze_base()
 
     def freeze_base(self) -> None:

@@ -18,8 +18,8 @@ class MLP(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input, whose product is the number of inputs.
-    widths : of the hidden layers; the last is the embedding.
-    dropouts : after each hidden layer.
+    widths : units of the hidden layers; the last is the embedding.
+    dropouts : probabilities, after each hidden layer.
 
     Raises
     ------

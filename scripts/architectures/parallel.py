@@ -56,7 +56,7 @@ class ParallelNetworks(SideBySide):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    of : name of the architecture.
+    network : name of their architecture.
     nets : how many; consecutive labels are dealt out evenly, the first networks get those that are left over. None is
         one network for each label.
     settings : keywords of each network.
@@ -72,7 +72,7 @@ class ParallelNetworks(SideBySide):
         frames: int,
         mels: int = 128,
         in_channels: int = 1,
-        of: str = "mobilenetv3_large",
+        network: str = "mobilenetv3_large",
         nets: int | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
@@ -81,4 +81,4 @@ class ParallelNetworks(SideBySide):
             raise ConfigError(f"nets={nets} for {classes} labels; give at least 1 network and at least 1 label to each")
         size = {"frames": frames, "mels": mels, "in_channels": in_channels}
         shares = [classes // nets + (net < classes % nets) for net in range(nets)]
-        super().__init__([build_model(of, share, **size, **(settings or {})) for share in shares], SeparateHeads)
+        super().__init__([build_model(network, share, **size, **(settings or {})) for share in shares], SeparateHeads)

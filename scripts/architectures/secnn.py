@@ -42,11 +42,11 @@ class SECNN(Network):
     ----------
     classes : number of logits.
     frames, mels : size of the input, at least 32 each with five blocks.
-    in_channels : of the input.
-    channels : of the blocks.
+    in_channels : channels of the input.
+    channels : output channels of the blocks.
     reduction : of the squeeze-and-excitation, which keeps at least one unit.
     pool : "flatten" feeds every position of the last block to the head; "average" feeds each channel's mean.
-    dropout : in each block. fc_dropout : before the head.
+    dropout : probability, in each block. fc_dropout : before the head.
     bias : whether the head has one.
     """
 

@@ -25,13 +25,13 @@ class ShortChunkCNN(Network):
     ----------
     classes : number of logits.
     frames, mels : size of the input; any length is accepted later.
-    in_channels : of the input.
-    channels : of each stage; there are as many stages, and the embedding has the last one's channels.
+    in_channels : channels of the input.
+    channels : output channels of each stage; there are as many stages, and the embedding has the last one's channels.
     width : factor on all of `channels`.
     blocks : residual blocks in each stage; the first of them halves mels and frames.
     stem_stride : 1 or 2, of the first convolution; 2 makes everything after it four times cheaper.
     pool : over mels and frames, "average", "max" or "average_max", which is the sum of both.
-    dropout : before the head.
+    dropout : probability, before the head.
     """
 
     def __init__(

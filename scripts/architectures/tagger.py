@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from scripts.architectures.short_chunk import GlobalPool
-from scripts.common.cpu_pooling import PoolReluDropout
 from scripts.common.errors import ConfigError
 from scripts.models import Network, register
 
@@ -22,9 +21,9 @@ class CoalaTagger(Network):
     ----------
     classes : number of logits.
     frames, mels : size of the input, at least 24 each.
-    in_channels : of the input.
-    width : of the hidden layer, which is also the embedding.
-    dropout : before the hidden layer.
+    in_channels : channels of the input.
+    width : units of the hidden layer, which is also the embedding.
+    dropout : probability, before the hidden layer.
     """
 
     def __init__(
@@ -60,10 +59,10 @@ class LeanTagger(Network):
     ----------
     classes : number of logits.
     frames, mels : size of the input, at least 32 each with five stages; any length from there on is accepted later.
-    in_channels : of the input.
-    channels : of the stages; the embedding has the last one's.
+    in_channels : channels of the input.
+    channels : output channels of the stages; the embedding has the last one's.
     pool : over mels and frames, "average", "max" or "average_max", which is the sum of both.
-    dropout : before the head.
+    dropout : probability, before the head.
     """
 
     def __init__(
@@ -77,12 +76,15 @@ class LeanTagger(Network):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        least = 2 ** len(channels)
-        if min(mels, frames) < least:
-            raise ConfigError(f"input of {mels} mels x {frames} frames; {len(channels)} stages need {least} of each")
+        min_size = 2 ** len(channels)
+        if min(mels, frames) < min_size:
+            raise ConfigError(f"input of {mels} mels x {frames} frames; {len(channels)} stages need {min_size} of each")
         ends = zip((in_channels, *channels[:-1]), channels, strict=True)
         stages = (
-            nn.Sequential(nn.Conv2d(*pair, 3, padding=1), PoolReluDropout(0), nn.BatchNorm2d(pair[1])) for pair in ends
+            nn.Sequential(
+                nn.Conv2d(*pair, 3, padding=1), nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), nn.BatchNorm2d(pair[1])
+            )
+            for pair in ends
         )
         self.backbone = nn.Sequential(nn.BatchNorm2d(in_channels), *stages, GlobalPool(pool))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], classes))

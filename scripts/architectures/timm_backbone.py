@@ -37,7 +37,7 @@ class TimmBackbone(Network):
     classes : number of logits.
     frames, mels : size of the input; any size is accepted later, but some backbones (dla, hrnet, tresnet and a few
         more) need multiples of 32.
-    in_channels : of the input.
+    in_channels : channels of the input.
     backbone : timm's name of the network, such as "resnet50" or "resnet50.a1_in1k" for certain weights.
     pretrained : True takes the weights from timm's cache or the network; a path takes them from that file, as saved
         from a timm model of this name (.pth or .safetensors).

@@ -48,8 +48,8 @@ class WaveletNetwork(Network):
     ----------
     classes : number of logits.
     frames : samples of the waveform. mels : 1.
-    in_channels : of the waveform; each gets a scalogram.
-    of : name of the network behind the bank, which sees `filters` rows.
+    in_channels : channels of the waveform; each gets a scalogram.
+    network : name of the network behind the bank, which sees `filters` rows.
     settings : its keywords.
     wavelet, filters, kernel, stride, sample_rate, f_min, f_max : see `WaveletBank`.
 
@@ -64,7 +64,7 @@ class WaveletNetwork(Network):
         frames: int,
         mels: int = 1,
         in_channels: int = 1,
-        of: str = "cnn4",
+        network: str = "cnn4",
         settings: dict[str, Any] | None = None,
         wavelet: str = "pulse",
         filters: int = 128,
@@ -81,7 +81,7 @@ class WaveletNetwork(Network):
             )
         self.bank = WaveletBank(wavelet, filters, kernel, stride, sample_rate, f_min, f_max)
         columns = self.bank(torch.zeros(1, 1, 1, frames)).shape[3]
-        self.backbone = build_model(of, classes, columns, filters, in_channels=in_channels, **(settings or {}))
+        self.backbone = build_model(network, classes, columns, filters, in_channels=in_channels, **(settings or {}))
         self.head, self.backbone.head = self.backbone.head, nn.Identity()
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,8 +136,8 @@ class WaveletBank(nn.Module):
 def make_filters(gain: Callable[[np.ndarray], np.ndarray], centres: np.ndarray, kernel: int) -> torch.Tensor:
     """All wavelets' real parts, then their imaginary parts: float32 [2 * filters, 1, kernel].
 
-    `centres` are their frequencies in cycles per sample. A tone of amplitude 1 at one of them gives that one's
-    magnitude 1.
+    `centres` [filters] are their frequencies in cycles per sample. A tone of amplitude 1 at one of them gives that
+    filter's magnitude 1.
     """
     frequencies = np.fft.fftfreq(kernel)
     spectra = 2 * np.where(frequencies > 0, gain(frequencies / centres[:, None]), 0)

@@ -172,7 +172,15 @@ def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]
 
 @dataclass
 class Augmentation:
-    """An experiment's augmentations, for a training set of `items` items.
+    """An experiment's augmentations.
+
+    Parameters
+    ----------
+    augment : augmentations by name with their settings, see `DEFAULTS`.
+    spec : of the spectrograms.
+    items : how many the training set has.
+    seed : of everything that is drawn.
+    normalise : how the items are normalised, see `normalise`.
 
     Raises
     ------
@@ -213,10 +221,11 @@ class Augmentation:
         return np.random.default_rng((self.seed, epoch, zlib.crc32(name.encode())))
 
     def on_decibel(self, x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
-        """Change the items `chosen` of the training set, x [batch, channels, rows, frames] in dB."""
+        """Augment the items `chosen`, int [batch], of the training set: x [batch, channels, rows, frames] in dB."""
         return self.apply(ON_DECIBEL, x, chosen)
 
     def on_normalised(self, x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """As `on_decibel`, of normalised values."""
         return self.apply(ON_NORMALISED, x, chosen)
 
     def apply(self, actions: dict[str, Action], x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:

@@ -5,20 +5,23 @@ Killed at any moment and started again it goes on where it was, and ends with th
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.audio.cache import USABLE, MelCache, array_paths, array_shapes, cache_folder, spec_record
 from scripts.audio.decoding import (
     check_silence,
     count_clips,
+    cut_excerpt,
     decode_with_note,
     decoder_version,
     fit_length,
@@ -30,11 +33,12 @@ from scripts.common.errors import AudioError, CacheError, TableError
 from scripts.common.lock import locked
 from scripts.common.memory import keep_freed_memory
 from scripts.common.parallel import parallel_map
-from scripts.common.storage import csv_bytes, write_csv, write_json
+from scripts.common.storage import csv_bytes, in_bytes, write_csv, write_json
 
 IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes
 JOURNAL = "journal.jsonl"
 PARTIAL, OLD = ".partial", ".old"  # endings of the folder that is being filled, and of the one it replaces
+TIMED = 50  # tracks after which the time for the rest is estimated
 
 
 # --- one track, in a worker ---------------------------------------------------------------------------------
@@ -78,13 +82,13 @@ def cache_track(job: tuple[int, str]) -> dict:
     row, path = job
     spec, (tracks, clips), seconds = worker.spec, worker.arrays, 0.0
     try:
-        decoded = decode_with_note(path, spec.sample_rate, spec.track_seconds)
-        waveform = decoded.waveform
+        decoded = decode_with_note(path, spec.sample_rate, spec.decoded_seconds)
+        waveform = cut_excerpt(decoded.waveform, spec)
         seconds = round(len(waveform) / spec.sample_rate, 3)
-        if len(waveform) < spec.least_samples:
-            reasons = [f"less than {spec.least_samples / spec.sample_rate:g} s", decoded.note]
+        if len(waveform) < spec.min_samples:
+            reasons = [f"less than {spec.min_samples / spec.sample_rate:g} s", decoded.note]
             raise AudioError(path, "short", ", ".join(filter(None, reasons)), "give a longer file")
-        check_silence(path, waveform, spec.track_seconds)
+        check_silence(path, waveform, spec.decoded_seconds, lambda other: cut_excerpt(other, spec, 44_100))
     except AudioError as error:
         return {"row": row, "seconds": seconds, "clips": 0, "status": error.status, "reason": error.reason}
     padded = fit_length(waveform, spec.track_samples, spec.ending)
@@ -109,15 +113,24 @@ def build_cache(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> MelCache:
-    """Cache the tracks of a table with columns `track_id, file_path` below `root` and open the result.
+    """Cache the tracks of a table and open the result.
 
     Tracks of an earlier table stay in the cache; those that an older version decoded, and this one might decode
-    otherwise, are made again, and said to be. `workers` defaults to all cores.
+    otherwise, are made again, and stderr says so.
+
+    Parameters
+    ----------
+    tracks : with `track_id` and `file_path`, a row per track or per clip.
+    root : folder of the caches; this one gets a folder of its own in it, see `cache_folder`.
+    spec : of the spectrograms; default: that of the main task.
+    workers : processes; default: one a core.
+    overwrite : start anew instead of keeping what is there.
 
     Raises
     ------
     TableError : no file of the table exists.
-    CacheError : the folder holds other files under the same track ids, or was made by another decoder.
+    CacheError : the folder holds other files under the same track ids, or was made by another decoder; or the disk is
+        too full for the spectrograms.
     BusyError : another process is filling the folder.
     """
     spec = spec or MelSpec()
@@ -128,44 +141,39 @@ def build_cache(
 
 def fill_folder(folder: Path, files: pd.DataFrame, spec: MelSpec, workers: int | None, overwrite: bool) -> MelCache:
     """As `build_cache`, while no other process does the same; `files` : of `list_files`."""
-    for leftover in (folder, beside(folder, PARTIAL), beside(folder, OLD)) if overwrite else ():
-        shutil.rmtree(leftover, ignore_errors=True)
-    old = open_old(folder, spec)
-    plan, again = make_plan(files, old), old.outdated() if old else []
-    if old is not None and not again and same_rows(plan, old.rows.reset_index()):
-        return old
     partial = beside(folder, PARTIAL)
-    if old is not None:
-        refuse_other_decoder(old)
+    for leftover in (folder, partial, beside(folder, OLD)) if overwrite else ():
+        shutil.rmtree(leftover, ignore_errors=True)
+    publish(folder)
+    old = MelCache.read(folder, spec) if (folder / "spec.json").is_file() else None
+    plan, again, columns = make_plan(files, old), old.outdated() if old else [], ["track_id", *IDENTITY]
+    if old and not again and plan[columns].to_csv() == old.rows.reset_index()[columns].to_csv():
+        return old
+    if old and not old.is_by_same_libraries:
+        raise CacheError(
+            f"{folder}: decoded by {old.decoder}; adding tracks by {decoder_version()} would mix the two; "
+            "give --overwrite to cache all of it again"
+        )
     if again:
         print(f"{old.describe_outdated(again)} and are made again", file=sys.stderr)
+    needed, free = disk_space(partial, spec, len(plan))
+    if needed > free:
+        raise CacheError(
+            f"{folder}: {len(plan):,} tracks need {in_bytes(needed)} of disk, {in_bytes(free)} are free; make room, or "
+            "give another --output-root, or fewer tracks (--limit)"
+        )
     prepare(partial, spec, plan)
-    if old is not None:
+    if old:
         copy_rows(partial, plan, old, again)
+    tracks = f"{len(plan) - len(journal_rows(partial)):,} of {len(plan):,} tracks to cache"
+    print(f"{tracks}; the cache needs {in_bytes(needed)} of disk, {in_bytes(free)} are free", file=sys.stderr)
     fill(partial, spec, plan, workers)
     finish(partial, folder, plan)
     return MelCache.open(folder, spec)
 
 
-def open_old(folder: Path, spec: MelSpec) -> MelCache | None:
-    """The finished cache that is to be kept or extended, if there is one."""
-    publish(folder)
-    if not (folder / "spec.json").is_file():
-        return None
-    return MelCache.read(folder, spec)
-
-
 def beside(folder: Path, ending: str) -> Path:
     return folder.with_name(folder.name + ending)
-
-
-def refuse_other_decoder(old: MelCache) -> None:
-    """Rows decoded by two versions of the libraries must not stand in one cache."""
-    if not old.is_by_same_libraries:
-        raise CacheError(
-            f"{old.folder}: decoded by {old.decoder}; adding tracks by {decoder_version()} would mix the two; "
-            "give --overwrite to cache all of it again"
-        )
 
 
 def list_files(tracks: pd.DataFrame) -> pd.DataFrame:
@@ -180,13 +188,17 @@ def list_files(tracks: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_plan(files: pd.DataFrame, old: MelCache | None) -> pd.DataFrame:
-    """One row per track to be in the cache, in order of track id: row, track_id, file, size, mtime_ns."""
+    """One row per track to be in the cache, numbers in its id by value: row, track_id, file, size, mtime_ns."""
     plan = files
-    if old is not None:
+    if old:
         kept = old.rows.reset_index()[["track_id", *IDENTITY]]
         refuse_other_dataset(plan, kept, old.folder)
         plan = pd.concat([plan, kept]).drop_duplicates("track_id")
-    plan = plan.sort_values("track_id", key=natural_order, ignore_index=True)
+    plan = plan.sort_values(
+        "track_id",
+        key=lambda ids: ids.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True),
+        ignore_index=True,
+    )
     plan.insert(0, "row", range(len(plan)))
     return plan
 
@@ -200,11 +212,6 @@ def file_identity(path: str) -> tuple[str, int, int]:
     return Path(path).as_posix(), stat.st_size, stat.st_mtime_ns
 
 
-def natural_order(ids: pd.Series) -> pd.Series:
-    """Numbers by value, other names by letter."""
-    return ids.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True)
-
-
 def refuse_other_dataset(plan: pd.DataFrame, kept: pd.DataFrame, folder: Path) -> None:
     both = plan.merge(kept, on="track_id", suffixes=("", "_old"))
     moved = both[both["file"] != both["file_old"]]
@@ -214,11 +221,6 @@ def refuse_other_dataset(plan: pd.DataFrame, kept: pd.DataFrame, folder: Path) -
             f"{folder}: track {first['track_id']} is {first['file_old']} there and {first['file']} in the table; "
             "choose another --output-root for another dataset, or give --overwrite"
         )
-
-
-def same_rows(plan: pd.DataFrame, rows: pd.DataFrame) -> bool:
-    columns = ["track_id", *IDENTITY]
-    return plan[columns].to_csv() == rows[columns].to_csv()
 
 
 def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
@@ -237,9 +239,10 @@ def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
 
 def is_same_start(partial: Path, record: dict, plan: pd.DataFrame) -> bool:
     try:
-        same_plan = (partial / "plan.csv").read_bytes() == csv_bytes(plan)
-        return same_plan and json.loads((partial / "spec.json").read_text()) == record
-    except (OSError, ValueError):
+        stored = json.loads((partial / "spec.json").read_text())
+        same_record = all(stored[name] == record[name] for name in ("fingerprint", "decoder"))
+        return same_record and (partial / "plan.csv").read_bytes() == csv_bytes(plan)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -257,12 +260,25 @@ def copy_rows(partial: Path, plan: pd.DataFrame, old: MelCache, again: Sequence[
 
 def fill(partial: Path, spec: MelSpec, plan: pd.DataFrame, workers: int | None) -> None:
     """Cache every row that the journal does not have yet."""
-    done = journal_rows(partial)
+    done, started = journal_rows(partial), time.perf_counter()
     jobs = [(row, file) for row, file in zip(plan["row"], plan["file"], strict=True) if row not in done]
     results = parallel_map(cache_track, jobs, workers, start, (partial, spec))
     with open(partial / JOURNAL, "a") as journal:
-        for record in tqdm(results, "caching", len(plan), initial=len(done), unit=" tracks", smoothing=0.1):
+        bar = tqdm(results, "caching", len(plan), initial=len(done), unit=" tracks", smoothing=0.1, disable=None)
+        for count, record in enumerate(bar, 1):
             note(journal, record)
+            if count == 1:
+                started = time.perf_counter()  # the workers are there
+            elif count == TIMED < len(jobs):
+                left = (time.perf_counter() - started) / (count - 1) * (len(jobs) - count)
+                bar.write(f"about {tqdm.format_interval(left)} for the other {len(jobs) - count:,} tracks", sys.stderr)
+
+
+def disk_space(partial: Path, spec: MelSpec, tracks: int) -> tuple[int, int]:
+    """Bytes that the arrays of so many tracks still need in the folder, and bytes that are free there."""
+    whole = tracks * np.dtype(np.float16).itemsize * sum(map(math.prod, array_shapes(spec)))
+    there = sum(path.stat().st_blocks * 512 for path in array_paths(partial, spec) if path.is_file())
+    return max(0, whole - there), shutil.disk_usage(partial.parent).free
 
 
 def note(journal, record: dict) -> None:

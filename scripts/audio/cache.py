@@ -30,12 +30,12 @@ USABLE = "ok"
 NUMBERS = ("row", "size", "mtime_ns", "seconds", "clips")  # columns of tracks.csv; the others are text
 COUNTED = (".wav", ".aif", ".aiff", ".au")  # libsndfile knows how much they hold
 BY_LIBSNDFILE = (".mp3", ".flac", ".ogg", ".oga", ".opus")  # it believes what these announce
-SAID: set[str] = set()  # folders of caches of which was said what is outdated
+WARNED: set[str] = set()  # folders of caches whose outdated tracks have been named
 HOW_TO_CACHE = "python -m scripts mels --help"
 
 
 def cache_folder(root: str | Path, spec: MelSpec) -> Path:
-    """Another parameter, another folder."""
+    """The folder below `root` of the cache with these parameters: another parameter, another folder."""
     return Path(root) / f"{spec.sample_rate}hz_{spec.rows}{spec.kind}_{spec.fingerprint()}"
 
 
@@ -79,7 +79,7 @@ class MelCache:
         CacheError : there is none, it is unfinished or damaged, or its parameters differ (the fields are named).
         """
         cache = cls.read(root, spec)
-        say_outdated(cache)
+        warn_outdated(cache)
         return cache
 
     @classmethod
@@ -111,7 +111,7 @@ class MelCache:
         if self.decoder == decoder_version() or not self.is_by_same_libraries:
             return []
         suffixes = self.rows["file"].str.lower().str.extract(r"(\.\w+)$", expand=False)
-        is_full = self.rows["seconds"] >= self.spec.track_seconds - SLACK / 96_000
+        is_full = self.rows["seconds"] >= (self.spec.decoded_seconds or np.inf) - SLACK / 96_000
         is_same = suffixes.isin(COUNTED) | suffixes.isin(BY_LIBSNDFILE) & is_full
         there = self.rows["file"].map(os.path.isfile)
         return self.rows.index[there & ~(is_same & (self.rows["status"] == USABLE))].tolist()
@@ -126,11 +126,11 @@ class MelCache:
         return {USABLE: counts.pop(USABLE, 0), **dict(sorted(counts.items()))}
 
 
-def say_outdated(cache: MelCache) -> None:
+def warn_outdated(cache: MelCache) -> None:
     """One line about the tracks that should be made again, once for each cache."""
     key = str(cache.folder.resolve())
-    tracks = cache.outdated() if key not in SAID and multiprocessing.parent_process() is None else []
-    SAID.add(key)
+    tracks = cache.outdated() if key not in WARNED and multiprocessing.parent_process() is None else []
+    WARNED.add(key)
     if tracks:
         print(f"{cache.describe_outdated(tracks)}; the command that cached them makes them again", file=sys.stderr)
 
@@ -153,14 +153,14 @@ def check_spec(folder: Path, spec: MelSpec) -> None:
         stored = read_spec(folder)
     except (ValueError, KeyError, TypeError):
         raise CacheError(f"{folder}/spec.json: damaged; delete the folder and cache again ({HOW_TO_CACHE})") from None
-    given, found = spec.as_dict(), stored.as_dict()
-    differing = [f"{name} is {found[name]}, not {given[name]}" for name in given if given[name] != found[name]]
+    wanted, made = spec.as_dict(), stored.as_dict()
+    differing = [f"{name} is {made[name]}, not {wanted[name]}" for name in wanted if wanted[name] != made[name]]
     if differing:
         raise CacheError(f"{folder}: made with other parameters: {'; '.join(differing)}; cache again ({HOW_TO_CACHE})")
 
 
 def read_spec(folder: Path) -> MelSpec:
-    return MelSpec(**json.loads((folder / "spec.json").read_text())["spec"])
+    return MelSpec.of(json.loads((folder / "spec.json").read_text())["spec"])
 
 
 def spec_record(spec: MelSpec, decoder: str) -> dict:

@@ -36,6 +36,7 @@ from scripts.audio.ffmpeg import (
     open_ffmpeg,
     promised,
 )
+from scripts.audio.spec import MelSpec
 from scripts.common.errors import AudioError
 
 # how files are called that libsndfile or FFmpeg reads
@@ -133,7 +134,7 @@ def decode_with_note(path: str | Path, sample_rate: int, seconds: float | None =
         raise AudioError(path, "unreadable", "it holds no audio", LEAVE_OUT)
     if seconds is not None:
         waveform = waveform[: round(seconds * sample_rate)]
-    if not is_sound(waveform):
+    if not is_valid(waveform):
         raise AudioError(path, "unreadable", "it holds samples that are NaN, infinite or absurdly great", LEAVE_OUT)
     return Decoded(waveform, damage)
 
@@ -360,14 +361,37 @@ def resample(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def fit_length(waveform: np.ndarray, samples: int, ending: str = "zeros") -> np.ndarray:
-    """Cut to `samples`, or go on after the end with zeros or another of `spec.ENDINGS`.
+    """Cut a waveform, or complete it: [length] -> [samples].
 
-    "repeat" plays the waveform [length] again and again, "hold" its last sample, "reflect" plays it backwards,
-    forwards, ..., without its turning points twice; "noise" goes on with zeros and lays faint noise over everything.
+    Parameters
+    ----------
+    waveform : float32 [length].
+    samples : of the result.
+    ending : what follows on the end: "zeros"; "repeat", the waveform again and again; "hold", its last sample;
+        "reflect", the waveform backwards, forwards, ..., without its turning points twice; "noise", zeros, and faint
+        noise over everything.
     """
     if len(waveform) >= samples:
         return waveform[:samples]
     return np.pad(waveform, (0, samples - len(waveform)), PADDING[ending])
+
+
+def cut_excerpt(waveform: np.ndarray, spec: MelSpec, sample_rate: int | None = None) -> np.ndarray:
+    """What a spec takes of a file, at most `spec.track_seconds`; all of a file that is no longer.
+
+    Parameters
+    ----------
+    waveform : float32 [samples], the file as far as `spec.decoded_seconds`.
+    sample_rate : of the waveform in Hz; default: the spec's.
+    """
+    rate = sample_rate or spec.sample_rate
+    length, piece = round(spec.track_seconds * rate), round(spec.clip_seconds * rate)
+    spare = len(waveform) - length
+    if spec.excerpt == "spread" and spare > 0:
+        starts = np.linspace(0, len(waveform) - piece, length // piece).round().astype(int)
+        return np.concatenate([waveform[start : start + piece] for start in starts])
+    start = max(0, spare) // 2 if spec.excerpt == "middle" else 0
+    return waveform[start : start + length]
 
 
 def lay_noise(padded: np.ndarray, *_: object) -> None:
@@ -383,9 +407,12 @@ PADDING = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "re
 
 
 def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> np.ndarray:
-    """[length] -> [clips, samples]: whole clips that start every `step` samples, a remainder is dropped.
+    """Cut a waveform into whole clips: [length] -> [clips, samples], a view; a remainder is dropped.
 
-    `step` defaults to `samples`, one clip after another. The result is a view of the waveform.
+    Parameters
+    ----------
+    samples : length of a clip.
+    step : samples from the start of a clip to that of the next; default: `samples`, one clip after another.
     """
     if len(waveform) < samples:
         return np.empty((0, samples), waveform.dtype)
@@ -395,12 +422,16 @@ def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> 
 def count_clips(decoded: int, samples: int, starts: Iterable[int]) -> int:
     """How many of a padded track's clips hold at least half a clip of audio.
 
-    `decoded` is the track's own length, `samples` a clip's, `starts` where its clips begin.
+    Parameters
+    ----------
+    decoded : samples of the track itself.
+    samples : of a clip.
+    starts : the sample at which each clip begins.
     """
     return sum(2 * (decoded - start) >= samples for start in starts)
 
 
-def is_sound(waveform: np.ndarray) -> bool:
+def is_valid(waveform: np.ndarray) -> bool:
     """True if all samples are numbers that one can compute with; the dot product spares most files the second look."""
     with np.errstate(all="ignore"):
         return bool(waveform @ waveform < LOUDEST**2 or (np.abs(waveform) < LOUDEST).all())
@@ -432,30 +463,38 @@ def loud_share(waveform: np.ndarray, level: float, enough: float = 1.0) -> float
     return count / len(waveform)
 
 
-def check_silence(path: str | Path, waveform: np.ndarray, seconds: float | None = None) -> None:
-    """Refuse the decoded file if nothing is heard of it; `seconds` as it was decoded.
+def check_silence(
+    path: str | Path,
+    waveform: np.ndarray,
+    seconds: float | None = None,
+    cut: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> None:
+    """Refuse a silent file.
+
+    Parameters
+    ----------
+    path : of the file.
+    waveform : float32 [samples], what `decode` made of it, or an excerpt of that.
+    seconds : as `decode` was given them.
+    cut : takes the same excerpt of a waveform at 44,100 Hz; default: all of it.
 
     Raises
     ------
-    AudioError : it is silent nearly throughout, or its channels are: each is heard, their mean is not.
+    AudioError : it is silent nearly throughout, or the mean of its channels is, as they cancel.
     """
     if not is_silent(waveform):
         return
-    if not is_silent(read_file(Wanted(Path(path), 44_100, seconds, greatest_channel)).waveform):
+    loudest = Wanted(Path(path), 44_100, seconds, lambda samples: samples.max(axis=1))  # channels do not cancel in it
+    if not is_silent(cut(read_file(loudest).waveform)):
         raise AudioError(path, "cancelled", "the channels cancel", "turn one of them round, or leave the others out")
     raise AudioError(path, "silent", "below -60 dB nearly throughout", "give a file with sound")
-
-
-def greatest_channel(samples: np.ndarray) -> np.ndarray:
-    """[samples, channels] -> [samples], where channels that cancel do not."""
-    return samples.max(axis=1)
 
 
 def duration(path: str | Path) -> float:
     """Seconds of sound in a file; NaN where it cannot be read.
 
-    Of PCM, by its size. Of anything else its packets are counted. Where its header agrees with them, to three frames of
-    an MP3, it is right, as it knows of delay and padding too; where it does not, the file is decoded.
+    The size of PCM says how long it is. Of anything else the packets are counted. The header counts where it agrees
+    with them to three frames of an MP3, as it knows of delay and padding too; where it does not, the file is decoded.
     """
     try:
         return round(measure(Path(path)), 3)

@@ -93,13 +93,13 @@ class LogPower:
     def blocks(self, waveform: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Some frames at a time and their linear power [frames, bins], which the next ones overwrite."""
         spec, frames = self.spec, self.spec.frames(len(waveform))
-        padded = np.pad(waveform, (spec.n_fft // 2, spec.n_fft // 2 + spec.hop))
+        padded = np.pad(waveform, (spec.n_fft // 2, spec.n_fft // 2 + spec.hop_length))
         power = np.empty((FRAMES_AT_ONCE, spec.n_fft // 2 + 1), np.float32)
         for start in range(0, frames, FRAMES_AT_ONCE):
             stop = min(start + FRAMES_AT_ONCE, frames)
             for first in range(start, stop, PAIRS_AT_ONCE * 2):
                 pairs = min(PAIRS_AT_ONCE, (stop - first + 1) // 2)
-                self.pair_power(padded[first * spec.hop :], power[first - start : first - start + 2 * pairs])
+                self.pair_power(padded[first * spec.hop_length :], power[first - start : first - start + 2 * pairs])
             yield slice(start, stop), power[: stop - start]
 
     def pair_power(self, waveform: np.ndarray, power: np.ndarray) -> None:
@@ -108,7 +108,7 @@ class LogPower:
         It is double: float32 loses bins far below a frame's loudest.
         """
         pairs = np.empty((len(power) // 2, self.spec.n_fft), np.complex128)
-        pack(waveform, self.window, self.spec.hop, pairs)
+        pack(waveform, self.window, self.spec.hop_length, pairs)
         unpack(ducc0.fft.c2c(pairs, axes=(1,), nthreads=1), power)
 
 

@@ -38,10 +38,17 @@ NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def normalise(x: torch.Tensor, how: str = "item") -> torch.Tensor:
-    """Cached values -> float32 [batch, channels, rows, frames]; without an axis of channels they get one.
+def normalise(x: torch.Tensor, method: str = "item") -> torch.Tensor:
+    """Normalise cached values, each item by itself.
 
-    `how` is "item" (zero mean, unit deviation), "image" (256 grey levels), "power" (linear) or "none" (dB).
+    Parameters
+    ----------
+    x : [batch, rows, frames] or [batch, channels, rows, frames], dB.
+    method : "item" (zero mean, unit deviation), "image" (256 grey levels), "power" (linear) or "none" (dB).
+
+    Returns
+    -------
+    float32 [batch, channels, rows, frames].
     """
-    x = NORMALISATIONS[pick("normalisation", how, NORMALISATIONS)](x)
+    x = NORMALISATIONS[pick("normalisation", method, NORMALISATIONS)](x)
     return x.unsqueeze(1) if x.ndim == 3 else x

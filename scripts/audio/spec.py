@@ -15,14 +15,16 @@ from scripts.common.errors import ConfigError
 KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
 ENDINGS = ("zeros", "repeat", "hold", "reflect", "noise")
 SELECTIONS = ("all", "loudest")
-POSITIVE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
-WHOLE = ("sample_rate", "n_fft", "hop", "n_mels", "n_mfcc")
-FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "least_seconds")
+EXCERPTS = ("start", "middle", "spread")
+POSITIVE = ("sample_rate", "n_fft", "hop_length", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
+WHOLE = ("sample_rate", "n_fft", "hop_length", "n_mels", "n_mfcc")
+FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "min_seconds")
 # more than any use of them, and less than what no memory holds
 LARGEST = {"sample_rate": 2**22, "n_fft": 2**18, "n_mels": 2**12, "track_samples": 2**30}
 LARGEST_ARRAY = 2**29  # values of a track's spectrogram, of its clips, or of the mel filters
 # older caches' fingerprints know nothing of these
-LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "least_seconds")
+LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "min_seconds", "excerpt")
+OLD_NAMES = {"hop": "hop_length", "least_seconds": "min_seconds"}  # of earlier versions, in files
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class MelSpec:
     Attributes
     ----------
     sample_rate : Hz.
-    n_fft, hop : window and step between frames, in samples.
+    n_fft, hop_length : window and step between frames, in samples.
     n_mels, f_min, f_max : number of mel filters and their range in Hz (None: up to half the sample rate); a linear
         spectrogram has none.
     top_db : each spectrogram's range below its own maximum.
@@ -45,7 +47,10 @@ class MelSpec:
     ending : what completes a track shorter than `track_seconds`: "zeros", "repeat" (the track again), "hold" (its
         last sample), "reflect" (the track backwards) or "noise" (zeros, under faint noise throughout).
     selection : which clips of a track there are: "all", or the "loudest" alone, see `features.loudest_clip`.
-    least_seconds : a shorter track is left out; None leaves out what is shorter than a clip.
+    min_seconds : a shorter track is left out; None leaves out what is shorter than a clip.
+    excerpt : what is taken of a longer file: its "start", its "middle", or pieces "spread" evenly over it, each as long
+        as a clip, so that each clip is one of them and whole tracks run over the cuts. All but "start" decode the whole
+        file. Prediction takes all of a file in any case.
 
     Raises
     ------
@@ -54,7 +59,7 @@ class MelSpec:
 
     sample_rate: int = 44_100
     n_fft: int = 2048
-    hop: int = 512
+    hop_length: int = 512
     n_mels: int = 128
     f_min: float = 0.0
     f_max: float | None = None
@@ -66,7 +71,8 @@ class MelSpec:
     clip_overlap: float = 0.0
     ending: str = "zeros"
     selection: str = "all"
-    least_seconds: float | None = None
+    min_seconds: float | None = None
+    excerpt: str = "start"
 
     def __post_init__(self) -> None:
         for name in WHOLE:
@@ -83,6 +89,7 @@ class MelSpec:
         pick("kind", str(self.kind), KINDS)
         pick("ending", str(self.ending), ENDINGS)
         pick("selection", str(self.selection), SELECTIONS)
+        pick("excerpt", str(self.excerpt), EXCERPTS)
         check_lengths(self)
         check_rows(self)
         check_size(self)
@@ -96,6 +103,11 @@ class MelSpec:
         return round(self.track_seconds * self.sample_rate)
 
     @property
+    def decoded_seconds(self) -> float | None:
+        """How much of a file is decoded to take the excerpt from; None: all of it."""
+        return self.track_seconds if self.excerpt == "start" else None
+
+    @property
     def clip_samples(self) -> int:
         return round(self.clip_seconds * self.sample_rate)
 
@@ -105,9 +117,9 @@ class MelSpec:
         return max(1, round(self.clip_samples * (1 - self.clip_overlap)))
 
     @property
-    def least_samples(self) -> int:
-        """Of a track that is not left out."""
-        seconds = self.clip_seconds if self.least_seconds is None else self.least_seconds
+    def min_samples(self) -> int:
+        """Length of the shortest track that is not left out."""
+        seconds = self.clip_seconds if self.min_seconds is None else self.min_seconds
         return max(1, round(seconds * self.sample_rate))
 
     @property
@@ -121,12 +133,12 @@ class MelSpec:
 
     def frames(self, samples: int) -> int:
         """Columns of a centred spectrogram of so many samples, or the samples themselves."""
-        return samples if self.kind == "waveform" else 1 + samples // self.hop
+        return samples if self.kind == "waveform" else 1 + samples // self.hop_length
 
     @property
     def frame_step(self) -> int:
         """Samples from a frame to the next."""
-        return 1 if self.kind == "waveform" else self.hop
+        return 1 if self.kind == "waveform" else self.hop_length
 
     @property
     def rows(self) -> int:
@@ -156,11 +168,27 @@ class MelSpec:
     def as_dict(self) -> dict:
         return dataclasses.asdict(self)
 
+    @classmethod
+    def of(cls, values: "MelSpec | dict[str, Any]") -> "MelSpec":
+        """A spec as it is, or one made of what `as_dict` gives or gave; an unknown name raises a ConfigError."""
+        if isinstance(values, MelSpec):
+            return values
+        if not isinstance(values, dict):
+            raise ConfigError(f"spec is {values!r}; give its parameters by name, such as spec.n_mels=64")
+        values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+        for name in values:
+            pick("setting", name, [field.name for field in dataclasses.fields(cls)])
+        return cls(**values)
+
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that differ whenever a parameter does."""
-        default = {field.name: field.default for field in dataclasses.fields(self)}
-        told = {name: value for name, value in self.as_dict().items() if name not in LATER or value != default[name]}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hexadecimal digits that differ whenever a parameter does, and not with its name."""
+        first_names = {name: old for old, name in OLD_NAMES.items()}
+        values = {
+            first_names.get(name, name): value
+            for name, value in self.as_dict().items()
+            if name not in LATER or value != getattr(MelSpec, name)
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def as_number(name: str, value: Any, convert: Callable[[Any], int | float], what: str) -> int | float:
@@ -178,8 +206,10 @@ def check_lengths(spec: MelSpec) -> None:
         raise ConfigError(f"a track of {spec.track_seconds} s is shorter than a clip of {spec.clip_seconds} s")
     if not 0 <= spec.clip_overlap < 1:
         raise ConfigError(f"clip_overlap is {spec.clip_overlap}; it must be at least 0 and below 1")
-    if spec.least_seconds is not None and not 0 < spec.least_seconds <= spec.track_seconds:
-        raise ConfigError(f"least_seconds is {spec.least_seconds}; it must be above 0, up to track_seconds")
+    if spec.min_seconds is not None and not 0 < spec.min_seconds <= spec.track_seconds:
+        raise ConfigError(f"min_seconds is {spec.min_seconds}; it must be above 0, up to track_seconds")
+    if spec.excerpt == "spread" and spec.clip_overlap:
+        raise ConfigError(f"excerpt=spread with clip_overlap={spec.clip_overlap}; its pieces are the clips: give 0")
 
 
 def check_rows(spec: MelSpec) -> None:
@@ -203,5 +233,5 @@ def check_size(spec: MelSpec) -> None:
         if size > LARGEST_ARRAY:
             raise ConfigError(
                 f"{name} would have {size:,} values, more than {LARGEST_ARRAY:,}; "
-                "take a smaller n_fft, n_mels or clip_overlap, a greater hop, or shorter tracks"
+                "take a smaller n_fft, n_mels or clip_overlap, a greater hop_length, or shorter tracks"
             )

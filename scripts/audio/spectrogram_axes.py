@@ -12,9 +12,17 @@ KILOHERTZ = (0.5, 1, 2, 4, 8, 16)  # ticks of a mel axis
 
 
 def draw_mel(axes: Axes, decibel: np.ndarray, spec: MelSpec, norm: Normalize | None = None) -> AxesImage:
-    """Show [rows, frames]; each frame is centred on its time, each row on its frequency."""
+    """Show a spectrogram; each frame is centred on its time in seconds, each row on its frequency.
+
+    Parameters
+    ----------
+    axes : to draw on.
+    decibel : [rows, frames].
+    spec : that it was made with.
+    norm : from values to colours; default: the whole range of the values.
+    """
     rows, frames = decibel.shape
-    seconds = spec.hop / spec.sample_rate
+    seconds = spec.hop_length / spec.sample_rate
     extent = (-seconds / 2, (frames - 0.5) * seconds, -0.5, rows - 0.5)
     values = np.asarray(decibel, np.float32)
     image = axes.imshow(values, "magma", norm, aspect="auto", origin="lower", extent=extent)

@@ -21,10 +21,18 @@ from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
 PARTNERS = ("any", "other", "same_genre")
-DEFAULTS: dict[str, Any] = {"least": 1, "most": 3, "how": "sum", "partners": "other", "spread": 3.0, "pitch": 0.0}
+DEFAULTS: dict[str, Any] = {
+    "min_sources": 1, "max_sources": 3, "mode": "sum", "partners": "other", "spread": 3.0, "pitch": 0.0,
+}  # fmt: skip
+OLD_NAMES = {"least": "min_sources", "most": "max_sources", "how": "mode"}  # of earlier versions, in files
 KINDS = ("mel", "linear", "stack")  # their values are powers in dB
 OCTAVES = math.log2(10) / 10  # of power in a dB: exp2 takes a tenth of the time of 10 ** x
 TRIES = 200  # for a partner; if one item in 20 fits, 35 searches in a million fail
+
+
+def rename(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a mixing by their present names."""
+    return {OLD_NAMES.get(name, name): value for name, value in settings.items()}
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
@@ -33,8 +41,8 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     settings : any of
-        least, most : how many sources a mixture has, each number equally often; default 1 to 3.
-        how : "sum", all at once, or "concatenate", each in its share of the frames, one after another.
+        min_sources, max_sources : how many sources a mixture has, each number equally often; default 1 to 3.
+        mode : "sum", all at once, or "concatenate", each in its share of the frames, one after another.
         partners : "any" other item; "other", one without a label of those already in, the default; "same_genre", one
             that also is of the item's own genre.
         spread : partners have the item's mean power but for a gain of up to so many dB up or down; default 3.
@@ -47,12 +55,13 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
     for name in settings:
         pick("setting of mixing", name, DEFAULTS)
     result = DEFAULTS | settings
-    pick("way of mixing", result["how"], WAYS)
+    pick("way of mixing", result["mode"], WAYS)
     pick("partners", result["partners"], PARTNERS)
-    least, most = result["least"], result["most"]
-    if not (isinstance(least, int) and isinstance(most, int) and 1 <= least <= most >= 2):
+    low, high = result["min_sources"], result["max_sources"]
+    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high >= 2):
         raise ConfigError(
-            f"mixtures of {least!r} to {most!r} sources; least must be at least 1, most at least 2 and least"
+            f"mixtures of {low!r} to {high!r} sources; min_sources must be at least 1, max_sources at least 2 and not "
+            "below min_sources"
         )
     for name, unit in (("spread", "dB"), ("pitch", "semitones")):
         value = result[name]
@@ -100,31 +109,32 @@ class Mixing:
 
     def set_epoch(self, epoch: int) -> None:
         """Draw for all items of an epoch."""
-        least, most, spread = (self.settings[name] for name in ("least", "most", "spread"))
+        low, high, spread = (self.settings[name] for name in ("min_sources", "max_sources", "spread"))
         generator, items = np.random.default_rng((self.seed, epoch, zlib.crc32(b"mixing"))), len(self.labels)
-        self.sources = generator.integers(least, most + 1, items)
-        self.gain = torch.from_numpy(generator.uniform(-spread, spread, (items, most - 1)).astype(np.float32))
-        self.start = torch.from_numpy(generator.random((items, most), np.float32))
+        self.sources = generator.integers(low, high + 1, items)
+        self.gain = torch.from_numpy(generator.uniform(-spread, spread, (items, high - 1)).astype(np.float32))
+        self.start = torch.from_numpy(generator.random((items, high), np.float32))
         self.drawn = self.draw(generator)
-        self.shift = torch.from_numpy(generator.random((items, most, 1), np.float32))
+        self.shift = torch.from_numpy(generator.random((items, high, 1), np.float32))
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """int64 [items, most - 1], the partners of all items."""
+        """int64 [items, max_sources - 1], the partners of all items."""
         among, present, items = self.settings["partners"], self.labels == 1, np.arange(len(self.labels))
         unshared = present[:, :0] if among == "any" else present
         genres = self.genres if among == "same_genre" else None
-        return draw_partners(unshared, items, self.sources, self.settings["most"], generator, genres)
+        return draw_partners(unshared, items, self.sources, self.settings["max_sources"], generator, genres)
 
     def check_partners(self) -> None:
         found, wanted = 1 + (self.drawn >= 0).sum(1).max(), self.sources.max()
         if found < wanted:
             raise ConfigError(
                 f"no {wanted} of the {len(self.labels)} training items can be mixed with "
-                f"partners={self.settings['partners']}; set most={found} or partners=any, or add items of other labels"
+                f"partners={self.settings['partners']}; set max_sources={found} or partners=any, or add items of "
+                "other labels"
             )
 
     def partners(self, chosen: np.ndarray) -> np.ndarray:
-        """int64 [batch, most - 1], the items to mix with the items `chosen`; -1 for none."""
+        """int64 [batch, max_sources - 1], the items to mix with the items `chosen`; -1 for none."""
         return self.drawn[chosen]
 
     def combine(
@@ -135,9 +145,10 @@ class Mixing:
         Parameters
         ----------
         x : float32 [batch, channels, rows, frames] in dB, the items `chosen`.
-        others : float32 [batch, most - 1, channels, rows, frames] in dB, their partners; anything finite for none.
+        others : float32 [batch, max_sources - 1, channels, rows, frames] in dB, their partners; anything finite
+            for none.
         y : float32 [batch, labels].
-        y_others : float32 [batch, most - 1, labels].
+        y_others : float32 [batch, max_sources - 1, labels].
         chosen : int64 [batch].
 
         Returns
@@ -148,7 +159,7 @@ class Mixing:
         sources = self.move_pitch(torch.cat([x[:, None], others], 1), chosen)
         power = decibel_to_power(roll(sources, self.start[chosen].to(x.device)))
         scale = self.scale(power, self.gain[chosen].to(x.device))
-        share = scale[:, :, None] * sounding(there, x.shape[-1], self.settings["how"])
+        share = scale[:, :, None] * sounding(there, x.shape[-1], self.settings["mode"])
         mixed = 10 * torch.log10((power * share[:, :, None, None, :]).sum(1).clamp(min=FLOOR_POWER))
         floor = mixed.amax((2, 3), keepdim=True) - self.spec.top_db
         return torch.maximum(mixed, floor), union(torch.cat([y[:, None], y_others], 1), there)
@@ -178,9 +189,9 @@ def roll(x: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     return x.gather(4, index[:, :, None, None, :].expand_as(x))
 
 
-def sounding(there: torch.Tensor, frames: int, how: str) -> torch.Tensor:
-    """bool [batch, sources, frames], where each of the sources that are there [batch, sources] is heard."""
-    if how == "sum":
+def sounding(there: torch.Tensor, frames: int, mode: str) -> torch.Tensor:
+    """bool [batch, sources, frames], where each of the sources that are there [batch, sources] sounds."""
+    if mode == "sum":
         return there[:, :, None].expand(-1, -1, frames)
     turn = torch.arange(frames, device=there.device) * there.sum(1, keepdim=True) // frames
     return there[:, :, None] & (there.cumsum(1)[:, :, None] - 1 == turn[:, None, :])
@@ -204,7 +215,7 @@ def draw_partners(
     present: np.ndarray,
     first: np.ndarray,
     sources: np.ndarray,
-    most: int,
+    max_sources: int,
     generator: np.random.Generator,
     groups: Sequence[Hashable] | None = None,
 ) -> np.ndarray:
@@ -215,19 +226,19 @@ def draw_partners(
     present : bool [items, labels], the labels of each item.
     first : int64 [mixtures], an item of each mixture.
     sources : int64 [mixtures], how many items each mixture is to have, the first included.
-    most : at least the greatest of these.
+    max_sources : at least the greatest of these.
     groups : of each item; partners are of the first item's group. Default: all are of one group.
 
     Returns
     -------
-    int64 [mixtures, most - 1], -1 where none is wanted or none was found in 200 tries.
+    int64 [mixtures, max_sources - 1], -1 where none is wanted or none was found in 200 tries.
     """
-    mixtures = np.full((len(first), most), -1)
+    mixtures = np.full((len(first), max_sources), -1)
     mixtures[:, 0], taken = first, present[first]
     group = np.unique(groups, return_inverse=True)[1] if groups is not None else np.zeros(len(present), int)
     members, sizes = np.argsort(group, kind="stable"), np.bincount(group)
     begin, size = (np.cumsum(sizes) - sizes)[group[first]], sizes[group[first]]
-    for place in range(1, most):
+    for place in range(1, max_sources):
         waiting = np.flatnonzero(sources > place)
         for _ in range(TRIES):
             drawn = members[begin[waiting] + (generator.random(len(waiting)) * size[waiting]).astype(int)]

@@ -21,12 +21,12 @@ HIGHEST_RATE = 655_350  # Hz that FLAC knows
 
 
 @dataclass(frozen=True)
-class Form:
+class MixtureSettings:
     """What mixtures sound like.
 
     Attributes
     ----------
-    how : "sum", all files at once, or "concatenate", each for its share of the time, one after another.
+    mode : "sum", all files at once, or "concatenate", each for its share of the time, one after another.
     seconds : length of a mixture.
     sample_rate : Hz.
     spread : all files have the first one's mean power but for a gain of up to so many dB up or down.
@@ -36,13 +36,13 @@ class Form:
     ConfigError : a value that is not allowed.
     """
 
-    how: str = "sum"
+    mode: str = "sum"
     seconds: float = 2.0
     sample_rate: int = 44_100
     spread: float = 3.0
 
     def __post_init__(self) -> None:
-        pick("way of mixing", self.how, WAYS)
+        pick("way of mixing", self.mode, WAYS)
         if not SHORTEST <= self.seconds < math.inf:
             raise ConfigError(f"mixtures of {self.seconds} s; give at least {SHORTEST} s")
         if not 1 <= self.sample_rate <= HIGHEST_RATE:
@@ -63,7 +63,7 @@ class Job(NamedTuple):
     seed: tuple[int, ...]
 
 
-def write_mixture(form: Form, job: Job) -> None:
+def write_mixture(settings: MixtureSettings, job: Job) -> None:
     """Write a FLAC file, whole or not at all.
 
     Raises
@@ -71,20 +71,20 @@ def write_mixture(form: Form, job: Job) -> None:
     AudioError : a file cannot be decoded.
     """
     file = io.BytesIO()
-    soundfile.write(file, mixture(form, job), form.sample_rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, mixture(settings, job), settings.sample_rate, format="FLAC", subtype="PCM_16")
     with write_aside(job.path) as temporary:
         temporary.write_bytes(file.getvalue())
 
 
-def mixture(form: Form, job: Job) -> np.ndarray:
+def mixture(settings: MixtureSettings, job: Job) -> np.ndarray:
     """float64 [samples], its peak at 0.9."""
     generator = np.random.default_rng(job.seed)
-    samples = form.samples if form.how == "sum" else math.ceil(form.samples / len(job.files))
-    pieces = [take_piece(decode(path, form.sample_rate), samples, generator) for path in job.files]
-    decibels = [0, *generator.uniform(-form.spread, form.spread, len(pieces) - 1)]
+    samples = settings.samples if settings.mode == "sum" else math.ceil(settings.samples / len(job.files))
+    pieces = [take_piece(decode(path, settings.sample_rate), samples, generator) for path in job.files]
+    decibels = [0, *generator.uniform(-settings.spread, settings.spread, len(pieces) - 1)]
     level = 10 ** (np.array(decibels) / 20) / [np.sqrt(np.mean(piece**2)) for piece in pieces]
     pieces = level[:, None] * pieces
-    mixed = pieces.sum(0) if form.how == "sum" else pieces.ravel()[: form.samples]
+    mixed = pieces.sum(0) if settings.mode == "sum" else pieces.ravel()[: settings.samples]
     return mixed * (PEAK / np.abs(mixed).max())
 
 

@@ -23,6 +23,7 @@ from scripts.config.run import Run
 from scripts.datasets import gtzan_features
 from scripts.loading.feature_rows import join
 from scripts.loading.loader import Items
+from scripts.reports.markdown import mean_and_deviation
 from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
 from scripts.tables.label_table import NEEDED_TO_TRAIN, class_names, read_table
 from scripts.tables.leaks import describe_leaks
@@ -34,39 +35,14 @@ FLOOR = 1e-3  # smallest probability whose logarithm is taken
 # --- classifiers --------------------------------------------------------------------------------------------
 
 
-def make_svm(seed: int, weight: str | None) -> ClassifierMixin:
-    return SVC(kernel="rbf", C=10, gamma="scale", class_weight=weight, random_state=seed)
-
-
-def make_logistic(seed: int, weight: str | None) -> ClassifierMixin:
-    return LogisticRegression(max_iter=2000, class_weight=weight, random_state=seed)
-
-
-def make_lda(seed: int, weight: str | None) -> ClassifierMixin:
-    """Linear discriminants with a shrunk covariance (Ledoit and Wolf, 2004): for more features than tracks."""
-    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-
-
-def make_boosting(seed: int, weight: str | None) -> ClassifierMixin:
-    return HistGradientBoostingClassifier(class_weight=weight, random_state=seed)
-
-
-def make_forest(seed: int, weight: str | None) -> ClassifierMixin:
-    return RandomForestClassifier(n_estimators=300, class_weight=weight, random_state=seed)
-
-
-def make_nearest(seed: int, weight: str | None) -> ClassifierMixin:
-    """One nearest neighbour: it knows its tracks by heart, so that it gains most from a leak."""
-    return KNeighborsClassifier(n_neighbors=1)
-
-
-CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {
-    "svm": make_svm,
-    "logistic": make_logistic,
-    "lda": make_lda,
-    "boosting": make_boosting,
-    "forest": make_forest,
-    "nearest": make_nearest,
+CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by name, of a seed and a class weight
+    "svm": lambda seed, weight: SVC(kernel="rbf", C=10, gamma="scale", class_weight=weight, random_state=seed),
+    "logistic": lambda seed, weight: LogisticRegression(max_iter=2000, class_weight=weight, random_state=seed),
+    # a shrunk covariance (Ledoit and Wolf, 2004): for more features than tracks
+    "lda": lambda seed, weight: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+    "boosting": lambda seed, weight: HistGradientBoostingClassifier(class_weight=weight, random_state=seed),
+    "forest": lambda seed, weight: RandomForestClassifier(300, class_weight=weight, random_state=seed),
+    "nearest": lambda seed, weight: KNeighborsClassifier(1),  # knows its tracks by heart, and gains most from a leak
 }
 TREES = {"boosting", "forest"}  # which do not see the scale of a feature
 UNWEIGHTED = {"lda", "nearest"}
@@ -126,8 +102,12 @@ class FeatureData:
         ConfigError : folds that cannot be.
         TableError : a table is missing or wrong, no track has features, or a genre has none to train or test on.
         """
-        rows, tracks = read_tables(features, table, root)
-        tests = ["test"]
+        if features in GTZAN:
+            rows = gtzan_features.read_features(root, GTZAN[features])
+            tracks = rows[NEEDED_TO_TRAIN]
+        else:
+            tracks, rows = read_table(table, NEEDED_TO_TRAIN), read_table(features, ["track_id"])
+        tracks, tests = tracks.drop_duplicates("track_id", ignore_index=True), ["test"]
         if folds or by:
             folds, by = choose_folds(tracks, folds, by)
             tests = [f"fold {number}" for number in range(folds)]
@@ -140,9 +120,9 @@ class FeatureData:
 
     def check(self, test: str) -> None:
         mine = (self.items.tracks["split"] == test).to_numpy()
-        lost = set(range(len(self.classes))) - set(self.items.tracks.loc[~mine, "class"])
-        if lost or not mine.any():
-            what = f"no track of {self.classes[min(lost)]!r} to train on" if lost else "no track in it"
+        missing = set(range(len(self.classes))) - set(self.items.tracks.loc[~mine, "class"])
+        if missing or not mine.any():
+            what = f"no track of {self.classes[min(missing)]!r} to train on" if missing else "no track in it"
             raise TableError(f"{test}: {what}; describe more tracks, or make the metadata with another --split")
 
     @property
@@ -163,20 +143,17 @@ class FeatureData:
         return list(dict.fromkeys(line for part in parts for line in describe_leaks(self.tracks.assign(split=part))))
 
 
-def read_tables(features: str, table: Path, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of features, and one row per track."""
-    if features in GTZAN:
-        rows = gtzan_features.read_features(root, GTZAN[features])
-        return rows, rows[NEEDED_TO_TRAIN].drop_duplicates("track_id", ignore_index=True)
-    tracks = read_table(table, NEEDED_TO_TRAIN).drop_duplicates("track_id", ignore_index=True)
-    return read_table(features, ["track_id"]), tracks
-
-
 # --- training and testing -----------------------------------------------------------------------------------
 
 
 def score_classifier(data: FeatureData, run: Run, classifier: str, seed: int = 0, balanced: bool = False) -> dict:
     """Train and test `make_classifier(classifier, seed, balanced)`, write the run's report and print it.
+
+    Parameters
+    ----------
+    data : features, labels and the parts to test.
+    run : whose report is written.
+    classifier, seed, balanced : as for `make_classifier`.
 
     Returns
     -------
@@ -241,8 +218,7 @@ def describe_test(facts: dict, summary: dict) -> str:
     """The report for the screen."""
     lines = [f"{facts['run']}, {facts['features']} features, split {facts['split']}", describe_summary(summary)]
     for kind, values in facts.get("folds", {}).items():
-        mean, deviation = np.mean(values), np.std(values, ddof=1)
-        lines.append(f"{len(values)} folds: {kind.replace('_', ' ')} {mean:.3f} ± {deviation:.3f} (sd over folds)")
+        lines.append(f"{len(values)} folds: {kind.replace('_', ' ')} {mean_and_deviation(values)} (sd over folds)")
     return "\n".join(lines + [f"leak: {line}" for line in facts["leaks"]])
 
 

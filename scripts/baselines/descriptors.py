@@ -16,7 +16,7 @@ import scipy.stats
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import median_filter
 from scipy.signal import welch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.audio.decoding import check_silence, decode, decoder_version, fit_length, resample, slice_clips
 from scripts.audio.features import LogMel
@@ -94,10 +94,9 @@ def gtzan57(waveform: np.ndarray) -> dict[str, float]:
 
 
 def mean_and_variance(series: dict[str, np.ndarray]) -> dict[str, float]:
-    return {f"{name}_{kind}": of(values) for name, values in series.items() for kind, of in STATISTICS.items()}
-
-
-STATISTICS: dict[str, Callable] = {"mean": np.mean, "var": np.var}
+    """<name>_mean and <name>_var of each series, over all of its values."""
+    statistics = {"mean": np.mean, "var": np.var}
+    return {f"{name}_{kind}": f(values) for name, values in series.items() for kind, f in statistics.items()}
 
 
 def separate(spectrum: np.ndarray, magnitude: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +177,7 @@ def hjorth(waveform: np.ndarray) -> tuple[float, float]:
 def mel_statistics(waveform: np.ndarray) -> dict[str, float]:
     """How the 128 bands of the log-mel and its 20 MFCCs are spread and move: 148 x 4 numbers.
 
-    The spectrogram is that of the networks at 22,050 Hz, less its mean, so that the level has no say. For each row:
+    The spectrogram is that of the networks at 22,050 Hz, less its mean, so that the level does not count. For each row:
     mean and standard deviation over frames, and the standard deviation of the change within one frame (23 ms) and
     within four (93 ms). Made for --clips and "lda".
     """
@@ -189,7 +188,7 @@ def mel_statistics(waveform: np.ndarray) -> dict[str, float]:
     statistics = {"mean": rows.mean(axis=1), "sd": rows.std(axis=1)}
     for lag in LAGS:
         statistics[f"change{lag}_sd"] = np.std(rows[:, lag:] - rows[:, :-lag], axis=1)
-    return {f"{name}_{kind}": of[row] for row, name in enumerate(names) for kind, of in statistics.items()}
+    return {f"{name}_{kind}": values[row] for row, name in enumerate(names) for kind, values in statistics.items()}
 
 
 @functools.cache
@@ -210,10 +209,15 @@ DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
 def describe_tracks(
     table: pd.DataFrame, output: Path, which: str = "gtzan57", clips: bool = False, workers: int | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Describe every file of a table with columns `track_id, file_path`, and write both results.
+    """Describe every file of a table, and write both results; a journal beside `output` keeps what is finished.
 
-    `clips` gives a row for each whole clip of 3 s, numbered 1, 2, ... in the column `clip`, instead of one a track.
-    `workers` defaults to all cores. A journal beside `output` keeps what is finished until all is.
+    Parameters
+    ----------
+    table : with the columns `track_id` and `file_path`.
+    output : CSV of the descriptors; the tracks that are left out go beside it.
+    which : one of `DESCRIPTOR_SETS`.
+    clips : a row for each whole clip of 3 s, numbered 1, 2, ... in the column `clip`, instead of one per track.
+    workers : processes; None takes all cores.
 
     Returns
     -------
@@ -228,19 +232,20 @@ def describe_tracks(
     """
     pick("descriptor set", which, DESCRIPTOR_SETS)
     with locked(output):
-        return describe_alone(table, output, which, clips, workers)
+        return describe_locked(table, output, which, clips, workers)
 
 
-def describe_alone(
+def describe_locked(
     table: pd.DataFrame, output: Path, which: str, clips: bool, workers: int | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """As `describe_tracks`, while no other process does the same."""
+    """As `describe_tracks`, while `output` is locked."""
     tracks = table[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
     journal = output.with_name(f".{output.name}.journal")
     done = resume(journal, describe_plan(tracks, which, clips))
     jobs = [(row, path, which, clips) for row, path in enumerate(tracks["file_path"]) if row not in done]
     with open(journal, "a") as file:
-        results = tqdm(parallel_map(describe_file, jobs, workers), "describing", len(tracks), initial=len(done))
+        results = parallel_map(describe_file, jobs, workers)
+        results = tqdm(results, "describing", len(tracks), initial=len(done), disable=None)
         for record in results:
             file.write(json.dumps(record) + "\n")
             file.flush()

@@ -12,7 +12,7 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.baselines import flags
 from scripts.common.cli import command, pick
@@ -22,7 +22,7 @@ from scripts.config.run import Run
 from scripts.loading.feature_rows import join
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import track_means
-from scripts.metrics.test_scores import TagScores, make_scores
+from scripts.metrics.test_scores import MultiLabelScores, make_scores
 from scripts.reports.multi_label import describe_summary, predictions_table, summarise, track_labels, write_report
 from scripts.reports.predictions import FILES, FLOOR
 from scripts.tables.label_matrix import label_matrix, label_names
@@ -122,6 +122,13 @@ def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Pa
 def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C: float = 1) -> dict:
     """Fit and test a machine for each label of a table, write the run's report and print it.
 
+    Parameters
+    ----------
+    table : multi-label metadata CSV with the split.
+    features : table of descriptors, a row per track or per clip.
+    run : whose report is written.
+    kernel, C : as for `make_svm`.
+
     Returns
     -------
     What test.json holds; "constant" names the labels whose probability is the same for every track.
@@ -153,8 +160,8 @@ def write_scores(
     """Score test and validation, write the report and return its numbers."""
     scores = {part: score_part(items, probabilities, part) for part in FILES}
     parts = {part: items.part(part) for part in PARTS}
-    lost = (tracks["split"] == "test") & ~tracks["track_id"].isin(items.tracks["track_id"])
-    left_out = tracks[lost].assign(status="without features")
+    missing = (tracks["split"] == "test") & ~tracks["track_id"].isin(items.tracks["track_id"])
+    left_out = tracks[missing].assign(status="without features")
     summary = summarise(scores["test"], parts["test"], parts["train"], names, left_out, scores["validation"])
     write_report(run.report, facts, summary, scores["test"], parts["test"], names)
     table = predictions_table(scores["validation"], parts["validation"], names, summary)
@@ -162,7 +169,7 @@ def write_scores(
     return summary
 
 
-def score_part(items: Items, probabilities: np.ndarray, part: str) -> TagScores:
+def score_part(items: Items, probabilities: np.ndarray, part: str) -> MultiLabelScores:
     """The outcome of a part; `probabilities` [rows, labels] are of all items."""
     mine, chosen = (items.tracks["split"] == part).to_numpy(), items.part(part)
     logits = logit(np.clip(probabilities[mine[items.track]], FLOOR, 1 - FLOOR))

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from scripts.common.errors import ConfigError, ProjectError
 
@@ -59,6 +60,21 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             stop(130, "stopped; run the same command again to go on")
 
     return run
+
+
+def one_line_errors(shell: Any) -> None:
+    """Make a notebook show a user's error as one line, too; as after any error, no cell runs after it.
+
+    Parameters
+    ----------
+    shell : IPython's, as `get_ipython()` gives it.
+    """
+
+    def show(shell: Any, kind: type, error: Exception, traceback: Any, tb_offset: int | None = None) -> None:
+        message = str(error) if isinstance(error, ProjectError) else describe_os_error(error)
+        print("error: " + " ".join(message.split()), file=sys.stderr)
+
+    shell.set_custom_exc((ProjectError, OSError), show)
 
 
 def stop(code: int, message: str) -> None:
@@ -111,7 +127,7 @@ def pick(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def require(*packages: str, what: str) -> None:
-    """A ConfigError that says `what` needs a package, and how to install it, where one of `packages` is missing."""
+    """Raise a ConfigError if one of `packages`, which `what` needs, is missing; it gives the command to install it."""
     for package in packages:
         if importlib.util.find_spec(package.replace("-", "_")) is None:
             raise ConfigError(f"{what} needs the package {package}; install it: pip install {package}")

@@ -18,6 +18,7 @@ NEGATIVE_INFINITY = {torch.float32: np.int32(-0x0080_0000), torch.bfloat16: np.i
 WITHOUT_SIGN = {torch.float32: np.int32(0x7FFF_FFFF), torch.bfloat16: np.int16(0x7FFF)}
 DROPPED = np.uint8(4)  # 0-3: which of the four inputs was passed on
 KERNEL = {"parallel": True, "nogil": True, "cache": True}
+POOLING = repr(nn.MaxPool2d(2))
 u32 = np.uint32
 
 
@@ -44,14 +45,32 @@ class PoolReluDropout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         p = self.p if self.training else 0.0
         if x.device.type == "cpu" and x.dtype in BITS:
-            return FusedPool.apply(x, p) if p or x.requires_grad else highest(x)
+            return FusedPool.apply(x, p) if p or x.requires_grad else pool_and_relu(x)
         return F.dropout(F.relu(F.max_pool2d(x, 2)), p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-def highest(x: torch.Tensor) -> torch.Tensor:
+def use_cpu_kernels(network: nn.Module) -> None:
+    """Put one `PoolReluDropout` in the place of each ReLU, max-pooling 2 x 2 and dropout (if any) in a row.
+
+    The network's weights keep their names, and its values and gradients stay what they were; only which values
+    dropout chooses differs.
+    """
+    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for place in range(len(layers) - 1):
+            relu, pooling, *rest = list(layers)[place : place + 3]
+            if not isinstance(relu, nn.ReLU) or not isinstance(pooling, nn.MaxPool2d) or repr(pooling) != POOLING:
+                continue
+            dropout = rest[0] if rest and isinstance(rest[0], nn.Dropout) and rest[0].p < 1 else None
+            layers[place] = PoolReluDropout(dropout.p if dropout else 0.0).train(layers.training)
+            layers[place + 1] = nn.Identity()
+            if dropout:
+                layers[place + 2] = nn.Identity()
+
+
+def pool_and_relu(x: torch.Tensor) -> torch.Tensor:
     """Max-pooling 2 x 2 and ReLU without a record for a gradient, which costs more than the rest."""
     use_torchs_threads()
     x = x.contiguous(memory_format=torch.channels_last)
@@ -74,7 +93,7 @@ class FusedPool(torch.autograd.Function):
         keys = torch.randint(0, 2**32, (2,)).tolist() if p else (0, 0)
         limit = round(p * 2**32)
         special = NEGATIVE_INFINITY[x.dtype], WITHOUT_SIGN[x.dtype]
-        pool(bits(x), bits(y), last(choice).numpy(), *special, u32(limit), *map(u32, keys))
+        pool(bits(x), bits(y), to_channels_last(choice).numpy(), *special, u32(limit), *map(u32, keys))
         ctx.save_for_backward(choice)
         ctx.shape, ctx.p = x.shape, p
         return y.mul_(1 / (1 - p)) if p else y
@@ -87,7 +106,7 @@ class FusedPool(torch.autograd.Function):
             gradient = gradient * (1 / (1 - ctx.p))
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         result = empty_like(gradient, ctx.shape)
-        unpool(bits(gradient), last(choice).numpy(), bits(result))
+        unpool(bits(gradient), to_channels_last(choice).numpy(), bits(result))
         return result, None
 
 
@@ -102,14 +121,14 @@ def empty_like(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
 
 
-def last(x: torch.Tensor) -> torch.Tensor:
+def to_channels_last(x: torch.Tensor) -> torch.Tensor:
     """[batch, channels, height, width] in channels-last memory -> [batch, height, width, channels]."""
     return x.detach().permute(0, 2, 3, 1)
 
 
 def bits(x: torch.Tensor) -> np.ndarray:
     """The bit patterns as integers, sharing memory: [batch, height, width, channels]."""
-    return last(x).view(BITS[x.dtype]).numpy()
+    return to_channels_last(x).view(BITS[x.dtype]).numpy()
 
 
 @numba.njit(inline="always")

@@ -74,7 +74,7 @@ def name_of(precision: torch.dtype) -> str:
 
 
 def describe_precision(training: str) -> str:
-    """What a report says of number formats; `training` is "float32", "bfloat16", or "" where it was not recorded."""
+    """The number formats, for a report; `training` is "float32", "bfloat16", or "" where it was not recorded."""
     return f"training {training or 'not recorded'}, scores float32"
 
 

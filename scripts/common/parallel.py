@@ -96,18 +96,14 @@ def new_processes() -> Iterator[None]:
 
 
 def start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
-    turn_stderr_away()
+    """One thread, no stderr, and an end with the parent."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # libsndfile's MP3 decoder writes there; the rows hold it, too
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
     threadpoolctl.threadpool_limits(1)
     threading.Thread(target=stop_with_parent, daemon=True).start()
     if initializer:
         initializer(*initargs)
-
-
-def turn_stderr_away() -> None:
-    """What libsndfile's MP3 decoder complains of there, the rows say; a worker has nothing else to say."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
 
 
 def stop_with_parent() -> None:

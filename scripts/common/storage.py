@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from scripts.common.errors import TableError
 
 TABLE_TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a file's name need not be UTF-8
 PATHS = ("file_path", "file")  # columns whose cells may begin and end with spaces
+in_bytes = functools.partial(tqdm.format_sizeof, suffix="B")  # such as "1.53GB"
 CELL = pd.StringDtype("python", na_value=np.nan)  # pyarrow's cannot hold names that are not UTF-8
 
 

@@ -1,14 +1,27 @@
-"""What an experiment is: a complete setting, from the table to the learning rate."""
+"""What an experiment is: a complete setting, from the table to the learning rate, in groups, and checked."""
 
-import dataclasses
+import copy
 import json
-from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from scripts.audio.augment import complete
 from scripts.audio.normalise import NORMALISATIONS
 from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_mixing import complete as complete_mix
+from scripts.audio.spectrogram_mixing import rename
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 from scripts.metrics.multi_label import AGGREGATIONS
@@ -17,182 +30,312 @@ from scripts.metrics.thresholds import RULES
 from scripts.training.optim import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS, SOFT_LOSSES
 from scripts.training.weight_average import KINDS as AVERAGES
 
-NAMES: dict[str, tuple[str, ...]] = {
-    "task": ("single", "multi"),
-    "unit": ("clip", "crop", "track", "patch", "row"),
-    "normalise": tuple(NORMALISATIONS),
-    "optimizer": tuple(sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS)),
-    "scheduler": SCHEDULERS,
-    "class_weights": ("none", "balanced"),
-    "average": AVERAGES,
-    "sampling": ("even", "balanced"),
-    "metric": tuple(METRICS),
-    "aggregation": tuple(AGGREGATIONS),
-    "thresholds": tuple(RULES),
-}
+UNITS = ("clip", "crop", "track", "patch", "row")
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One complete setting; `config.json` of a run holds it.
+def one_of(kind: str, known: Iterable[str]) -> Any:
+    """The type of a name that is one of several; another one is refused with the nearest of them."""
+    known = tuple(known)
+    return Annotated[str, AfterValidator(lambda name: pick(kind, name, known))]
+
+
+class Settings(BaseModel):
+    """A group of settings, never changed; a name that it does not have is refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(Settings):
+    """The name of a network, a loss, ..., the settings that all of its kind have, and its own keywords."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What the one that is called `name` is made with."""
+        return copy.deepcopy(self.model_extra or {})
+
+
+class Fold(Settings):
+    """One of several folds, in place of the table's split: `number` of `num_folds`, dealt out with `seed` by `by`."""
+
+    num_folds: int = Field(validation_alias=AliasChoices("num_folds", "of"))
+    number: int
+    seed: int = 0
+    by: str = "track"
+
+
+class DataSettings(Settings):
+    """Where the tracks, their labels and their spectrograms are.
 
     Attributes
     ----------
-    name : of the experiment.
     table : metadata CSV with the split.
-    task : "single", one genre a track, or "multi", any number of labels.
-    labels : of task "multi", the names in the order of the logits; none: all of the table, in alphabetical order.
     cache : folder of the dataset's caches; of unit "patch" the folder of the HDF5 files; of unit "row"
         a CSV of features, or the folder of GTZAN's public table.
     unit : what the network sees: "clip", "crop" (trained on clips cut anywhere from the tracks, tested on the fixed
         ones), "track", "patch" of COALA's HDF5 files, or "row" of a table of features; testing averages a track's
         clips.
+    labels : of several labels a track, the names in the order of the logits; none: all of the table, in alphabetical
+        order.
+    overrides : a CSV that corrects labels of training tracks, see `scripts.tables.overrides`.
+    limit : a quick try: at most so many tracks, the same share of each part and class, see `splits.stratified_subset`;
+        None takes all.
+    fold : replaces the table's split by one of several folds.
+    train_share : train on this share of the training tracks, above 0, up to 1, of each class the same; smaller shares
+        are parts of greater ones, and validation and test stay whole.
+    allow_leak : train although the split is known to leak; the report says so.
+    """
+
+    table: str
+    cache: str
+    unit: one_of("unit", UNITS) = "clip"
+    labels: list[str] = []
+    overrides: str = ""
+    limit: Positive | None = None
+    fold: Fold | None = None
+    train_share: float = Field(1.0, gt=0, le=1)
+    allow_leak: bool = False
+
+    @property
+    def subset(self) -> dict[str, Any]:
+        """Of `limit` and `train_share` those that leave something out, for reports."""
+        return self.model_dump(include={"limit", "train_share"}, exclude_defaults=True)
+
+
+class FeatureSettings(Settings):
+    """What the network is given of a sound.
+
+    Attributes
+    ----------
     spec : parameters of the spectrograms.
-    features : how many columns the table of features has, for unit "row".
     normalise : "item", "image", "power" or "none", see `scripts.audio.normalise`.
-    model, model_settings : name and keywords for `build_model`.
-    epochs, batch_size : of the training.
-    optimizer, optimizer_settings, learning_rate, weight_decay : a class of torch.optim and its keywords.
-    scheduler, scheduler_settings : "none", "cosine" (to zero over the epochs), "plateau" (a tenth after 3 epochs
-        without progress) or a class of torch.optim.lr_scheduler, and its keywords.
-    warmup_epochs : the learning rate first rises for so many epochs.
-    loss, loss_settings : of task "single" CrossEntropyLoss or MultiMarginLoss of torch, "arcface" or "triplet"; of
-        task "multi" "bce", "focal", "asymmetric" or "family", see `scripts.training.losses`; and its keywords, such as
-        label_smoothing=0.1.
-    class_weights : "none", or "balanced" for weights inverse to how often a class occurs; of task "multi", weights
+    columns : how many the table of features has, for unit "row".
+    """
+
+    spec: Annotated[MelSpec, BeforeValidator(MelSpec.of)] = MelSpec()
+    normalise: one_of("normalise", NORMALISATIONS) = "item"
+    columns: Whole = 0
+
+
+def with_network(keywords: Any) -> Any:
+    """The keywords of a model in which the network inside it is called `network`; earlier versions called it `of`."""
+    if not isinstance(keywords, dict):
+        return keywords
+    inside = {name: with_network(value) if name == "settings" else value for name, value in keywords.items()}
+    return {"network" if name == "of" else name: value for name, value in inside.items()}
+
+
+class ModelSettings(Choice):
+    """A network of `build_model`, and its keywords.
+
+    Attributes
+    ----------
+    initial : a checkpoint whose weights, but for the head, the training starts from.
+    """
+
+    name: str = "cnn4"
+    initial: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def rename(cls, values: Any) -> Any:
+        """Earlier names of settings."""
+        return with_network(values)
+
+
+class LossSettings(Choice):
+    """For one label a track CrossEntropyLoss or MultiMarginLoss of torch, "arcface" or "triplet"; for several "bce",
+    "focal", "asymmetric" or "family", see `scripts.training.losses`; and its keywords, such as label_smoothing=0.1.
+
+    Attributes
+    ----------
+    class_weights : "none", or "balanced" for weights inverse to how often a class occurs; of several labels, weights
         of the presences, see `scripts.training.losses.positive_weights`.
+    """
+
+    name: str = "CrossEntropyLoss"
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class OptimizerSettings(Choice):
+    """A class of torch.optim, and its keywords.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay : its "lr" and "weight_decay".
+    """
+
+    name: one_of("optimizer", sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS)) = "Adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = 0.0
+
+
+class SchedulerSettings(Choice):
+    """ "none", "cosine" (to zero over the epochs), "plateau" (a tenth after 3 epochs without progress) or a class of
+    torch.optim.lr_scheduler, and its keywords.
+
+    Attributes
+    ----------
+    warmup_epochs : the learning rate first rises for so many epochs.
+    """
+
+    name: one_of("scheduler", SCHEDULERS) = "none"
+    warmup_epochs: Whole = 0
+
+
+class AverageSettings(Choice):
+    """ "none", "ema" or "swa" weights, see `scripts.training.weight_average`, and its keyword."""
+
+    name: one_of("average", AVERAGES) = "none"
+
+
+class TrainingSettings(Settings):
+    """How long and in which portions, with which random numbers, and where.
+
+    Attributes
+    ----------
+    epochs : 0 tests the weights that the training would start from.
+    batch_size : items.
     sampling : "even", each item once an epoch, or "balanced", drawn so that rare labels come as often as others.
-    mix : of task "multi", what adds other items to an item, see `scripts.audio.spectrogram_mixing`.
-    augment : augmentations by name with their settings, see `scripts.audio.augment`.
-    average, average_settings : "none", "ema" or "swa" weights, see `scripts.training.weight_average`.
     frozen_epochs : so many epochs train the head alone, the rest everything.
     grad_clip : greatest norm of the gradient; None does not clip.
     patience : epochs without improvement before training stops; None trains all epochs.
     keep_epochs : also keep the weights of every so many epochs; 0 keeps those of the best and of the last one alone.
-    aggregation : of task "multi", from a track's clips to its probabilities, see `metrics.multi_label.AGGREGATIONS`.
-    thresholds : of task "multi", chosen on validation: "half" (1/2), "global" or "label", see `metrics.thresholds`.
-    initial : a checkpoint whose weights, but for the head, the training starts from.
-    overrides : a CSV that corrects labels of training tracks, see `scripts.tables.overrides`.
-    metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; of task "multi" "macro_f1",
-        "mean_average_precision" or "loss"; "last" takes the last epoch and needs no validation.
-    fold : replaces the table's split by one of several folds: {"of": 5, "number": 0, "seed": 0, "by": "track"}.
-    allow_leak : train although the split is known to leak; the report says so.
     seed : of weights, dropout, augmentation and the order of batches.
     device, precision, threads : "auto" and None take what the machine has; `precision` is that of training alone.
     """
 
-    name: str
-    table: str
-    cache: str
-    task: str = "single"
-    labels: list[str] = field(default_factory=list)
-    unit: str = "clip"
-    spec: MelSpec = MelSpec()
-    features: int = 0
-    normalise: str = "item"
-    model: str = "cnn4"
-    model_settings: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 5
-    batch_size: int = 16
-    optimizer: str = "Adam"
-    optimizer_settings: dict[str, Any] = field(default_factory=dict)
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    scheduler: str = "none"
-    scheduler_settings: dict[str, Any] = field(default_factory=dict)
-    warmup_epochs: int = 0
-    loss: str = "CrossEntropyLoss"
-    loss_settings: dict[str, Any] = field(default_factory=dict)
-    class_weights: str = "none"
-    sampling: str = "even"
-    mix: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    average: str = "none"
-    average_settings: dict[str, Any] = field(default_factory=dict)
-    frozen_epochs: int = 0
+    epochs: Whole = 5
+    batch_size: Positive = 16
+    sampling: Literal["even", "balanced"] = "even"
+    frozen_epochs: Whole = 0
     grad_clip: float | None = None
     patience: int | None = None
-    keep_epochs: int = 0
-    aggregation: str = "mean"
-    thresholds: str = "label"
-    initial: str = ""
-    overrides: str = ""
-    metric: str = "track_accuracy"
-    fold: dict[str, Any] = field(default_factory=dict)
-    allow_leak: bool = False
+    keep_epochs: Whole = 0
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
 
-    def __post_init__(self) -> None:
-        for name, known in NAMES.items():
-            pick(name, getattr(self, name), known)
-        if self.epochs < 0:
-            raise ConfigError(f"epochs is {self.epochs}; it must be at least 0, which tests the weights it starts from")
-        if self.keep_epochs < 0:
+
+class TestSettings(Settings):
+    """How an epoch and the test are scored.
+
+    Attributes
+    ----------
+    metric : what validation selects by: "track_accuracy", "clip_accuracy" or "loss"; of several labels "macro_f1",
+        "mean_average_precision" or "loss"; "last" takes the last epoch and needs no validation.
+    aggregation : of several labels, from a track's clips to its probabilities, see
+        `metrics.multi_label.AGGREGATIONS`.
+    thresholds : of several labels, chosen on validation: "half" (1/2), "global" or "label", see `metrics.thresholds`.
+    """
+
+    metric: one_of("metric", METRICS) = "track_accuracy"
+    aggregation: one_of("aggregation", AGGREGATIONS) = "mean"
+    thresholds: one_of("thresholds", RULES) = "label"
+
+
+class Experiment(Settings):
+    """One complete setting; `config.json` of a run holds it.
+
+    A setting's own name is enough where one is given, as no two groups share one: `Experiment(name="own",
+    table="data/own.csv", cache="data/own", epochs=2, model="cnn4")`, and `learning_rate` or `model.width` in
+    `updated` and `changed`.
+
+    Attributes
+    ----------
+    name : of the experiment.
+    task : "single_label", one a track, or "multi_label", any number of them.
+    data, features, model, loss, optimizer, scheduler, average, training, test : groups of settings.
+    augment : augmentations by name with their settings, see `scripts.audio.augment`.
+    mix : of several labels, what adds other items to an item, see `scripts.audio.spectrogram_mixing`.
+
+    Raises
+    ------
+    ConfigError : an unknown name (the nearest is suggested), a wrong value, or settings that do not go together.
+    """
+
+    name: str
+    task: Literal["single_label", "multi_label"] = "single_label"
+    data: DataSettings
+    features: FeatureSettings = FeatureSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    average: AverageSettings = AverageSettings()
+    augment: Annotated[dict[str, Any], AfterValidator(lambda settings: complete(settings) and settings)] = {}
+    mix: Annotated[dict[str, Any], AfterValidator(rename)] = {}
+    training: TrainingSettings = TrainingSettings()
+    test: TestSettings = TestSettings()
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**in_groups({}, settings))
+        except ValidationError as error:
+            raise ConfigError(describe(error)) from None
+
+    @model_validator(mode="after")
+    def check(self) -> "Experiment":
+        """Settings that do not go together raise a ConfigError that says which would."""
+        task, metric, unit = self.task, self.test.metric, self.data.unit
+        if (unit == "row") != (self.features.columns > 0):
             raise ConfigError(
-                f"keep_epochs is {self.keep_epochs}; give 0 for best and last alone, or every how many epochs"
+                f"unit={unit} with columns={self.features.columns}; rows of features, and only they, have columns"
             )
-        for name in ("batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if (self.unit == "row") != (self.features > 0):
-            raise ConfigError(f"unit={self.unit} with features={self.features}; rows, and only they, have features")
-        complete(self.augment)
-        check_task(self)
-        if self.metric == "last" and (self.patience is not None or self.scheduler in ("plateau", "ReduceLROnPlateau")):
+        pick(f"loss of task {task}", self.loss.name, LOSSES[task])
+        pick(f"metric of task {task}", metric, [name for name, one in METRICS.items() if task in one.tasks])
+        if "mixup" in self.augment and self.loss.name not in SOFT_LOSSES:
+            raise ConfigError(f"mixup needs one of the losses {', '.join(SOFT_LOSSES)}, not {self.loss.name}; drop one")
+        if task == "multi_label" and unit == "row":
+            raise ConfigError("rows of features have one label each; set unit=clip, or use python -m scripts classical")
+        if task == "single_label" and (self.data.labels or self.mix):
+            raise ConfigError("labels and mix are for task=multi_label; set it, or leave them out")
+        if self.mix:
+            complete_mix(self.mix)
+        if metric == "last" and (
+            self.training.patience is not None or self.scheduler.name in ("plateau", "ReduceLROnPlateau")
+        ):
             raise ConfigError("metric=last looks at no validation; drop patience and the plateau scheduler")
+        return self
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and frames of an item."""
-        if self.unit == "row":
-            return self.features, 1
-        return self.spec.track_shape if self.unit == "track" else self.spec.clip_shape
+        if self.data.unit == "row":
+            return self.features.columns, 1
+        spec = self.features.spec
+        return spec.track_shape if self.data.unit == "track" else spec.clip_shape
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """For JSON: a dictionary for each group."""
+        return self.model_dump()
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Experiment":
-        """The inverse of `as_dict`.
+        """The inverse of `as_dict`; also of what earlier versions wrote, all settings on one level."""
+        return cls(**upgraded(values) if "table" in values else values)
 
-        Raises
-        ------
-        ConfigError : an unknown or missing setting.
+    def as_markdown(self) -> str:
+        """A table of all settings."""
+        rows = "\n".join(f"| {name} | {value} |" for name, value in flat(self.as_dict()).items())
+        return f"| setting | value |\n|---|---|\n{rows}"
+
+    def updated(self, changes: dict[str, Any] | None = None, /, **more: Any) -> "Experiment":
+        """A copy with other settings, by their own names or by paths such as "model.width".
+
+        A name given to a group that has one (`model="cnn4"`) changes the name alone; a dictionary replaces the group.
         """
-        known = [entry.name for entry in dataclasses.fields(cls)]
-        for name in values:
-            pick("setting", name, known)
-        try:
-            return cls(**{**values, "spec": MelSpec(**values["spec"])})
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"incomplete settings ({error}); give the config.json of a run") from None
+        return Experiment(**in_groups(self.as_dict(), (changes or {}) | more))
 
     def changed(self, assignments: list[str]) -> "Experiment":
-        """A copy with `name=value` assignments; `spec.n_mels=64` and `augment.mixup.alpha=0.3` reach inside.
-
-        Raises
-        ------
-        ConfigError : no "=", an unknown name (the nearest is suggested) or a value of the wrong type.
-        """
-        result = self
-        for text in assignments:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise ConfigError(f"--set {text!r} has no '='; write name=value, such as epochs=10")
-            result = result.with_value(name.strip(), value.strip())
-        return result
-
-    def with_value(self, name: str, text: str) -> "Experiment":
-        outer, _, inner = name.partition(".")
-        pick("setting", outer, [entry.name for entry in dataclasses.fields(self)])
-        if inner and isinstance(getattr(self, outer), dict):
-            return dataclasses.replace(self, **{outer: with_key(getattr(self, outer), inner, parse(text))})
-        if outer == "spec":
-            return dataclasses.replace(self, spec=replaced(self.spec, inner, text))
-        return replaced(self, outer, text)
+        """As `updated`, from `name=value` texts: "spec.n_mels=64", "augment.mixup.alpha=0.3"."""
+        return self.updated(parse_assignments(assignments))
 
 
 @dataclass(frozen=True)
@@ -210,39 +353,83 @@ class Preset:
     measured: str
 
 
-def check_task(experiment: Experiment) -> None:
-    """Loss, metric and mixing suit the task; raises a ConfigError that says which would."""
-    task = experiment.task
-    pick(f"loss of task {task}", experiment.loss, LOSSES[task])
-    pick(f"metric of task {task}", experiment.metric, [name for name, one in METRICS.items() if task in one.tasks])
-    if "mixup" in experiment.augment and experiment.loss not in SOFT_LOSSES:
-        raise ConfigError(f"mixup needs one of the losses {', '.join(SOFT_LOSSES)}, not {experiment.loss}; drop one")
-    if task == "multi" and experiment.unit == "row":
-        raise ConfigError("rows of features have one label each; set unit=clip, or use python -m scripts classical")
-    if task == "single" and (experiment.labels or experiment.mix):
-        raise ConfigError("labels and mix are for task=multi; set it, or leave them out")
-    if experiment.mix:
-        complete_mix(experiment.mix)
+GROUPS = {
+    name: entry.annotation.model_fields
+    for name, entry in Experiment.model_fields.items()
+    if isinstance(entry.annotation, type) and issubclass(entry.annotation, Settings)
+}
+PLACES = {name: [group, name] for group, fields in GROUPS.items() for name in fields if name != "name"}
 
 
-def with_key(settings: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """A copy with the value under `name`; "mixup.alpha" reaches one level further in."""
-    outer, _, inner = name.partition(".")
-    return settings | {outer: with_key(settings.get(outer, {}), inner, value) if inner else value}
+def in_groups(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested `values` with the settings set in it, whole groups before what is in them."""
+    result, paths = copy.deepcopy(values), {}
+    for name, value in settings.items():
+        outer, *inner = name.split(".")
+        path = [*PLACES.get(outer, [outer]), *inner]
+        if isinstance(value, str) and "name" in GROUPS.get(name, {}):
+            path.append("name")
+        paths[tuple(path)] = value
+    for (*folders, last), value in sorted(paths.items(), key=lambda item: len(item[0])):
+        place = result
+        for folder in folders:
+            if not isinstance(place.get(folder), dict):
+                place[folder] = {}
+            place = place[folder]
+        place[last] = value
+    return result
 
 
-def replaced(settings: Any, name: str, text: str) -> Any:
-    """A copy of a dataclass with one field set from text, after a check of its type."""
-    kinds = {entry.name: entry.type for entry in dataclasses.fields(settings)}
-    kind, value = kinds[pick("setting", name, kinds)], parse(text)
-    if kind is float or (kind == float | None and value is not None):
-        value = float(value) if isinstance(value, int | float) else value
-    (item,) = get_args(kind) if get_origin(kind) is list else (object,)
-    kind = get_origin(kind) if get_origin(kind) in (dict, list) else kind
-    fits = isinstance(value, kind) and (kind is not list or all(isinstance(one, item) for one in value))
-    if (isinstance(value, bool) and kind is not bool) or not fits:
-        raise ConfigError(f"{name}={text}: not of the kind {getattr(kind, '__name__', kind)}; give such a value")
-    return dataclasses.replace(settings, **{name: value})
+def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by their paths, such as "model.width"."""
+    result = {}
+    for name, value in values.items():
+        result |= flat(value, f"{before}{name}.") if isinstance(value, dict) and value else {before + name: value}
+    return result
+
+
+def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an earlier version: one level, keywords beside the names, other names of the tasks."""
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        choice = name.removesuffix("_settings")
+        if name == "features":
+            settings["columns"] = value
+        elif name == "fold":
+            settings["fold"] = value or None
+        elif choice != name:
+            settings |= {f"{choice}.{key}": inner for key, inner in value.items()}
+        else:
+            settings[name] = f"{value}_label" if name == "task" and value in ("single", "multi") else value
+    return settings
+
+
+def describe(error: ValidationError) -> str:
+    """One line on the first thing that is wrong."""
+    first = error.errors()[0]
+    *groups, name = (str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        pick("setting", name, GROUPS[groups[0]] if groups else [*Experiment.model_fields, *PLACES])
+    where = ".".join([*groups, name])
+    if first["type"] == "missing":
+        return f"{where} is missing; give it, or take the config.json of a run"
+    return f"{where} is {json.dumps(first['input'], default=str)}; {first['msg'].replace('Input', 'it', 1)}"
+
+
+def parse_assignments(texts: Iterable[str], flag: str = "--set", example: str = "epochs=10") -> dict[str, Any]:
+    """The values by their names, from `name=value` texts.
+
+    Raises
+    ------
+    ConfigError : a text without "=", which names the `flag` and gives the `example`.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{flag} {text!r} has no '='; write name=value, such as {example}")
+        values[name.strip()] = parse(value.strip())
+    return values
 
 
 def parse(text: str) -> Any:

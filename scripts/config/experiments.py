@@ -1,7 +1,6 @@
 """Every named experiment by name, each with a twin on the synthetic demo corpus where there can be one."""
 
 import argparse
-import dataclasses
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
@@ -18,30 +17,28 @@ DEMO_EPOCHS = 10
 
 def on_demo(experiment: Experiment) -> Experiment:
     """The same on the demo corpus: `demo_cnn_3s` for `fma_cnn_3s`."""
-    return dataclasses.replace(
-        experiment,
+    return experiment.updated(
         name=f"demo_{experiment.name.removeprefix('fma_')}",
-        table=experiment.table.replace("data/", "data/demo/"),
-        cache=experiment.cache.replace("data/", "data/demo/"),
+        table=experiment.data.table.replace("data/", "data/demo/"),
+        cache=experiment.data.cache.replace("data/", "data/demo/"),
         epochs=DEMO_EPOCHS,
     )
 
 
-def for_fma(experiment: Experiment) -> bool:
-    return experiment.cache == "data/mels" and not experiment.model_settings.get("pretrained")
-
-
-def on_demo_notes(experiment: Experiment) -> Experiment:
-    """The polyphony experiment on mixtures of the synthetic notes, with a small network."""
-    place = {"table": "data/demo/polyphony/metadata.csv", "cache": "data/demo/polyphony/mels"}
-    network = {"model": "lean_tagger", "model_settings": {}}
-    return dataclasses.replace(experiment, name="demo_polyphony", **place, **network, epochs=DEMO_EPOCHS)
-
-
 EXPERIMENTS = {preset.experiment.name: preset.experiment for preset in PRESETS}
-EXPERIMENTS |= {twin.name: twin for twin in (on_demo(one) for one in EXPERIMENTS.values() if for_fma(one))}
-
-EXPERIMENTS["demo_polyphony"] = on_demo_notes(EXPERIMENTS["philharmonia_polyphony"])
+TWINS = [
+    on_demo(experiment)
+    for experiment in EXPERIMENTS.values()
+    if experiment.data.cache == "data/mels" and not experiment.model.keywords.get("pretrained")
+]
+EXPERIMENTS |= {twin.name: twin for twin in TWINS}
+EXPERIMENTS["demo_polyphony"] = EXPERIMENTS["philharmonia_polyphony"].updated(
+    name="demo_polyphony",
+    table="data/demo/polyphony/metadata.csv",  # mixtures of the synthetic notes
+    cache="data/demo/polyphony/mels",
+    model={"name": "lean_tagger"},
+    epochs=DEMO_EPOCHS,
+)
 
 
 def get_experiment(name: str) -> Experiment:
@@ -58,7 +55,7 @@ def chosen_experiment(args: argparse.Namespace) -> Experiment:
     else:
         experiment = get_experiment(args.experiment)
     changed = experiment.changed([change for group in args.changes for change in group])
-    return dataclasses.replace(changed, allow_leak=True) if args.allow_leak else changed
+    return changed.updated(allow_leak=True) if args.allow_leak else changed
 
 
 def describe(presets: list[Preset]) -> str:

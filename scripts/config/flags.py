@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from scripts.common.cli import flags, positive_int
+from scripts.common.cli import flags, positive_int, positive_number
 
 RUNS = Path("runs")
 
@@ -35,7 +35,7 @@ def train(parser: argparse.ArgumentParser) -> None:
     """Train one experiment, then score its best epoch on the test set once.
 
         python -m scripts train --experiment fma_cnn_3s
-        python -m scripts train --experiment fma_cnn_3s --set epochs=10 --set model_settings.norm=batch --tag bn
+        python -m scripts train --experiment fma_cnn_3s --set epochs=10 --set model.norm=batch --tag bn
         python -m scripts train --experiment best_scratch --seeds 0 1 2
         python -m scripts train --config runs/reports/fma_cnn_3s/config.json --tag again
 
@@ -89,6 +89,26 @@ def sweep(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def learning_curve(parser: argparse.ArgumentParser) -> None:
+    """Would more files help? Train on a quarter, half and all of the training tracks; same test.
+
+        python -m scripts learning_curve --experiment fma_cnn_3s
+        python -m scripts learning_curve --experiment fma_cnn_3s --shares 0.1 0.3 1 --tag fine --resume
+
+    Each share is a run of its own, <experiment>-<tag>-share25 and so on; of each class it takes the same share, and a
+    smaller share is a part of a greater one. Validation and test stay whole. Printed, and written into
+    runs/reports/<experiment>-<tag>-curve/, are the scores with 95 % intervals, a figure, and what the difference
+    between the two greatest shares shows. All shares train for the same number of epochs, so that a smaller one takes
+    fewer steps: give enough epochs for it, too.
+    """
+    add_experiment_flags(parser)
+    parser.add_argument(
+        "--shares", type=positive_number, nargs="+", default=[0.25, 0.5, 1.0], metavar="SHARE",
+        help="of the training tracks, up to 1; default: 0.25 0.5 1",
+    )  # fmt: skip
+
+
+@flags
 def pretrain(parser: argparse.ArgumentParser) -> None:
     """Teach an experiment's network a task without labels, to start training from its weights.
 
@@ -138,7 +158,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best.pt", metavar="FILE",
         help="in runs/checkpoints/RUN/; only best.pt writes the report")  # fmt: skip
     add("--top-k", type=positive_int, default=3, metavar="K", help="guesses per track; default: %(default)s")
-    add("--tensorboard", action="store_true", help="also log settings, embeddings, and mistakes to listen to")
+    add("--tensorboard", action="store_true", help="also log settings, embeddings, and the audio of mistakes")
     add_runs_flag(parser)
 
 

@@ -14,9 +14,9 @@ NEEDS_GTZAN = "not run here: needs GTZAN's audio"
 FMA = {"table": "data/metadata_ensemble.csv", "cache": "data/mels"}
 GTZAN = {"table": "data/gtzan/metadata_ensemble.csv", "cache": "data/gtzan/mels"}
 IMAGE = MelSpec(sample_rate=22_050, track_seconds=10, clip_seconds=10)
-COARSE = MelSpec(sample_rate=22_050, hop=1024, n_mels=64)
+COARSE = MelSpec(sample_rate=22_050, hop_length=1024, n_mels=64)
 SLICES = MelSpec(sample_rate=22_050, n_fft=1024, kind="linear", clip_overlap=0.5)
-STEPS = {"step_size": 10, "gamma": 0.1}
+STEPS = {"name": "StepLR", "step_size": 10, "gamma": 0.1}
 SECNN = {
     **GTZAN,
     "spec": SLICES,
@@ -38,14 +38,14 @@ PRESETS = [
             cache="data/mels",
             unit="track",
             batch_size=4,
-            model_settings={"norm": "none", "pool": "flatten"},
+            model={"name": "cnn4", "norm": "none", "pool": "flatten"},
         ),
-        "the 4-block CNN on whole tracks, the control of the 3 s setting; `model_settings.norm=batch` rescues it",
+        "the 4-block CNN on whole tracks, the control of the 3 s setting; `model.norm=batch` rescues it",
         "track 0.123, random 80/20, best epoch on test",
         NEEDS_FMA,
     ),
     Preset(
-        Experiment(name="fma_cnn_3s", **FMA, model_settings={"norm": "none", "pool": "flatten"}),
+        Experiment(name="fma_cnn_3s", **FMA, model={"name": "cnn4", "norm": "none", "pool": "flatten"}),
         "the 4-block CNN on 3 s clips, tested by the mean of a track's ten clip logits",
         "track 0.598, random 80/20, best epoch on test",
         NEEDS_FMA,
@@ -57,12 +57,10 @@ PRESETS = [
             unit="track",
             spec=IMAGE,
             normalise="image",
-            model="resnet50",
-            model_settings={"pretrained": True},
+            model={"name": "resnet50", "pretrained": True},
             epochs=20,
             frozen_epochs=20,
-            scheduler="StepLR",
-            scheduler_settings=STEPS,
+            scheduler=STEPS,
         ),
         "ImageNet ResNet-50, only the head trained, on a grey mel image of the first 10 s; the pretrained stem is "
         "kept, the filters fit the sample rate, decibels are taken once",
@@ -76,11 +74,9 @@ PRESETS = [
             unit="track",
             spec=IMAGE,
             normalise="image",
-            model="efficientnet_b0",
-            model_settings={"pretrained": True, "head_dropout": 0.5},
+            model={"name": "efficientnet_b0", "pretrained": True, "head_dropout": 0.5},
             epochs=20,
-            scheduler="StepLR",
-            scheduler_settings=STEPS,
+            scheduler=STEPS,
             augment={"noise": {"snr_low": 15, "snr_high": 40}, "time_shift": {}},
         ),
         "ImageNet EfficientNet-B0, all of it trained, on the same image; dropout stands before the head instead of "
@@ -89,10 +85,7 @@ PRESETS = [
         NEEDS_FMA,
     ),
     Preset(
-        Experiment(
-            name="gtzan_secnn",
-            **SECNN,
-        ),
+        Experiment(name="gtzan_secnn", **SECNN),
         "the SE-CNN on linear power spectrograms of 3 s at 50 % overlap, 19 a track",
         "clip 0.763 ± 0.013, track 0.810 ± 0.029, 5 folds by track, best epoch on test",
         NEEDS_GTZAN,
@@ -100,8 +93,7 @@ PRESETS = [
     Preset(
         Experiment(
             name="gtzan_secnn_aug",
-            **SECNN,
-            model_settings={"fc_dropout": 0.5},
+            **SECNN | {"model": {"name": "secnn", "fc_dropout": 0.5}},
             augment={
                 "noise": {"snr_low": 16, "snr_high": 36},
                 "gain": {"decibel": 14},
@@ -119,7 +111,7 @@ PRESETS = [
             table="data/gtzan/metadata_30_secs.csv",
             cache="data/gtzan",
             unit="row",
-            features=57,
+            columns=57,
             normalise="none",
             model="mlp",
             epochs=300,
@@ -138,9 +130,9 @@ PRESETS = [
             **FMA,
             unit="crop",
             spec=COARSE,
-            model="committee",
-            model_settings={
-                "of": "short_chunk",
+            model={
+                "name": "committee",
+                "network": "short_chunk",
                 "members": 3,
                 "settings": {"channels": [16, 32, 64, 128], "stem_stride": 1, "dropout": 0.3},
             },

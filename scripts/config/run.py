@@ -1,6 +1,5 @@
 """A run's three folders, and getting its experiment and network back from them."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from scripts.common.cli import pick
+from scripts.common.cpu_pooling import use_cpu_kernels
 from scripts.common.errors import CheckpointError, ConfigError
 from scripts.common.storage import write_json
 from scripts.config.experiment import Experiment
@@ -104,11 +104,12 @@ class Run:
             )
         state = load_checkpoint(path)
         load_weights(model, state, path)
+        use_cpu_kernels(model)
         return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
 
     def thresholds(self) -> np.ndarray | None:
-        """From which probability on each label counts as found, float [labels]; None where a track has one label."""
-        if self.experiment().task == "single":
+        """The probability from which on each label is predicted, float64 [labels]; None where a track has one label."""
+        if self.experiment().task == "single_label":
             return None
         path = self.checkpoints / "best.pt"
         stored = {str(name): value for name, value in load_checkpoint(path).get("thresholds", {}).items()}
@@ -120,13 +121,15 @@ class Run:
 
 def without_download(experiment: Experiment) -> Experiment:
     """The same without pretrained weights, where a checkpoint's are to replace them anyway."""
-    return dataclasses.replace(experiment, model_settings=random_weights(experiment.model_settings))
+    return experiment.updated(
+        {f"model.{name}": value for name, value in random_weights(experiment.model.keywords).items()}
+    )
 
 
 def random_weights(settings: dict) -> dict:
     """The same settings, also those of a network inside the network, with `pretrained` off."""
-    found = {key: random_weights(value) if key == "settings" and value else value for key, value in settings.items()}
-    return found | {"pretrained": False} if "pretrained" in found else found
+    inside = {key: random_weights(value) if key == "settings" and value else value for key, value in settings.items()}
+    return inside | {"pretrained": False} if "pretrained" in inside else inside
 
 
 def read_config(path: str | Path) -> dict:
@@ -150,5 +153,5 @@ def read_config(path: str | Path) -> dict:
 def make_model(experiment: Experiment, classes: int) -> nn.Module:
     """The experiment's network, with weights drawn from torch's generator."""
     rows, frames = experiment.shape
-    channels = {"in_channels": experiment.spec.channels} if experiment.spec.channels > 1 else {}
-    return build_model(experiment.model, classes, frames, rows, **channels, **experiment.model_settings)
+    channels = {"in_channels": experiment.features.spec.channels} if experiment.features.spec.channels > 1 else {}
+    return build_model(experiment.model.name, classes, frames, rows, **channels, **experiment.model.keywords)

@@ -13,17 +13,17 @@ from scripts.datasets.irmas import IRMAS_ROWS
 from scripts.datasets.irmas import LABELS as IRMAS_LABELS
 
 # up to three clips of a note; a note shorter than one is repeated
-NOTES = MelSpec(n_fft=4096, hop=2048, track_seconds=6, clip_seconds=2, ending="repeat", least_seconds=0.2)
-SOUNDS = MelSpec(**NOTES.as_dict() | {"hop": 1024})
-NSYNTH = MelSpec(sample_rate=16_000, track_seconds=4, clip_seconds=4, ending="repeat", least_seconds=0.2)
-MIXTURES = MelSpec(n_fft=4096, hop=1024, track_seconds=2, clip_seconds=2, ending="repeat", least_seconds=0.2)
+NOTES = MelSpec(n_fft=4096, hop_length=2048, track_seconds=6, clip_seconds=2, ending="repeat", min_seconds=0.2)
+SOUNDS = MelSpec(**NOTES.as_dict() | {"hop_length": 1024})
+NSYNTH = MelSpec(sample_rate=16_000, track_seconds=4, clip_seconds=4, ending="repeat", min_seconds=0.2)
+MIXTURES = MelSpec(n_fft=4096, hop_length=1024, track_seconds=2, clip_seconds=2, ending="repeat", min_seconds=0.2)
 EXCERPTS = MelSpec(
-    sample_rate=22_050, track_seconds=20, clip_seconds=3, clip_overlap=0.5, ending="repeat", least_seconds=1
+    sample_rate=22_050, track_seconds=20, clip_seconds=3, clip_overlap=0.5, ending="repeat", min_seconds=1
 )
 CEPSTRA = MelSpec(**EXCERPTS.as_dict() | {"kind": "mfcc"})
 STACKED = MelSpec(**EXCERPTS.as_dict() | {"kind": "stack"})
 WAVEFORM = MelSpec(
-    sample_rate=16_000, kind="waveform", track_seconds=20, clip_seconds=5, ending="repeat", least_seconds=1
+    sample_rate=16_000, kind="waveform", track_seconds=20, clip_seconds=5, ending="repeat", min_seconds=1
 )
 ONE_CYCLE: dict[str, Any] = {
     "optimizer": "AdamW",
@@ -32,11 +32,11 @@ ONE_CYCLE: dict[str, Any] = {
     "scheduler": "OneCycleLR",
 }
 FINE_TUNING = ONE_CYCLE | {"learning_rate": 1e-4, "weight_decay": 0.01, "frozen_epochs": 2}
-MULTI: dict[str, Any] = {"task": "multi", "loss": "bce", "metric": "macro_f1"}
+MULTI: dict[str, Any] = {"task": "multi_label", "loss": "bce", "metric": "macro_f1"}
 MASKS = {"frequency_mask": {"width": 16, "count": 2}, "time_mask": {"width": 24, "count": 2}}
-WIDE = {"channels": [32, 64, 128, 256, 256]}
-HEADS = {"of": "lean_tagger", "settings": {"channels": [32, 64, 128, 256, 512]}, "widths": [64]}
-WAV2VEC2_CNN = {"of": "wav2vec2", "settings": {"pretrained": True, "part": "features"}}
+WIDE = {"name": "lean_tagger", "channels": [32, 64, 128, 256, 256]}
+HEADS = {"name": "fluffy", "network": "lean_tagger", "settings": {"channels": [32, 64, 128, 256, 512]}, "widths": [64]}
+WAV2VEC2_CNN = {"name": "fluffy", "network": "wav2vec2", "settings": {"pretrained": True, "part": "features"}}
 NEEDS_DATA = "not run here: needs the data"
 NEEDS_WEIGHTS = "not run here: needs the data and the pretrained weights"
 
@@ -64,12 +64,11 @@ def polyphony(name: str, **settings: Any) -> Experiment:
     """Mixtures that scripts.utils.mixtures made of single notes, more of them mixed on the fly."""
     values = {
         "spec": MIXTURES,
-        "model": "fluffy",
-        "model_settings": HEADS,
+        "model": HEADS,
         "batch_size": 16,
         "epochs": 27,
         "thresholds": "global",
-        "mix": {"least": 1, "most": 3, "pitch": 2.0},
+        "mix": {"min_sources": 1, "max_sources": 3, "pitch": 2.0},
         **MULTI,
         **ONE_CYCLE | {"learning_rate": 2e-3},
     }
@@ -83,7 +82,7 @@ def irmas(name: str, **settings: Any) -> Experiment:
         "spec": EXCERPTS,
         "batch_size": 16,
         "epochs": 30,
-        "mix": {"least": 1, "most": 3},
+        "mix": {"min_sources": 1, "max_sources": 3},
         "augment": {"time_shift": {}},
         **MULTI,
         **FINE_TUNING,
@@ -140,7 +139,7 @@ PRESETS = [
         NEEDS_DATA,
     ),
     Preset(
-        irmas("irmas_lean", model="lean_tagger", model_settings=WIDE, learning_rate=3e-3, frozen_epochs=0),
+        irmas("irmas_lean", model=WIDE, learning_rate=3e-3, frozen_epochs=0),
         "IRMAS by a small network from scratch; thresholds from held-out songs",
         "micro F1 0.602, macro F1 0.503 (Han 2016, from scratch, whole test part)",
         NEEDS_DATA,
@@ -148,8 +147,7 @@ PRESETS = [
     Preset(
         irmas(
             "irmas_convnext_fluffy",
-            model="fluffy",
-            model_settings={"of": "timm", "settings": {"backbone": "convnext_small", "pretrained": True}},
+            model={"name": "fluffy", "network": "timm", "settings": {"backbone": "convnext_small", "pretrained": True}},
         ),
         "ConvNeXt-S with a head for each instrument, sums of up to three clips and time shift",
         "0.411, mean macro F1 of batches (a perfect predictor's is about 0.76)",
@@ -158,10 +156,13 @@ PRESETS = [
     Preset(
         irmas(
             "irmas_efficientnetv2",
-            model="deep_head",
-            model_settings={"of": "efficientnetv2_s", "settings": {"pretrained": True}, "widths": [1000, 500]},
-            loss="focal",
-            loss_settings={"gamma": 0.5},
+            model={
+                "name": "deep_head",
+                "network": "efficientnetv2_s",
+                "settings": {"pretrained": True},
+                "widths": [1000, 500],
+            },
+            loss={"name": "focal", "gamma": 0.5},
         ),
         "EfficientNetV2-S with the deep head 1000-500 and the focal loss of p_t",
         "0.342 without augmentation, mean macro F1 of batches",
@@ -171,8 +172,7 @@ PRESETS = [
         irmas(
             "irmas_resnext_stack",
             spec=STACKED,
-            model="resnext50",
-            model_settings={"pretrained": True},
+            model={"name": "resnext50", "pretrained": True},
             class_weights="balanced",
         ),
         "ResNeXt-50 on three channels, log-mels of three windows; positive weights",
@@ -180,7 +180,7 @@ PRESETS = [
         NEEDS_WEIGHTS,
     ),
     Preset(
-        irmas("irmas_parallel", model="parallel_mobilenets", model_settings={"settings": {"pretrained": True}}),
+        irmas("irmas_parallel", model={"name": "parallel_mobilenets", "settings": {"pretrained": True}}),
         "eleven MobileNetV3-L, one for each instrument",
         "-",
         NEEDS_WEIGHTS,
@@ -205,7 +205,7 @@ PRESETS = [
     ),
     Preset(
         on_waveforms(
-            "irmas_wavelet", model="wavelet", model_settings={"of": "short_chunk"}, learning_rate=1e-3, frozen_epochs=0
+            "irmas_wavelet", model={"name": "wavelet", "network": "short_chunk"}, learning_rate=1e-3, frozen_epochs=0
         ),
         "a fixed bank of 128 wavelets in place of the log-mel",
         "-",
@@ -214,8 +214,7 @@ PRESETS = [
     Preset(
         on_waveforms(
             "irmas_ast_zero_shot",
-            model="ast",
-            model_settings={"pretrained": True, "audioset_rows": list(IRMAS_ROWS.values())},
+            model={"name": "ast", "pretrained": True, "audioset_rows": list(IRMAS_ROWS.values())},
             epochs=0,
             metric="last",
         ),
@@ -225,7 +224,7 @@ PRESETS = [
     ),
     Preset(
         on_waveforms(
-            "irmas_ast_lora", model="lora", model_settings={"of": "ast", "settings": {"pretrained": True}}, batch_size=4
+            "irmas_ast_lora", model={"name": "lora", "network": "ast", "settings": {"pretrained": True}}, batch_size=4
         ),
         "AST with LoRA adapters of rank 8",
         "0.36 with the head alone, mean macro F1 of batches",
@@ -234,8 +233,7 @@ PRESETS = [
     Preset(
         on_waveforms(
             "irmas_wav2vec2",
-            model="wav2vec2",
-            model_settings={"pretrained": True, "pooling": "attention"},
+            model={"name": "wav2vec2", "pretrained": True, "pooling": "attention"},
             batch_size=8,
         ),
         "the whole wav2vec 2.0 with attention over time",
@@ -243,7 +241,7 @@ PRESETS = [
         NEEDS_WEIGHTS,
     ),
     Preset(
-        on_waveforms("irmas_wav2vec2_cnn", model="fluffy", model_settings=WAV2VEC2_CNN),
+        on_waveforms("irmas_wav2vec2_cnn", model=WAV2VEC2_CNN),
         "its convolutions alone, with a head for each instrument",
         "-",
         NEEDS_WEIGHTS,
@@ -253,8 +251,7 @@ PRESETS = [
             name="openmic_lean",
             **place("openmic-2018"),
             spec=EXCERPTS,
-            model="lean_tagger",
-            model_settings=WIDE,
+            model=WIDE,
             epochs=30,
             augment={"mixup": {"alpha": 0.3}, **MASKS},
             **MULTI | {"metric": "mean_average_precision"},
@@ -271,7 +268,7 @@ PRESETS = [
         NEEDS_DATA,
     ),
     Preset(
-        coala("coala_lean", model="lean_tagger", model_settings=WIDE, epochs=20, **ONE_CYCLE),
+        coala("coala_lean", model=WIDE, epochs=20, **ONE_CYCLE),
         "the same tags by a network of a tenth of the size",
         "-",
         NEEDS_DATA,

@@ -34,12 +34,16 @@ def read_annotations(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def check_values(path: Path, column: pd.Series, known: Iterable[str]) -> None:
     """Raise a TableError that names the first row whose value is not a known one."""
-    wrong = ~column.isin(known := list(known))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
+    known = list(known)
+    check_rows(path, column, column.isin(known), f"one of {', '.join(known)}")
+
+
+def check_rows(path: Path, column: pd.Series, good: pd.Series, needed: str) -> None:
+    """Raise a TableError that names the first row whose value is not `good`, and what is `needed`."""
+    if not good.all():
+        row = int(good.to_numpy().argmin())
         raise TableError(
-            f"{path}: row {row + 2} has {column.iloc[row]!r} for {column.name}, not one of {', '.join(known)}; "
-            f"{AS_PUBLISHED}"
+            f"{path}: row {row + 2} has {column.iloc[row]!r} for {column.name}, not {needed}; {AS_PUBLISHED}"
         )
 
 

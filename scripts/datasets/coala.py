@@ -39,7 +39,7 @@ FRONT_END = MelSpec(
     kind="log_magnitude",
     ending="noise",
     selection="loudest",
-    least_seconds=0.1,
+    min_seconds=0.1,
 )
 PATCH = FRONT_END.clip_shape  # mels and frames
 
@@ -53,14 +53,9 @@ def read_tags(root: Path) -> pd.DataFrame:
     rows = pd.concat([read_part(root / file, part) for part, file in FILES.items()], ignore_index=True)
     check_unique(rows, root)
     training = rows.loc[rows["split"] == "train", "track_id"]
-    rows.loc[rows["track_id"].isin(drawn(training)), "split"] = "validation"
+    order = np.random.default_rng(0).permutation(np.sort(training.to_numpy(str)))  # always the same
+    rows.loc[rows["track_id"].isin(order[: round(VALIDATION_SHARE * len(order))]), "split"] = "validation"
     return rows.reindex(columns=MULTI_LABEL_COLUMNS)
-
-
-def drawn(ids: pd.Series) -> np.ndarray:
-    """A random tenth of the ids, always the same."""
-    order = np.random.default_rng(0).permutation(np.sort(ids.to_numpy(str)))
-    return order[: round(VALIDATION_SHARE * len(order))]
 
 
 def read_vocabulary(path: Path) -> list[str]:
@@ -175,6 +170,6 @@ DATASET = Dataset(
     ),
     reader=read_tags,
     make_tiny=make_tiny,
-    task="multi",
+    task="multi_label",
     has_audio=False,
 )

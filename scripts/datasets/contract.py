@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.audio.decoding import duration
 from scripts.common.cli import pick
@@ -32,7 +32,7 @@ class Dataset:
     layout : what lies below the root, one line each.
     reader : (root, **options) -> one row per track in the columns `COLUMNS[task]`.
     make_tiny : writes a tiny generated version below a folder, in the dataset's own layout.
-    task : "single" (one genre a track) or "multi" (`labels`, names joined by ";").
+    task : "single_label" (one genre a track) or "multi_label" (`labels`, names joined by ";").
     labels : all names that a table can hold; empty if the files decide.
     checksums : file -> "algorithm:digest" of what the url offers.
     known_faults : track id -> what is known to be wrong with its file.
@@ -50,7 +50,7 @@ class Dataset:
     layout: Sequence[str]
     reader: Callable[..., pd.DataFrame]
     make_tiny: Callable[[Path], None]
-    task: Literal["single", "multi"] = "single"
+    task: Literal["single_label", "multi_label"] = "single_label"
     labels: tuple[str, ...] = ()
     checksums: Mapping[str, str] = field(default_factory=dict)
     known_faults: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +95,7 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
 
     Parameters
     ----------
+    rows : as the dataset's files have them.
     source : what error messages call the rows.
 
     Raises
@@ -103,20 +104,16 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     """
     if rows.empty:
         raise TableError(f"{source}: holds no tracks; check the folder")
-    rows = rows.assign(**{name: rows[name].map(strip) for name in rows.columns.difference(["file_path"])})
+    text = rows.columns.difference(["file_path"])  # `read_table` would take spaces around it away as well
+    rows = rows.assign(**rows[text].map(lambda cell: cell.strip() if isinstance(cell, str) else cell))
     check_unique(rows, source)
-    columns = COLUMNS["multi" if "labels" in rows else "single"]
+    columns = COLUMNS["multi_label" if "labels" in rows else "single_label"]
     check_labels(rows[columns[2]], rows["file_path"], source)
     table = rows.reset_index(drop=True).reindex(columns=[*columns, *(name for name in OPTIONAL if name in rows)])
     if "genre" in rows and "class" not in rows:
         table["class"] = pd.factorize(table["genre"], sort=True)[0]
     table["duration_s"] = durations(table["file_path"].tolist())
     return table
-
-
-def strip(cell: Any) -> Any:
-    """Text without the spaces around it, which `read_table` would take away as well."""
-    return cell.strip() if isinstance(cell, str) else cell
 
 
 def check_labels(labels: pd.Series, paths: pd.Series, source: str | Path) -> None:

@@ -96,6 +96,6 @@ NEGATIVES = replace(
     title="ESC-50 as clips without an instrument",
     size="1,960 clips of 5 s, 600 MB",
     reader=read_negatives,
-    task="multi",
+    task="multi_label",
     labels=(),
 )

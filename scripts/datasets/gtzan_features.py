@@ -1,5 +1,6 @@
 """The public table of 57 features of GTZAN: a row for each track, and a row for each of its 3 s clips."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -97,17 +98,11 @@ def parse_names(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 def read_tracks(root: Path) -> pd.DataFrame:
     """The label table of the tracks in the 30 s table; `file_path` is where their audio would be."""
-    features = read_features(root)
-    audio = audio_folder(root)
+    features, audio = read_features(root), root / "genres_original"
+    with contextlib.suppress(TableError):
+        audio = gtzan.genre_folder(root)
     paths = [(audio / track.split(".")[0] / f"{track}.wav").as_posix() for track in features["track_id"]]
     return finish_table(features[["track_id", "genre", "split"]].assign(file_path=paths), root)
-
-
-def audio_folder(root: Path) -> Path:
-    try:
-        return gtzan.genre_folder(root)
-    except TableError:
-        return root / "genres_original"
 
 
 def make_tiny(root: Path) -> None:

@@ -41,10 +41,10 @@ def read_irmas(root: Path, part: str = "all") -> pd.DataFrame:
     pick("part of irmas", part, ("all", "train", "test"))
     tables = []
     if part != "test":
-        train = training_excerpts(root)
+        train = pd.DataFrame([training_row(path) for path in wav_files(root, "IRMAS-TrainingData")])
         tables.append(train.assign(split=cut(train, "train", "validation", 0.15) if part == "train" else "train"))
     if part != "train":
-        test = testing_excerpts(root)
+        test = pd.DataFrame([testing_row(path) for path in wav_files(root, "IRMAS-TestingData*")])
         tables.append(test.assign(split=cut(test, "validation", "test", 0.5)))
     return finish_table(pd.concat(tables), root)
 
@@ -53,14 +53,6 @@ def cut(rows: pd.DataFrame, first: str, second: str, share: float) -> np.ndarray
     """The part of each row: `second` for the given share of the recordings."""
     held_out = hold_out(rows["album_id"], label_matrix(rows, LABELS) == 1, share)
     return np.where(held_out, second, first)
-
-
-def training_excerpts(root: Path) -> pd.DataFrame:
-    return pd.DataFrame([training_row(path) for path in wav_files(root, "IRMAS-TrainingData")])
-
-
-def testing_excerpts(root: Path) -> pd.DataFrame:
-    return pd.DataFrame([testing_row(path) for path in wav_files(root, "IRMAS-TestingData*")])
 
 
 def wav_files(root: Path, pattern: str) -> list[Path]:
@@ -157,7 +149,7 @@ DATASET = Dataset(
     ),
     reader=read_irmas,
     make_tiny=make_tiny,
-    task="multi",
+    task="multi_label",
     labels=LABELS,
     options={
         "part": "all (default): validation is half of the test songs; train: validation is 15 % of the training "

@@ -42,19 +42,13 @@ def read_multi_listing(root: Path, label_columns: str = "", **options: str) -> p
     columns = choose_columns(path, list(listing), options, ROLES)
     rows = track_rows(path, listing, columns)
     if columns["labels"] and not label_columns:
-        labels = from_names(path, listing, columns)
+        roles = [role for role in ("labels", "absent") if columns[role]]
+        labels = pd.DataFrame({role: joined(path, listing[columns[role]]) for role in roles})
+        label_matrix(labels, label_names(labels), path)  # no name both present and absent
     else:
         chosen = [pick("column", name.strip(), listing) for name in label_columns.split(",") if name.strip()]
         labels = from_flags(path, listing[chosen or guess_flags(path, listing, columns)])
     return finish_table(one_row_a_file(rows.join(labels), path), path)
-
-
-def from_names(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]) -> pd.DataFrame:
-    """`labels` and maybe `absent` from columns of names."""
-    found = {role: joined(path, listing[columns[role]]) for role in ("labels", "absent") if columns[role]}
-    table = pd.DataFrame(found)
-    label_matrix(table, label_names(table), path)  # no name both present and absent
-    return table
 
 
 def joined(path: Path, column: pd.Series) -> pd.Series:
@@ -145,7 +139,7 @@ DATASET = Dataset(
     ),
     reader=read_multi_listing,
     make_tiny=make_tiny,
-    task="multi",
+    task="multi_label",
     options={f"{role}_column": f"column of the {role}; guessed: {', '.join(names)}" for role, names in ROLES.items()}
     | {"label_columns": "columns of 0 and 1, joined by commas; guessed: those of mostly 0 and 1"},
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.common.errors import ConfigError, TableError
-from scripts.datasets.annotations import AS_PUBLISHED, check_values, read_annotations
+from scripts.datasets.annotations import check_rows, check_values, read_annotations
 from scripts.datasets.contract import Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 from scripts.tables.label_matrix import NONE, join, label_matrix
@@ -70,17 +70,10 @@ def read_answers(path: Path) -> pd.DataFrame:
     answers = read_annotations(path, ["sample_key", "instrument", "relevance"])
     check_values(path, answers["instrument"], LABELS)
     relevance = pd.to_numeric(answers["relevance"], errors="coerce")
-    check(path, answers["relevance"], relevance.between(0, 1), "a number from 0 to 1")
+    check_rows(path, answers["relevance"], relevance.between(0, 1), "a number from 0 to 1")
     once = ~answers.duplicated(["sample_key", "instrument"])
-    check(path, answers["sample_key"], once, "there once for each instrument")
+    check_rows(path, answers["sample_key"], once, "once for each instrument")
     return answers.assign(relevance=relevance)
-
-
-def check(path: Path, column: pd.Series, good: pd.Series, allowed: str) -> None:
-    if not good.all():
-        row = int((~good).to_numpy().argmax())
-        found = f"row {row + 2} has {column.iloc[row]!r} for {column.name}"
-        raise TableError(f"{path}: {found}, which must be {allowed}; {AS_PUBLISHED}")
 
 
 def cells(answers: pd.DataFrame, keys: list[str]) -> list[str]:
@@ -141,7 +134,7 @@ DATASET = Dataset(
     ),
     reader=read_openmic,
     make_tiny=make_tiny,
-    task="multi",
+    task="multi_label",
     labels=LABELS,
     options={
         "threshold": "relevance from which an instrument is present; below it is absent, without an answer unknown; "

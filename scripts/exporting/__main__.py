@@ -5,8 +5,8 @@ if __name__ == "__main__":  # as `python -m scripts export`
 
     run_file("export")
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError
@@ -17,16 +17,14 @@ from scripts.inference import flags
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run
 
-if TYPE_CHECKING:
-    import onnx
-
 
 def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = True, int8: bool = False) -> list[Path]:
     """Write the graphs of a run, each with its facts as metadata; returns the files.
 
     Parameters
     ----------
-    with_mel : also the graph from waveforms. int8 : also each graph with weights of 8 bits; prints how far off it is.
+    with_mel : also the graph from waveforms.
+    int8 : also each graph with weights of 8 bits; prints the largest difference of its probabilities.
 
     Raises
     ------
@@ -40,15 +38,16 @@ def export_onnx(run: Run, predictor: Predictor, folder: Path, with_mel: bool = T
             small = graphs.quantise(graph)
             print(f"{name}_int8: {graphs.compare_int8(small, graph, graphs.make_examples(predictor, name))}")
             made[f"{name}_int8"] = small
+    import onnx
+
     facts = hub.gather_facts(run, predictor)
-    return [write_graph(graph, facts, folder / "onnx" / f"{name}.onnx") for name, graph in made.items()]
-
-
-def write_graph(graph: "onnx.ModelProto", facts: dict[str, Any], path: Path) -> Path:
-    graphs.add_facts(graph, facts)
-    with write_aside(path) as temporary:
-        temporary.write_bytes(graph.SerializeToString())
-    return path
+    metadata = {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
+    paths = {folder / "onnx" / f"{name}.onnx": graph for name, graph in made.items()}
+    for path, graph in paths.items():
+        onnx.helper.set_model_props(graph, metadata)
+        with write_aside(path) as temporary:
+            temporary.write_bytes(graph.SerializeToString())
+    return list(paths)
 
 
 @command

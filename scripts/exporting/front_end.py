@@ -47,12 +47,14 @@ class Power(nn.Module):
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
-        self.n_fft, self.hop = spec.n_fft, spec.hop
+        self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
         self.register_buffer("window", torch.from_numpy(hann(spec.n_fft)))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         padded = pad(waveform.double(), (self.n_fft // 2, self.n_fft // 2))
-        spectrum = torch.stft(padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
+        spectrum = torch.stft(
+            padded, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True
+        )
         return torch.view_as_real(spectrum).square().sum(-1).float()
 
 
@@ -107,21 +109,21 @@ class Channels(nn.Module):
 class Usable(nn.Module):
     """[batch, samples] -> bool [batch, 1]: whether `scripts.predict` would take the recording.
 
-    It refuses one that is shorter than `spec.least_samples`, holds a sample that is not finite or beyond 1e6, or is
+    It refuses one that is shorter than `spec.min_samples`, holds a sample that is not finite or beyond 1e6, or is
     silent nearly throughout (`scripts.audio.decoding.is_silent`).
     """
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
-        self.least = spec.least_samples
+        self.min_samples = spec.min_samples
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        long = torch.full((1, 1), waveform.shape[1]) >= self.least
+        long = torch.full((1, 1), waveform.shape[1]) >= self.min_samples
         finite = (waveform.abs() < LOUDEST).all(1, keepdim=True)
-        return long & finite & self.leaves(waveform) & self.leaves(waveform - waveform.mean(1, keepdim=True))
+        return long & finite & self.has_sound(waveform) & self.has_sound(waveform - waveform.mean(1, keepdim=True))
 
     @staticmethod
-    def leaves(waveform: torch.Tensor) -> torch.Tensor:
+    def has_sound(waveform: torch.Tensor) -> torch.Tensor:
         """Whether enough samples are louder than silence: bool [batch, 1]."""
         return (waveform.abs() >= SILENCE).double().mean(1, keepdim=True) > LOUD_SHARE
 

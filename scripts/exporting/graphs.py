@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import json
 import logging
 import tempfile
 import warnings
@@ -43,15 +42,15 @@ class FromSpectrogram(nn.Module):
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.network, experiment = plain(predictor.model), predictor.experiment
-        self.how, self.task = experiment.normalise, experiment.task
+        self.normalisation, self.task = experiment.features.normalise, experiment.task
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        if self.how in WITHOUT_OFFSET:  # equal values become exact zeros; ONNX Runtime's sum of others has an error
+        if self.normalisation in WITHOUT_OFFSET:  # equal values become exact zeros, whose sum has no error
             x = x - x.amax(tuple(range(1, x.ndim)), keepdim=True)
-        return self.network(normalise(x, self.how))
+        return self.network(normalise(x, self.normalisation))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.logits(x).softmax(1) if self.task == "single" else self.logits(x).sigmoid()
+        return self.logits(x).softmax(1) if self.task == "single_label" else self.logits(x).sigmoid()
 
 
 class FromWaveform(FromSpectrogram):
@@ -66,17 +65,17 @@ class FromWaveform(FromSpectrogram):
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__(predictor)
-        experiment, spec = predictor.experiment, predictor.experiment.spec
-        if spec.selection == "loudest" or experiment.unit == "patch":
+        experiment, spec = predictor.experiment, predictor.experiment.features.spec
+        if spec.selection == "loudest" or experiment.data.unit == "patch":
             raise ConfigError(f"{experiment.name} chooses the loudest clip of a track, which a graph cannot; {WITHOUT}")
         self.usable, self.windows = Usable(spec), Windows(spec, predictor.window_samples, predictor.overlap)
-        self.front_end, self.aggregate = make_front_end(spec), AGGREGATIONS[experiment.aggregation]
+        self.front_end, self.aggregate = make_front_end(spec), AGGREGATIONS[experiment.test.aggregation]
 
     def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         windows = self.windows(waveform)
         logits = self.logits(self.front_end(windows.flatten(0, 1))).unflatten(0, windows.shape[:2])
         logits = logits.where(self.usable(waveform)[..., None], torch.nan)
-        if self.task == "single":
+        if self.task == "single_label":
             return logits.mean(1).softmax(1), logits.softmax(2)
         return self.aggregate(logits), logits.sigmoid()
 
@@ -117,7 +116,7 @@ def spectrogram_graph(predictor: Predictor) -> "onnx.ModelProto":
     ConfigError : a package is missing, ONNX cannot express the network, or the graph answers something else.
     """
     module, examples = FromSpectrogram(predictor), make_examples(predictor, "spectrogram")
-    outputs, last, model = ["probabilities"], examples[NOISE].ndim - 1, predictor.experiment.model
+    outputs, last, model = ["probabilities"], examples[NOISE].ndim - 1, predictor.experiment.model.name
     if takes_any_length(module, examples[NOISE]):
         with contextlib.suppress(ConfigError):
             return make_graph(module, examples, {0: "batch", last: "frames"}, "spectrogram", outputs, model)
@@ -128,7 +127,7 @@ def waveform_graph(predictor: Predictor) -> "onnx.ModelProto":
     """The graph waveform -> probabilities and windows, for any batch and length; raises as `spectrogram_graph`."""
     module, examples = FromWaveform(predictor), make_examples(predictor, "waveform")
     axes, outputs = {0: "batch", 1: "samples"}, ["probabilities", "windows"]
-    return make_graph(module, examples, axes, "waveform", outputs, predictor.experiment.model)
+    return make_graph(module, examples, axes, "waveform", outputs, predictor.experiment.model.name)
 
 
 def make_examples(predictor: Predictor, source: str) -> dict[str, torch.Tensor]:
@@ -148,7 +147,7 @@ def make_examples(predictor: Predictor, source: str) -> dict[str, torch.Tensor]:
         "loud noise": 1e4 * noise[0, :size],
     }
     if source == "spectrogram":
-        channels = (experiment.spec.channels,) if experiment.spec.channels > 1 else ()
+        channels = (experiment.features.spec.channels,) if experiment.features.spec.channels > 1 else ()
         shape = *channels, *experiment.shape
         values = torch.from_numpy(predictor.values(torch.stack([*sounds.values()]).numpy()).astype(np.float16)).float()
         return {
@@ -156,12 +155,12 @@ def make_examples(predictor: Predictor, source: str) -> dict[str, torch.Tensor]:
             **dict(zip(sounds, values.split(1), strict=True)),
             "equal values": torch.full((1, *shape), -47.3),
         }
-    least = experiment.spec.least_samples
+    min_samples = experiment.features.spec.min_samples
     return {
         NOISE: noise,
         f"a song of noise, {', '.join(sounds)}": torch.cat([noise[0, :size], *sounds.values()])[None],
-        "short noise": noise[:, :least],
-        "too short noise": noise[:, : least - 1],
+        "short noise": noise[:, :min_samples],
+        "too short noise": noise[:, : min_samples - 1],
         "nothing but silence": torch.zeros(1, size),
         "nothing but a constant": torch.full((1, size), 0.3),
         "infinity": noise[:, :size].index_fill(1, torch.tensor([0]), torch.inf),
@@ -216,8 +215,8 @@ def check(graph: "onnx.ModelProto", module: nn.Module, examples: dict[str, torch
 def run_module(module: nn.Module, example: torch.Tensor) -> list[np.ndarray]:
     """A module's outputs."""
     with torch.inference_mode(), in_float32(example.device):
-        found = module(example)
-    return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
+        outputs = module(example)
+    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def differences(
@@ -231,10 +230,10 @@ def differences(
     }
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+def largest_difference(actual: np.ndarray, expected: np.ndarray) -> float:
     """Infinite where one is NaN and the other is not."""
-    gap = np.abs(found - expected)
-    gap[np.isnan(found) & np.isnan(expected)] = 0
+    gap = np.abs(actual - expected)
+    gap[np.isnan(actual) & np.isnan(expected)] = 0
     return float(np.nan_to_num(gap, nan=np.inf).max(initial=0))
 
 
@@ -249,13 +248,6 @@ def open_session(graph: "onnx.ModelProto") -> Any:
     import onnxruntime
 
     return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
-def add_facts(graph: "onnx.ModelProto", facts: dict[str, Any]) -> None:
-    """Put them into the graph's metadata, each value as JSON."""
-    import onnx
-
-    onnx.helper.set_model_props(graph, {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()})
 
 
 def quantise(graph: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -281,13 +273,13 @@ def compare_int8(small: "onnx.ModelProto", graph: "onnx.ModelProto", examples: d
     ------
     ConfigError : one answers an example that the other does not.
     """
-    found = differences(small, examples, open_graph(graph))
-    worst = max(found, key=found.get)
-    if not np.isfinite(found[worst]):
+    gaps = differences(small, examples, open_graph(graph))
+    worst = max(gaps, key=gaps.get)
+    if not np.isfinite(gaps[worst]):
         raise ConfigError(f"with 8 bits there are no probabilities of {worst}; leave out --int8")
     return (
-        f"probabilities up to {found[NOISE]:.2g} from those of float32, on noise; "
-        f"of all examples most on {worst}, {found[worst]:.2g}"
+        f"probabilities up to {gaps[NOISE]:.2g} from those of float32, on noise; "
+        f"of all examples most on {worst}, {gaps[worst]:.2g}"
     )
 
 

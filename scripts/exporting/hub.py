@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from scripts.common.errors import CheckpointError, ConfigError
+from scripts.common.cpu_pooling import use_cpu_kernels
+from scripts.common.errors import CheckpointError
 from scripts.common.storage import write_aside, write_json, write_text
 from scripts.config.run import Run, make_model, read_config, without_download
-from scripts.inference.model_card import write_card
+from scripts.inference.model_card import read_report, write_card
 from scripts.inference.predictor import Predictor
 from scripts.training.checkpoints import check_finite
 
@@ -59,13 +60,13 @@ def gather_facts(run: Run, predictor: Predictor) -> dict[str, Any]:
         "task": experiment.task,
         "classes": predictor.names,
         "thresholds": None if thresholds is None else dict(zip(predictor.names, thresholds.tolist(), strict=True)),
-        "sample_rate": experiment.spec.sample_rate,
-        "min_seconds": experiment.spec.least_samples / experiment.spec.sample_rate,
-        "window_seconds": predictor.window_samples / experiment.spec.sample_rate,
+        "sample_rate": experiment.features.spec.sample_rate,
+        "min_seconds": experiment.features.spec.min_samples / experiment.features.spec.sample_rate,
+        "window_seconds": predictor.window_samples / experiment.features.spec.sample_rate,
         "overlap": predictor.overlap,
-        "aggregation": experiment.aggregation,
-        "normalise": experiment.normalise,
-        "spec": experiment.spec.as_dict(),
+        "aggregation": experiment.test.aggregation,
+        "normalise": experiment.features.normalise,
+        "spec": experiment.features.spec.as_dict(),
         "split": run.load_config()["split"],
     }
 
@@ -90,13 +91,7 @@ def write_hub_folder(run: Run, predictor: Predictor, folder: Path) -> list[Path]
 
 def write_hub_card(run: Run) -> str:
     """The model card with the hub's header, and how to load the folder."""
-    path = run.report / "test.json"
-    try:
-        test = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        remedy = f"score the run (python -m scripts evaluate {run.name})"
-        raise ConfigError(f"{path}: missing or damaged; {remedy}") from None
-    card = write_card(run, test, run.name, datetime.now(UTC).isoformat(timespec="seconds"))
+    card = write_card(run, read_report(run), run.name, datetime.now(UTC).isoformat(timespec="seconds"))
     return HEADER + card.partition("\n## How to load")[0] + LOADING
 
 
@@ -135,6 +130,7 @@ class ExportedRun(Run):
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not the weights of {CONFIG} beside it ({reason}); export again") from None
         check_finite(model, path)
+        use_cpu_kernels(model)
         return model.to(device, memory_format=torch.channels_last).eval(), 0
 
     def thresholds(self) -> np.ndarray | None:

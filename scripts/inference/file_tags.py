@@ -74,7 +74,7 @@ def plan_change(
         write-protected, gone, or a link out of the folders ("unwritable").
     ConfigError : mutagen is missing.
     """
-    with one_reason(path):
+    with as_audio_errors(path):
         target = os.path.realpath(path)
         if folders is not None and not any(Path(target).is_relative_to(os.path.realpath(one)) for one in folders):
             raise AudioError(
@@ -93,7 +93,7 @@ def plan_change(
 def rehearse(change: Change) -> None:
     """Do all that `write_genres` does but for changing the file, in a copy elsewhere; raises what that would raise."""
     place = Path(os.path.realpath(change.path)).parent
-    with one_reason(change.path), tempfile.TemporaryDirectory() as folder:
+    with as_audio_errors(change.path), tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
         write_copy(Path(change.path), copy, change.new)
         if shutil.disk_usage(place).free < copy.stat().st_size:
@@ -104,14 +104,14 @@ def rehearse(change: Change) -> None:
 
 def write_genres(change: Change) -> None:
     """Write the new genres into a copy of the file, which then takes its place. Raises as `plan_change`."""
-    with one_reason(change.path), write_aside(os.path.realpath(change.path)) as temporary:
+    with as_audio_errors(change.path), write_aside(os.path.realpath(change.path)) as temporary:
         write_copy(Path(change.path), temporary, change.new)
 
 
 def has_genre(path: str | Path) -> bool:
     """Its metadata can be read here, and hold a genre."""
     try:
-        with one_reason(path):
+        with as_audio_errors(path):
             return bool(read_genres(open_tags(Path(path))))
     except AudioError:
         return False
@@ -138,7 +138,7 @@ def write_copy(path: Path, copy: Path, genres: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def one_reason(path: str | Path) -> Iterator[None]:
+def as_audio_errors(path: str | Path) -> Iterator[None]:
     """Turn whatever goes wrong with one file into an AudioError about it."""
     require("mutagen", what="metadata of audio files")
     try:
@@ -152,7 +152,7 @@ def one_reason(path: str | Path) -> Iterator[None]:
 
 
 def open_tags(path: Path) -> "FileType":
-    """The file's metadata, by what its name and its first bytes say it is; raises as `plan_change`."""
+    """The file's metadata, of the format that its name and its first bytes tell; raises as `plan_change`."""
     from mutagen import File
     from mutagen.flac import FLAC
     from mutagen.mp3 import MP3

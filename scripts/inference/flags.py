@@ -23,7 +23,7 @@ def predict(parser: argparse.ArgumentParser) -> None:
         python -m scripts predict song.mp3 other.wav --top 3
         python -m scripts predict my_music --model genres@production --out predictions.csv
         python -m scripts predict my_music --out predictions.csv --write-tags --dry-run
-        python -m scripts predict my_music --out predictions.csv --playlist folk.m3u8 --only Folk --least 0.7
+        python -m scripts predict my_music --out predictions.csv --playlist folk.m3u8 --only Folk --min-probability 0.7
 
     Of folders, all audio files at any depth are taken. With --out each file gets a row as soon as it is predicted, also
     one that cannot be used, with the reason; started again, the command passes over files that have not changed.
@@ -37,16 +37,17 @@ def predict(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="REFERENCE", help="name@stage, name@version or name in the registry, or a run"
     )
     add("--top", type=positive_int, default=3, help="how many genres or labels to print; default: 3")
-    add("--least", type=float, metavar="P", help="probability from which on a genre or label is found; see docs")
+    add("--min-probability", type=float, metavar="P", help="from which on a genre or label is predicted; see docs")
+    add("--least", type=float, dest="min_probability", help=argparse.SUPPRESS)  # its earlier name
     add("--overlap", type=float, help="share of a window that the next repeats; default: as in the test")
     add(
         "--longest", type=float, default=3 * 3600.0, metavar="SECONDS", help="refuse longer files; default: %(default)g"
     )
     add("--json", action="store_true", help="one JSON object a line")
     add("--out", type=Path, metavar="CSV", help="write a row for each file instead; goes on where it was stopped")
-    add("--playlist", type=Path, metavar="M3U8", help="also write a playlist of the files in which something is found")
-    add("--only", metavar="NAME", help="the playlist holds only files in which this genre or label is found")
-    add("--write-tags", action="store_true", help="also put what is found into the files' own metadata, as genre")
+    add("--playlist", type=Path, metavar="M3U8", help="also write a playlist of the files with a prediction")
+    add("--only", metavar="NAME", help="the playlist holds only files for which this one is predicted")
+    add("--write-tags", action="store_true", help="also put what is predicted into the files' own metadata, as genre")
     add("--dry-run", action="store_true", help="only show what --write-tags would change, and where it would fail")
     add("--yes", action="store_true", help="let --write-tags change the files without a question")
     existing = parser.add_mutually_exclusive_group()

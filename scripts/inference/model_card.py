@@ -3,17 +3,19 @@
 Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
+from scripts.common.errors import ConfigError
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.datasets import DATASETS, Dataset, get_dataset
 
 # the task's main scores, in the words of test.json
 SCORES = {
-    "single": ("track_accuracy", "clip_accuracy", "macro_f1"),
-    "multi": ("f1_macro", "f1_micro", "average_precision_macro", "roc_auc_macro"),
+    "single_label": ("track_accuracy", "clip_accuracy", "macro_f1"),
+    "multi_label": ("f1_macro", "f1_micro", "average_precision_macro", "roc_auc_macro"),
 }
 TITLES = {
     "track_accuracy": "track accuracy",
@@ -35,8 +37,8 @@ CARD = """\
 
 | | |
 |---|---|
-| run | `{run}`, experiment `{experiment.name}`, seed {experiment.seed}, epoch {epoch} |
-| network | `{experiment.model}` on {spec.kind} spectrograms of {window:g} s at {spec.sample_rate:,} Hz |
+| run | `{run}`, experiment `{experiment.name}`, seed {experiment.training.seed}, epoch {epoch} |
+| network | `{experiment.model.name}` on {spec.kind} spectrograms of {window:g} s at {spec.sample_rate:,} Hz |
 | added | {added_at} |
 
 ## Task and labels
@@ -48,7 +50,7 @@ CARD = """\
 ## Data
 
 {data}
-- Table: `{experiment.table}`
+- Table: `{experiment.data.table}`
 - Split: fingerprint `{test[split]}`
 - Leaks of the split: {leaks}
 
@@ -89,21 +91,36 @@ prediction = Predictor(find_run("{reference}"))("song.mp3")
 """
 
 
+def read_report(run: Run) -> dict[str, Any]:
+    """What the run's test.json holds; raises a ConfigError if it is missing or damaged."""
+    path = run.report / "test.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        remedy = f"score the run (python -m scripts evaluate {run.name})"
+        raise ConfigError(f"{path}: missing or damaged; {remedy}") from None
+
+
 def write_card(run: Run, test: dict[str, Any], reference: str, added_at: str, dataset: str = "") -> str:
     """The card's text.
 
     Parameters
     ----------
-    test : what the run's test.json holds. reference, added_at : of the registered version.
-    dataset : name in `scripts.datasets`; default: the one whose folder and labels the run's are, if there is one.
+    test : what the run's test.json holds.
+    reference, added_at : of the registered version: "name@3", and date and time in ISO 8601.
+    dataset : name in `scripts.datasets`; default: the one with the run's folder and labels, if there is one.
 
     Raises
     ------
     ConfigError : an unknown dataset.
     """
     experiment, classes = run.experiment(), run.load_config()["classes"]
-    single, spec = experiment.task == "single", experiment.spec
-    clips = experiment.unit in ("clip", "crop") and spec.selection == "all"
+    single, spec = experiment.task == "single_label", experiment.features.spec
+    clips = experiment.data.unit in ("clip", "crop") and spec.selection == "all"
+    if known := find_dataset(experiment, classes, dataset):
+        data = f"- {known.title}, {known.url}\n- Citation: {known.citation}\n- Licence: {known.licence}"
+    else:
+        data = f"- Licence: {DEMO if 'demo' in Path(experiment.data.table).parts else UNKNOWN}"
     kind = f"one of {len(classes)} genres or classes" if single else f"any number of {len(classes)} labels"
     return CARD.format(
         reference=reference,
@@ -112,12 +129,12 @@ def write_card(run: Run, test: dict[str, Any], reference: str, added_at: str, da
         spec=spec,
         test=test,
         added_at=added_at,
-        summary=f"Gives a recording {kind}, by a network that listens to windows of it and averages over them.",
+        summary=f"Gives a recording {kind}, by a network that predicts windows of it and averages over them.",
         window=spec.clip_seconds if clips else spec.track_seconds,
         epoch=test["best_epoch"],
         task=f"`{experiment.task}`: {kind}." + ("" if single else " Thresholds were chosen on the validation part."),
         labels=", ".join(classes),
-        data=describe_data(find_dataset(experiment, classes, dataset), experiment),
+        data=data,
         leaks="; ".join(test["leaks"]) or "none known",
         left_out=", ".join(f"{count} {status}" for status, count in test["left_out"].items()) or "none",
         precision=test.get("precision", "not recorded"),
@@ -129,12 +146,12 @@ def write_card(run: Run, test: dict[str, Any], reference: str, added_at: str, da
 
 def main_scores(test: dict[str, Any], task: str) -> dict[str, dict[str, Any]]:
     """The task's main scores in a test.json: name -> its `value`, and its `interval_95` where it has one."""
-    found = {}
+    scores = {}
     for name in SCORES[task]:
         if test.get(name) is not None:
             interval = test.get(f"{name}_interval_95")
-            found[name] = {"value": test[name]} | ({"interval_95": interval} if interval else {})
-    return found
+            scores[name] = {"value": test[name]} | ({"interval_95": interval} if interval else {})
+    return scores
 
 
 def describe_score(name: str, score: dict[str, Any]) -> str:
@@ -153,26 +170,19 @@ def score_table(test: dict[str, Any], task: str) -> str:
 
 
 def describe_baselines(test: dict[str, Any]) -> str:
-    """What predictors get that do not listen."""
+    """The scores of the no-audio baselines."""
     if "baselines" not in test:
-        guesses = f"{test['chance']:.3f}, saying always the most frequent genre {test['majority']:.3f}"
+        guesses = f"{test['chance']:.3f}, always predicting the most frequent genre {test['majority']:.3f}"
         return f"Guessing has a track accuracy of {guesses}."
     rows = [f"{name.replace('_', ' ')} {row['f1_macro'] or 0:.3f}" for name, row in test["baselines"].items()]
-    return f"Macro F1 of predictors that do not listen: {', '.join(rows)}."
+    return f"Macro F1 of the no-audio baselines: {', '.join(rows)}."
 
 
 def find_dataset(experiment: Experiment, classes: list[str], name: str = "") -> Dataset | None:
     """The dataset called `name`, or the one whose folder holds the table and whose labels, if any, are these."""
     if name:
         return get_dataset(name)
-    folder = Path(experiment.table).parent
+    folder = Path(experiment.data.table).parent
     folder = folder.parent / MADE_OF.get(folder.name, folder.name)
     here = (one for one in DATASETS.values() if Path(one.root) == folder)
     return next((one for one in here if not one.labels or {*classes} <= {*one.labels}), None)
-
-
-def describe_data(dataset: Dataset | None, experiment: Experiment) -> str:
-    """A list in Markdown."""
-    if dataset:
-        return f"- {dataset.title}, {dataset.url}\n- Citation: {dataset.citation}\n- Licence: {dataset.licence}"
-    return f"- Licence: {DEMO if 'demo' in Path(experiment.table).parts else UNKNOWN}"

@@ -10,13 +10,14 @@ from scripts.inference.predict_folder import Row
 
 
 def sort_rows(rows: Iterable[Row], only: str = "") -> list[Row]:
-    """The files to play: those in which `only` was found, the likeliest first, or all in which something was.
+    """The files to play: those for which `only` was predicted, the likeliest first, or all with a predicted label.
 
-    All come by the first name that was found, in alphabetical order, and then the likeliest first.
+    All are sorted by their first label, in alphabetical order, and then the likeliest first.
     """
     if only:
-        return sorted((row for row in rows if only in row.found), key=lambda row: -row.probabilities[only])
-    return sorted((row for row in rows if row.found), key=lambda row: (row.found[0], -row.probabilities[row.found[0]]))
+        return sorted((row for row in rows if only in row.labels), key=lambda row: -row.probabilities[only])
+    labelled = [row for row in rows if row.labels]
+    return sorted(labelled, key=lambda row: (row.labels[0], -row.probabilities[row.labels[0]]))
 
 
 def write_playlist(path: Path, rows: Sequence[Row]) -> int:

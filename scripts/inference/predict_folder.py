@@ -23,9 +23,9 @@ from scripts.config.run import Run
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry_store import sha256
 
-FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "found")
+FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "labels")
 OK = "ok"
-SEPARATOR = "; "  # of the names in `found`
+SEPARATOR = "; "  # of the names in `labels`
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)  # in a spreadsheet
 
 
@@ -35,13 +35,15 @@ class Row:
 
     Attributes
     ----------
-    file : its path. size, mtime_ns : in bytes and ns; 0 of a file that is not there.
+    file : path of the file.
+    size, mtime_ns : in bytes and ns; 0 of a file that is not there.
     model : what it was predicted by, see `describe_model`.
-    status : "ok", or an AudioError's. reason : why it has no prediction, and what to do; where it
-        has one, what is wrong with it, such as "damaged after 2.4 s".
-    seconds : of audio. windows : how many.
-    probabilities : name -> of the whole file, six decimals; empty without a prediction.
-    found : see `choose`.
+    status : "ok", or an AudioError's.
+    reason : why it has no prediction, and what to do; where it has one, what is wrong with it, such as "damaged after
+        2.4 s".
+    seconds, windows : length of the audio, and number of windows.
+    probabilities : name -> probability in the whole file, six decimals; empty without a prediction.
+    labels : the predicted ones, see `select_labels`.
     """
 
     file: str
@@ -53,15 +55,15 @@ class Row:
     seconds: float = 0.0
     windows: int = 0
     probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
-    found: list[str] = dataclasses.field(default_factory=list)
+    labels: list[str] = dataclasses.field(default_factory=list)
 
 
-class Judge:
+class FilePredictor:
     """A predictor that answers with a row for each file, also for one that cannot be used."""
 
-    def __init__(self, predictor: Predictor, model: str, least: float | None = None) -> None:
-        """`least` is the probability from which on a name is found, see `choose`."""
-        self.predictor, self.model, self.least = predictor, model, least
+    def __init__(self, predictor: Predictor, model: str, min_probability: float | None = None) -> None:
+        """`model` stands in each row; `min_probability` as `select_labels` takes it."""
+        self.predictor, self.model, self.min_probability = predictor, model, min_probability
 
     def __call__(self, path: str) -> Row:
         size, mtime = stamp(path)
@@ -72,11 +74,12 @@ class Judge:
         values = zip(prediction.names, prediction.probabilities.tolist(), strict=True)
         probabilities = {name: round(value, 6) for name, value in values}
         length = round(prediction.seconds, 3), len(prediction.starts)
-        return self.judge(Row(path, size, mtime, self.model, OK, prediction.note, *length, probabilities))
+        return self.with_labels(Row(path, size, mtime, self.model, OK, prediction.note, *length, probabilities))
 
-    def judge(self, row: Row) -> Row:
-        """The row with the names that are found."""
-        return dataclasses.replace(row, found=choose(row.probabilities, self.thresholds, self.least))
+    def with_labels(self, row: Row) -> Row:
+        """The row with the predicted labels."""
+        labels = select_labels(row.probabilities, self.thresholds, self.min_probability)
+        return dataclasses.replace(row, labels=labels)
 
     @functools.cached_property
     def thresholds(self) -> dict[str, float] | None:
@@ -91,18 +94,24 @@ class Judge:
         return same and all(map(math.isfinite, row.probabilities.values()))
 
 
-def choose(
-    probabilities: Mapping[str, float], thresholds: Mapping[str, float] | None, least: float | None = None
+def select_labels(
+    probabilities: Mapping[str, float], thresholds: Mapping[str, float] | None, min_probability: float | None = None
 ) -> list[str]:
-    """The names that are found, the likeliest first.
+    """The predicted labels, the likeliest first.
 
-    Of one genre the likeliest, if its probability is at least `least`. Of several labels, those that reach their
-    thresholds; or, if `least` is given, those that reach it.
+    Parameters
+    ----------
+    probabilities : label -> probability.
+    thresholds : of several labels a track, label -> threshold that it has to reach; None where a track has one label,
+        which is the likeliest.
+    min_probability : what a label has to reach, in place of its threshold if it has one.
     """
     order = sorted(probabilities, key=lambda name: -probabilities[name])
     if thresholds is None:
-        return [name for name in order[:1] if probabilities[name] >= (least or 0)]
-    return [name for name in order if probabilities[name] >= (thresholds[name] if least is None else least)]
+        order, thresholds = order[:1], dict.fromkeys(order, 0.0)
+    if min_probability is not None:
+        thresholds = dict.fromkeys(order, min_probability)
+    return [name for name in order if probabilities[name] >= thresholds[name]]
 
 
 def stamp(path: str) -> tuple[int, int]:
@@ -130,7 +139,7 @@ def audio_files(paths: Iterable[str]) -> list[str]:
     ------
     ConfigError : a folder that holds none.
     """
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for path in paths:
         files = [path]
         if Path(path).is_dir():
@@ -140,8 +149,8 @@ def audio_files(paths: Iterable[str]) -> list[str]:
                 print(f"{path}: {passed_over(set(there).difference(files))}", file=sys.stderr)
         if not files:
             raise ConfigError(f"{path}: holds no audio file ({', '.join(sorted(SUFFIXES))}); give another folder")
-        found |= dict.fromkeys(map(plain_path, files))
-    return list(found)
+        result |= dict.fromkeys(map(plain_path, files))
+    return list(result)
 
 
 def walk(folder: str) -> Iterator[str]:
@@ -164,11 +173,6 @@ def guard(text: str) -> str:
     except ValueError:
         return f"'{text}" if FORMULA.match(text) else text
     return text
-
-
-def unguard(cell: str) -> str:
-    """What `guard` was given."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def to_line(cells: Iterable[Any]) -> str:
@@ -200,7 +204,8 @@ class Table:
         with open(self.path, **TABLE_TEXT) as file:
             text = file.read()
         lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-        if next(lines, self.columns) != self.columns:
+        header = ["labels" if name == "found" else name for name in next(lines, self.columns)]  # its earlier name
+        if header != self.columns:
             raise ConfigError(
                 f"{self.path}: not a table of this model's predictions (its columns are others); "
                 "give another --out, or move the file away"
@@ -210,19 +215,21 @@ class Table:
 
     def parse(self, cells: list[str]) -> Row:
         try:
-            file, size, mtime, model, status, reason, seconds, windows, found = cells[: len(FACTS)]
+            file, size, mtime, model, status, reason, seconds, windows, labels = cells[: len(FACTS)]
             values = zip(self.names, cells[len(FACTS) :], strict=True)
             probabilities = {name: float(value) for name, value in values if value}
             numbers = int(size), int(mtime), float(seconds), int(windows)
         except ValueError as error:
             raise ConfigError(f"{self.path}: {error}; repair that cell, or move the file away") from None
-        model, reason, found = map(unguard, (model, reason, found))
-        names = [found] if found in self.names else found.split(SEPARATOR) if found else []
+        model, reason, labels = (
+            text[1:] if text.startswith("'") and FORMULA.match(text) else text for text in (model, reason, labels)
+        )
+        names = [labels] if labels in self.names else labels.split(SEPARATOR) if labels else []
         return Row(plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names)
 
     def cells(self, row: Row) -> list[Any]:
-        values = dataclasses.asdict(row) | {"found": SEPARATOR.join(row.found)}
-        values |= {name: guard(values[name]) for name in ("model", "reason", "found")}
+        values = dataclasses.asdict(row) | {"labels": SEPARATOR.join(row.labels)}
+        values |= {name: guard(values[name]) for name in ("model", "reason", "labels")}
         return [*(values[name] for name in FACTS), *(row.probabilities.get(name, "") for name in self.names)]
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -231,8 +238,8 @@ class Table:
             file.write(to_line(self.columns))
             file.writelines(to_line(self.cells(row)) for row in rows)
 
-    def restamp(self, files: Iterable[str]) -> None:
-        """Files that have been changed without changing what they sound like keep their rows."""
+    def update_stamps(self, files: Iterable[str]) -> None:
+        """Files whose metadata have changed, but not their audio, keep their rows."""
         rows = self.read()
         for file in files:
             size, mtime = stamp(file)

@@ -28,10 +28,13 @@ class Prediction:
 
     Attributes
     ----------
-    path : the file. seconds : of audio. starts : float [windows], s, where each window begins.
-    windows : float [windows, classes], probabilities of each window.
-    probabilities : float [classes], of the whole file. names : of the classes or labels.
-    thresholds : of several labels, float [labels], from which probability on each counts as found.
+    path : path of the file.
+    seconds : length of the audio.
+    starts : float [windows], where each window begins, s.
+    windows : float [windows, classes], probabilities in each window.
+    probabilities : float [classes], in the whole file.
+    names : names of the classes or labels.
+    thresholds : float [labels], of several labels a track: the probability from which on each is predicted.
     note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
     """
 
@@ -45,8 +48,8 @@ class Prediction:
     note: str = ""
 
     @property
-    def found(self) -> list[str]:
-        """The labels whose probability reaches its threshold, the likeliest first; one genre is always found."""
+    def labels(self) -> list[str]:
+        """The predicted ones, likeliest first: all that reach their thresholds; of one label a track the likeliest."""
         if self.thresholds is None:
             return [self.top(1)[0][0]]
         reached = self.probabilities >= self.thresholds
@@ -64,7 +67,9 @@ class Windows:
 
     Attributes
     ----------
-    path : the file. seconds : of audio. starts : float [windows], s.
+    path : path of the file.
+    seconds : length of the audio.
+    starts : float [windows], where each window begins, s.
     waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
     note : as in `Prediction`.
     """
@@ -96,20 +101,22 @@ class Predictor:
 
         Raises
         ------
-        ConfigError, CheckpointError : there is no such run, it cannot hear, or its checkpoint is damaged.
+        ConfigError, CheckpointError : there is no such run, it takes no audio, or its checkpoint is damaged.
         """
         if overlap is not None and not 0 <= overlap < 1:
             raise ConfigError(f"overlap is {overlap}; it must be at least 0 and below 1")
         self.experiment: Experiment = run.experiment()
-        if self.experiment.unit == "row":
+        if self.experiment.data.unit == "row":
             raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
         self.names: list[str] = run.load_config()["classes"]
-        self.device = choose_device(self.experiment.device)
+        self.device = choose_device(self.experiment.training.device)
         self.model = run.load_model(device=self.device)
         self.thresholds = run.thresholds()
-        self.transform = make_transform(self.experiment.spec)
-        self.ranges = read_ranges(self.experiment.cache) if self.experiment.unit == "patch" else None
-        self.overlap = (self.experiment.spec.clip_overlap if self.on_clips else 0.0) if overlap is None else overlap
+        self.transform = make_transform(self.experiment.features.spec)
+        self.ranges = read_ranges(self.experiment.data.cache) if self.experiment.data.unit == "patch" else None
+        self.overlap = (
+            (self.experiment.features.spec.clip_overlap if self.on_clips else 0.0) if overlap is None else overlap
+        )
         self.longest, self.lock = longest, threading.Lock()
 
     def __call__(self, path: str | Path) -> Prediction:
@@ -123,14 +130,14 @@ class Predictor:
         ------
         AudioError : it cannot be decoded, is silent, shorter than the spec allows, or longer than `longest`.
         """
-        spec, longest = self.experiment.spec, self.longest
+        spec, longest = self.experiment.features.spec, self.longest
         decoded = decode_with_note(path, spec.sample_rate, longest and longest + 1)
         waveform = decoded.waveform
         seconds = len(waveform) / spec.sample_rate
         if longest is not None and seconds > longest:
             raise AudioError(path, "long", f"longer than {longest:g} s", "cut it into shorter files")
-        if len(waveform) < spec.least_samples:
-            reason = f"{seconds:.1f} s of audio, less than {spec.least_samples / spec.sample_rate:g} s"
+        if len(waveform) < spec.min_samples:
+            reason = f"{seconds:.1f} s of audio, less than {spec.min_samples / spec.sample_rate:g} s"
             raise AudioError(path, "short", reason, "give a longer file")
         check_silence(path, waveform, longest and longest + 1)
         starts, windows = self.cut(waveform)
@@ -158,24 +165,24 @@ class Predictor:
 
     def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those of each window and of the whole file, from logits [windows, classes]."""
-        if self.experiment.task == "single":
+        if self.experiment.task == "single_label":
             return softmax(logits, axis=1), softmax(logits.mean(axis=0, dtype=np.float64))
-        return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.aggregation)[0]
+        return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.test.aggregation)[0]
 
     @property
     def on_clips(self) -> bool:
         """A window is a clip; else the network sees tracks, or the loudest clip of each."""
-        return self.experiment.unit in ("clip", "crop") and self.experiment.spec.selection == "all"
+        return self.experiment.data.unit in ("clip", "crop") and self.experiment.features.spec.selection == "all"
 
     @property
     def window_samples(self) -> int:
-        spec = self.experiment.spec
+        spec = self.experiment.features.spec
         return spec.clip_samples if self.on_clips else spec.track_samples
 
     @property
     def windows_at_once(self) -> int:
         """How many the network takes in one batch: 64 of 3 s, no more audio in longer ones."""
-        longest = SECONDS_AT_ONCE * self.experiment.spec.sample_rate // self.window_samples
+        longest = SECONDS_AT_ONCE * self.experiment.features.spec.sample_rate // self.window_samples
         return max(1, min(WINDOWS_AT_ONCE, longest))
 
     def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +191,7 @@ class Predictor:
         Of a file no longer than a track, these are the clips that the cache keeps of it. Of a longer one, a last window
         is dropped if at most half of it is audio.
         """
-        spec, length = self.experiment.spec, self.window_samples
+        spec, length = self.experiment.features.spec, self.window_samples
         step, short = max(1, round(length * (1 - self.overlap))), len(waveform) <= spec.track_samples
         stop = len(waveform) - length // 2
         if short:
@@ -201,11 +208,11 @@ class Predictor:
         """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes]."""
         batch = torch.from_numpy(values).to(self.device)
         with self.lock, torch.inference_mode(), in_float32(self.device):
-            return self.model(normalise(batch, self.experiment.normalise)).float().cpu().numpy()
+            return self.model(normalise(batch, self.experiment.features.normalise)).float().cpu().numpy()
 
     def values(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
-        spec, values = self.experiment.spec, self.transform(windows)
-        if spec.selection == "loudest" and self.experiment.unit != "track":
+        spec, values = self.experiment.features.spec, self.transform(windows)
+        if spec.selection == "loudest" and self.experiment.data.unit != "track":
             values = np.stack([loudest_clip(track, spec) for track in values])
         return values if self.ranges is None else scale(values, self.ranges)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -16,11 +15,11 @@ from scripts.common.errors import ConfigError
 from scripts.common.storage import write_text
 from scripts.config.run import ROOT, Run
 from scripts.inference import flags
-from scripts.inference.model_card import describe_score, main_scores, write_card
-from scripts.inference.registry_store import STAGES, Store, Version, sha256
+from scripts.inference.model_card import describe_score, main_scores, read_report, write_card
+from scripts.inference.registry_store import STAGES, RegistryStore, Version, sha256
 
 VARIABLE = "AUDIO_REGISTRY"
-DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken if nothing is said
+DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken without a reference
 BEST, CARD = "best.pt", "card.md"
 TRAIN = "train one first: `make run`, or python -m scripts train --experiment fma_cnn_3s"
 ADD = f"add a run (python -m scripts registry add RUN), or {TRAIN}"
@@ -43,7 +42,7 @@ def find_run(reference: str | None = None, runs: Path = ROOT, registry: str | Pa
     ConfigError : nothing of that name (the nearest is suggested), a damaged registry, or nothing trained yet.
     """
     models = Registry(registry, runs)
-    if version := models.meant(reference):
+    if version := models.resolve(reference):
         return models.open(version)
     if reference is None:
         return default_run(runs)
@@ -65,9 +64,9 @@ def default_run(runs: Path) -> Run:
 
 
 def can_predict(run: Run) -> bool:
-    """It has a sound configuration, and hears audio."""
+    """It has a valid configuration, and takes audio."""
     try:
-        return run.experiment().unit != "row"
+        return run.experiment().data.unit != "row"
     except ConfigError:
         return False
 
@@ -79,10 +78,10 @@ def version_of(run: Run) -> str:
     return f"{folder.parent.name}@{folder.name}" if registered else run.name
 
 
-def followed(reference: str | None, run: Run) -> str | None:
-    """By which reference newer versions take over from a run that `find_run` found by this one.
+def tracked_reference(reference: str | None, run: Run) -> str | None:
+    """The reference whose newer versions take over from a run that `find_run` gave for this one.
 
-    Without a reference it is the model in production that was found, whatever others there are later.
+    Without a reference it is that model's production version, whatever other models there are later.
     """
     if reference is None and version_of(run) != run.name:
         return f"{version_of(run).partition('@')[0]}@production"
@@ -95,7 +94,7 @@ class Registry:
     def __init__(self, where: str | Path | None = None, runs: Path = ROOT) -> None:
         """Nothing is written yet; `where` is a folder or a URL, see `find_run`."""
         self.where = str(where or os.environ.get(VARIABLE) or runs / "registry")
-        self.store = Store(self.where, runs / "registry_cache")
+        self.store = RegistryStore(self.where, runs / "registry_cache")
 
     def versions(self) -> list[Version]:
         """All that are not removed, in the order they were added."""
@@ -119,7 +118,7 @@ class Registry:
             return known.get("production", versions[-1])
         return known[pick(f"version or stage of {name}", which, known)]
 
-    def meant(self, reference: str | None) -> Version | None:
+    def resolve(self, reference: str | None) -> Version | None:
         """The version that a reference means, as `find_run` takes it; None where it means a run.
 
         Raises
@@ -138,8 +137,8 @@ class Registry:
         return Run(version.run, self.store.get(version))
 
     def newer(self, reference: str | None, run: Run) -> Run | None:
-        """What a reference means now, if it is another version than `run`; raises as `meant` and `open`."""
-        version = self.meant(reference)
+        """What a reference means now, if it is another version than `run`; raises as `resolve` and `open`."""
+        version = self.resolve(reference)
         return None if version is None or version.reference == version_of(run) else self.open(version)
 
     def add(self, run: Run, name: str = "", stage: str = "none", dataset: str = "") -> Version:
@@ -167,7 +166,7 @@ class Registry:
             copy = copy_run(run, Path(folder))
             version = describe(copy, test, name, number)
             write_text(copy.root / CARD, write_card(copy, test, version.reference, version.added_at, dataset))
-            version = dataclasses.replace(version, files=sums(copy.root))
+            version = dataclasses.replace(version, files=checksums(copy.root))
             self.store.put(copy.root, version)
         return version if stage == "none" else self.store.move(version, stage)
 
@@ -194,13 +193,7 @@ def check_run(run: Run) -> dict[str, Any]:
         run.load_config()
         raise ConfigError(f"{run.name} reads a table of features, not audio; give a run on spectrograms")
     run.load_model()
-    path = run.report / "test.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(
-            f"{path}: missing or damaged; score the run (python -m scripts evaluate {run.name})"
-        ) from None
+    return read_report(run)
 
 
 def copy_run(run: Run, root: Path) -> Run:
@@ -221,7 +214,7 @@ def describe(run: Run, test: dict[str, Any], name: str, number: int) -> Version:
     return Version(name, number, run.name, task, main_scores(test, task), split, now, {})
 
 
-def sums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file below a folder, by its path in it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
@@ -231,16 +224,13 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def show_list(versions: list[Version]) -> str:
-    """A line each, the newest last."""
+    """A line for each version with its first score, the newest last."""
     rows = [("model", "stage", "run", "split", "added", "scores")]
-    rows += [(v.reference, v.stage, v.run, v.split, v.added_at, describe_scores(v)) for v in versions]
+    for one in versions:
+        scores = "; ".join(describe_score(*score) for score in [*one.metrics.items()][:1])
+        rows.append((one.reference, one.stage, one.run, one.split, one.added_at, scores))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def describe_scores(version: Version) -> str:
-    """The first score, with its interval."""
-    return "; ".join(describe_score(name, score) for name, score in [*version.metrics.items()][:1])
 
 
 def show(models: Registry, version: Version) -> str:
@@ -251,7 +241,7 @@ def show(models: Registry, version: Version) -> str:
 
 
 def act(models: Registry, args: argparse.Namespace) -> str:
-    """Do what the command says; returns what is printed."""
+    """Do what the flags ask for; returns what is printed."""
     match args.action:
         case "add":
             version = models.add(Run(args.run, args.runs), args.name, args.stage, args.dataset)

@@ -29,8 +29,9 @@ class Version:
 
     Attributes
     ----------
-    name, version : of the model, and 1, 2, ...
-    run : what the run was called. task : "single" or "multi".
+    name, version : name of the model, and number of the version, from 1.
+    run : name of the run that was registered.
+    task : "single_label" or "multi_label".
     metrics : name -> {"value": float, "interval_95": [low, high]} of the run's test; some have no interval.
     split : fingerprint of the split that it was trained and tested with.
     added_at : date and time, ISO 8601, UTC.
@@ -61,7 +62,7 @@ class Version:
 VERSION, STAGE_OF = TypeAdapter(Version | None), TypeAdapter(dict[int, Stage] | None)
 
 
-class Store:
+class RegistryStore:
     """Versions and their stages. Every JSON file is replaced whole; there is one lock, of a folder's stages.
 
     models/NAME/3/           files of version 3
@@ -94,18 +95,18 @@ class Store:
 
     def versions(self) -> list[Version]:
         """All that were added and not removed, by date; raises a ConfigError if a JSON file is damaged."""
-        found = []
+        versions = []
         for name in self.names("models"):
             numbers = self.numbers(name)
             stages = self.stages(name) if numbers else {}
             for number in numbers:
                 if version := self.read(VERSION, f"models/{name}/{number}.json"):
                     stage = stages.get(number, "none")
-                    found.append(replace(version, name=name, version=number, stage=stage))
-        if not found and "index.sqlite" in self.names():
+                    versions.append(replace(version, name=name, version=number, stage=stage))
+        if not versions and "index.sqlite" in self.names():
             remedy = "delete it, and add the runs again (python -m scripts registry add RUN)"
             raise ConfigError(f"{self.where}/index.sqlite: made by an earlier program and not read any more; {remedy}")
-        return sorted(found, key=lambda version: (version.added_at, version.name, version.version))
+        return sorted(versions, key=lambda version: (version.added_at, version.name, version.version))
 
     @contextlib.contextmanager
     def claim(self, name: str) -> Iterator[int]:
@@ -122,7 +123,7 @@ class Store:
 
     def put(self, folder: Path, version: Version) -> None:
         """Copy a version's files to its place; it is there with its JSON file, the last."""
-        with self.reached():
+        with self.config_errors():
             self.files.put(f"{folder}/", f"{version.place}/", recursive=True)
         self.write(f"{version.place}.json", VERSION.dump_python(version, exclude={"stage"}))
 
@@ -136,7 +137,7 @@ class Store:
         target = self.folder / version.place
         wrong = changed_files(target, version)
         if wrong and self.remote:
-            with self.reached():
+            with self.config_errors():
                 for name in wrong:
                     with contextlib.suppress(FileNotFoundError), write_aside(target / name) as path:
                         self.files.get_file(f"{version.place}/{name}", str(path))
@@ -169,12 +170,12 @@ class Store:
 
     def numbers(self, name: str) -> list[int]:
         """All that were given, also to versions that are not there yet or any more."""
-        found = (re.fullmatch(r"([1-9][0-9]*)\.json", file) for file in self.names(f"models/{name}"))
-        return [int(match[1]) for match in found if match]
+        matches = (re.fullmatch(r"([1-9][0-9]*)\.json", file) for file in self.names(f"models/{name}"))
+        return [int(match[1]) for match in matches if match]
 
     def names(self, place: str = "") -> list[str]:
         """Of what lies in a folder, which need not be there."""
-        with self.reached():
+        with self.config_errors():
             self.files.invalidate_cache(place)
             try:
                 return [path.rstrip("/").rpartition("/")[2] for path in self.files.ls(place, detail=False)]
@@ -184,7 +185,7 @@ class Store:
     def read(self, kind: TypeAdapter, place: str) -> Any:
         """What a JSON file holds; None for null, and if it is empty or missing."""
         text = b""
-        with self.reached(), contextlib.suppress(FileNotFoundError):
+        with self.config_errors(), contextlib.suppress(FileNotFoundError):
             text = self.files.cat_file(place)
         try:
             return kind.validate_json(text or b"null")
@@ -195,7 +196,7 @@ class Store:
 
     def create(self, place: str) -> bool:
         """Make a JSON file with null, which only one process can; False if another was first."""
-        with self.reached():
+        with self.config_errors():
             self.files.makedirs(place.rpartition("/")[0], exist_ok=True)
             with contextlib.suppress(FileExistsError), self.files.open(place, "xb") as file:
                 file.write(b"null")  # an empty file would replace another one on S3
@@ -205,17 +206,17 @@ class Store:
     def write(self, place: str, data: Any) -> None:
         """Replace a JSON file by one that was made aside, so that nobody sees a part of it."""
         aside = f"{place}.{uuid.uuid4().hex}"
-        with self.reached():
+        with self.config_errors():
             self.files.pipe_file(aside, json.dumps(data, indent=2).encode())
             self.files.mv(aside, place)
 
     def delete(self, place: str) -> None:
         """Delete a file, or a folder with all in it; it need not be there."""
-        with self.reached(), contextlib.suppress(FileNotFoundError):
+        with self.config_errors(), contextlib.suppress(FileNotFoundError):
             self.files.rm(place, recursive=True)
 
     @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
+    def config_errors(self) -> Iterator[None]:
         """Turn what goes wrong on the way into a ConfigError; every fsspec backend has exceptions of its own."""
         try:
             yield

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_aside

@@ -18,9 +18,12 @@ from scripts.tables.label_matrix import label_matrix, label_names
 from scripts.tables.label_table import LABELS, PARTS, check_columns, class_names, read_table
 from scripts.tables.overrides import apply_overrides
 
-# of an experiment, what its data follows from
-DATA_SETTINGS = ("table", "cache", "task", "labels", "unit", "spec", "features", "overrides", "metric", "fold")
 VALUES_PER_TEST_BATCH = 64 * 128 * 259  # 64 clips of 3 s, or as much in whole tracks
+
+
+def data_settings(experiment: Experiment) -> tuple:
+    """Of an experiment, what its data follows from."""
+    return experiment.task, experiment.data, experiment.features, experiment.test.metric
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ class Data:
         labels = read_labels(table, classes, experiment)
         items, left_out = read_items(table, labels, experiment)
         for part in PARTS:
-            if not (items.tracks["split"] == part).any() and (part, experiment.metric) != ("validation", "last"):
-                raise TableError(f"{experiment.table}: no usable track in {part}; choose another --split of `metadata`")
+            if not (items.tracks["split"] == part).any() and (part, experiment.test.metric) != ("validation", "last"):
+                raise TableError(
+                    f"{experiment.data.table}: no usable track in {part}; choose another --split of `metadata`"
+                )
         return cls(items, left_out, classes, fingerprint, label_fingerprint(table, experiment), leaks, table)
 
     @property
@@ -76,8 +81,9 @@ class Data:
 
     def scoring_loader(self, experiment: Experiment, part: str) -> Loader:
         """All clips of a part, in order and unchanged."""
-        device = choose_device(experiment.device)
-        return Loader(self.items.part(part), self.evaluation_batch, device=device, how=experiment.normalise)
+        device = choose_device(experiment.training.device)
+        items, normalisation = self.items.part(part), experiment.features.normalise
+        return Loader(items, self.evaluation_batch, device=device, normalisation=normalisation)
 
 
 def read_split(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -85,13 +91,13 @@ def read_split(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, list
 
     Raises
     ------
-    TableError, ConfigError : as `read_rows` and `in_fold`.
+    TableError, ConfigError : as `read_rows` and `deal_out`.
     """
     rows = read_rows(experiment)
     table = rows.drop_duplicates("track_id")
-    classes = experiment.labels or names_of(table, experiment.task)
-    if experiment.fold:
-        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+    classes = experiment.data.labels or names_of(table, experiment.task)
+    table = deal_out(table, experiment)
+    rows = table if experiment.data.fold else rows[rows["track_id"].isin(table["track_id"])]
     return rows, table, classes
 
 
@@ -102,14 +108,13 @@ def read_unlabelled(experiment: Experiment, parts: Sequence[str]) -> tuple[pd.Da
     ------
     TableError, ConfigError : the table is missing or wrong, or cannot be dealt out in the experiment's folds.
     """
-    rows = read_table(experiment.table, ["track_id"])
+    rows = read_table(experiment.data.table, ["track_id"])
     if "split" not in rows:
         rows = rows.assign(split="train")
-    needed_to_fold = LABELS[experiment.task] if experiment.fold else []
-    check_columns(Path(experiment.table), rows, ["split", *needed_to_fold])
-    table = rows.drop_duplicates("track_id")
-    if experiment.fold:
-        rows = table = in_fold(table, validation=experiment.metric != "last", **experiment.fold)
+    needed_to_fold = LABELS[experiment.task] if experiment.data.fold else []
+    check_columns(Path(experiment.data.table), rows, ["split", *needed_to_fold])
+    table = deal_out(rows.drop_duplicates("track_id"), experiment)
+    rows = table if experiment.data.fold else rows[rows["track_id"].isin(table["track_id"])]
     return rows, table[table["split"].isin(parts)]
 
 
@@ -120,25 +125,26 @@ def read_rows(experiment: Experiment) -> pd.DataFrame:
     ------
     TableError : as `read_table`; or the table is of the other task.
     """
-    rows, needed = read_table(experiment.table, ["track_id", "split"]), LABELS[experiment.task]
+    rows, needed = read_table(experiment.data.table, ["track_id", "split"]), LABELS[experiment.task]
     for task, columns in LABELS.items():
         if task != experiment.task and not set(needed) <= set(rows) and set(columns) <= set(rows):
             raise TableError(
-                f"{experiment.table}: a {task}-label table (column {columns[0]}), but {experiment.name} has "
+                f"{experiment.data.table}: a {task} table (column {columns[0]}), but {experiment.name} has "
                 f"task={experiment.task}; give another table, or an experiment with task={task}"
             )
-    check_columns(Path(experiment.table), rows, set(needed))
+    check_columns(Path(experiment.data.table), rows, set(needed))
     return rows
 
 
 def names_of(table: pd.DataFrame, task: str) -> list[str]:
     """The classes by their numbers, or all labels in alphabetical order."""
-    return class_names(table) if task == "single" else label_names(table)
+    return class_names(table) if task == "single_label" else label_names(table)
 
 
 def corrected(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """The table with the experiment's overrides, if it has some; raises TableError as `apply_overrides`."""
-    return apply_overrides(table, experiment.overrides, experiment.task) if experiment.overrides else table
+    overrides = experiment.data.overrides
+    return apply_overrides(table, overrides, experiment.task) if overrides else table
 
 
 def label_fingerprint(table: pd.DataFrame, experiment: Experiment) -> str:
@@ -148,37 +154,73 @@ def label_fingerprint(table: pd.DataFrame, experiment: Experiment) -> str:
 
 def read_labels(table: pd.DataFrame, names: list[str], experiment: Experiment) -> np.ndarray:
     """What each track of the table has: int64 [tracks] or float32 [tracks, labels]."""
-    return table["class"].to_numpy() if experiment.task == "single" else label_matrix(table, names, experiment.table)
+    return (
+        table["class"].to_numpy()
+        if experiment.task == "single_label"
+        else label_matrix(table, names, experiment.data.table)
+    )
 
 
 def read_items(table: pd.DataFrame, labels: np.ndarray, experiment: Experiment) -> tuple[Items, pd.DataFrame]:
     """Spectrograms from the cache, COALA's ready-made patches, or rows of a table of features."""
-    if experiment.unit == "row":
+    if experiment.data.unit == "row":
         from scripts.loading.feature_rows import load_rows
 
-        return load_rows(table, experiment.cache, experiment.features)
-    if experiment.unit == "patch":
+        return load_rows(table, experiment.data.cache, experiment.features.columns)
+    if experiment.data.unit == "patch":
         from scripts.loading.coala_patches import load_patches
 
-        return load_patches(table, labels, experiment.cache, experiment.shape)
-    return load_items(table, MelCache.open(experiment.cache, experiment.spec), experiment.unit, labels)
+        return load_patches(table, labels, experiment.data.cache, experiment.shape)
+    return load_items(
+        table, MelCache.open(experiment.data.cache, experiment.features.spec), experiment.data.unit, labels
+    )
+
+
+def deal_out(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """The tracks that the experiment takes of its table, one row each, with the final split.
+
+    Raises
+    ------
+    ConfigError, TableError : as `in_fold`; `limit` or `train_share` leaves none of some class.
+    """
+    limit, fold, share = experiment.data.limit, experiment.data.fold, experiment.data.train_share
+    if limit is not None:
+        table = at_most(table, limit, f"limit={limit}")
+    if fold:
+        table = in_fold(table, validation=experiment.test.metric != "last", **fold.model_dump())
+    if share < 1:
+        train = table[table["split"] == "train"]
+        train = at_most(train, round(share * len(train)), f"train_share={share:g}")
+        table = table[table["split"].ne("train") | table["track_id"].isin(train["track_id"])]
+    return table
+
+
+def at_most(table: pd.DataFrame, count: int, setting: str) -> pd.DataFrame:
+    """As `splits.stratified_subset`; a TableError if `setting` leaves fewer tracks than parts and classes."""
+    strata = splits.strata_of(table).nunique()
+    if count < strata:
+        raise TableError(
+            f"{setting} leaves {count} of {len(table)} tracks; give one that leaves at least {strata}, for one of each "
+            "part and class"
+        )
+    return splits.stratified_subset(table, count)
 
 
 def in_fold(
-    table: pd.DataFrame, of: int, number: int, seed: int = 0, by: str = "track", validation: bool = True
+    table: pd.DataFrame, num_folds: int, number: int, seed: int = 0, by: str = "track", validation: bool = True
 ) -> pd.DataFrame:
-    """The table with its split replaced: fold `number` of `of` for test, the next one for validation, if wanted.
+    """The table with its split replaced: fold `number` for test, the next one for validation, if wanted.
 
     Raises
     ------
     ConfigError, TableError : no such fold, or the table cannot be dealt out so.
     """
-    if not 0 <= number < of:
-        raise ConfigError(f"fold {number} of {of}; folds are numbered 0 to {of - 1}")
-    if validation and of == 2:
+    if not 0 <= number < num_folds:
+        raise ConfigError(f"fold {number} of {num_folds}; folds are numbered 0 to {num_folds - 1}")
+    if validation and num_folds == 2:
         raise ConfigError("2 folds, one to test on and one to validate on, leave none to train on; set metric=last")
-    folds = splits.k_folds(table, of, seed, by)
+    folds = splits.k_folds(table, num_folds, seed, by)
     split = np.where(folds == number, "test", "train").astype(object)
     if validation:
-        split[folds == (number + 1) % of] = "validation"
+        split[folds == (number + 1) % num_folds] = "validation"
     return table.assign(split=split)

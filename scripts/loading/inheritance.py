@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import read_csv, write_csv
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run, without_download
-from scripts.loading.experiment_data import read_split, read_unlabelled
+from scripts.loading.experiment_data import Data, read_split, read_unlabelled
 from scripts.tables.file_identity import file_keys
 from scripts.tables.splits import fingerprint, known_ids
 
@@ -27,7 +28,7 @@ def save_trained_on(run: Run, experiment: Experiment, tracks: pd.DataFrame) -> l
     A line that begins with `UNKNOWN` if the latter are not known.
     """
     earlier, unknown = ancestors(experiment)
-    every = pd.concat([described(tracks, experiment.table), earlier], ignore_index=True)
+    every = pd.concat([described(tracks, experiment.data.table), earlier], ignore_index=True)
     write_csv(run.report / FILE, every.drop_duplicates(["track_id", "table"]))
     return unknown
 
@@ -42,7 +43,7 @@ def inherited_leaks(experiment: Experiment, table: pd.DataFrame) -> list[str]:
     earlier, lines = ancestors(experiment)
     if earlier.empty:
         return lines
-    mine = described(table[table["split"] == "test"], experiment.table)
+    mine = described(table[table["split"] == "test"], experiment.data.table)
     earlier = earlier.assign(track_id=common_ids(earlier, mine))
     shared = names_of(mine).isin(names_of(earlier)).groupby(level=0).any()
     artists = known_ids(earlier[earlier["table"].isin(mine["table"])], "artist_id").dropna()
@@ -50,10 +51,21 @@ def inherited_leaks(experiment: Experiment, table: pd.DataFrame) -> list[str]:
         if found.any():
             lines = [
                 f"{found.sum()} of the {len(mine)} test tracks, such as {mine['track_id'][found].iloc[0]}, are {what}"
-                f"among what the weights it starts from have learnt from ({experiment.initial})",
+                f"among what the weights it starts from have learnt from ({experiment.model.initial})",
                 *lines,
             ]
     return lines
+
+
+def refuse_leaks(experiment: Experiment, data: Data, inherited: Sequence[str] = ()) -> None:
+    """A TableError if the split leaks, or the first weights know the test, unless the experiment allows it."""
+    known = [line for line in inherited if not line.startswith(UNKNOWN)]
+    if (data.leaks or known) and not experiment.data.allow_leak:
+        remedy = "choose another --split of `metadata`" if data.leaks else "start from other weights (initial)"
+        raise TableError(
+            f"{experiment.data.table}, split {data.fingerprint}, leaks: {'; '.join([*data.leaks, *known])}; {remedy}, "
+            "or give --allow-leak, and the report will say so"
+        )
 
 
 def names_of(tracks: pd.DataFrame) -> pd.Series:
@@ -65,17 +77,19 @@ def names_of(tracks: pd.DataFrame) -> pd.Series:
 def ancestors(experiment: Experiment) -> tuple[pd.DataFrame, list[str]]:
     """The tracks that the weights an experiment starts from have learnt from, and a line if not all are known."""
     nothing = pd.DataFrame(columns=COLUMNS)
-    published = [] if without_download(experiment) == experiment else [f"{UNKNOWN} (pretrained {experiment.model})"]
-    if not experiment.initial:
+    published = (
+        [] if without_download(experiment) == experiment else [f"{UNKNOWN} (pretrained {experiment.model.name})"]
+    )
+    if not experiment.model.initial:
         return nothing, published
-    run = source_of(experiment.initial)
+    run = source_of(experiment.model.initial)
     try:
         if run is not None:
             tracks, unknown = trained_on(run)
             return tracks, list(dict.fromkeys([*published, *unknown]))
     except (ConfigError, TableError, OSError, ValueError, KeyError, TypeError):
         pass  # a run whose table has gone, or now has another split
-    return nothing, [*published, f"{UNKNOWN} ({experiment.initial})"]
+    return nothing, [*published, f"{UNKNOWN} ({experiment.model.initial})"]
 
 
 def source_of(checkpoint: str | Path) -> Run | None:
@@ -99,14 +113,14 @@ def trained_on(run: Run) -> tuple[pd.DataFrame, list[str]]:
         table = read_split(experiment)[1]
         learnt, split = table[table["split"].isin(learning_parts(experiment))], fingerprint(table)
     if split != config["split"]:
-        raise TableError(f"{experiment.table} now has another split")
+        raise TableError(f"{experiment.data.table} now has another split")
     earlier, unknown = ancestors(experiment)
-    return pd.concat([described(learnt, experiment.table), earlier], ignore_index=True), unknown
+    return pd.concat([described(learnt, experiment.data.table), earlier], ignore_index=True), unknown
 
 
 def learning_parts(experiment: Experiment) -> list[str]:
     """The parts that a training learns from or chooses by."""
-    return ["train"] if experiment.metric == "last" else ["train", "validation"]
+    return ["train"] if experiment.test.metric == "last" else ["train", "validation"]
 
 
 def described(tracks: pd.DataFrame, table: str) -> pd.DataFrame:

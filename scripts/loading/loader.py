@@ -76,9 +76,13 @@ def load_items(
 ) -> tuple[Items, pd.DataFrame]:
     """Join a metadata table with the cache.
 
-    `unit` is "clip", "crop" (as "clip", but trained on pieces cut anywhere) or "track". Of a track shorter than the
-    full length only the clips with at least half a clip of audio count. `labels` are those of each track of the table,
-    [tracks] or [tracks, labels]; default: its column `class`.
+    Parameters
+    ----------
+    table : with `track_id`, `split`, and `class` or `labels`; a row per track or per clip.
+    cache : of the spectrograms.
+    unit : "clip", "crop" (as "clip", but trained on pieces cut anywhere) or "track". Only clips with at least half a
+        clip of audio count.
+    labels : int64 [tracks] or float32 [tracks, labels], of each track of the table; default: its column `class`.
 
     Returns
     -------
@@ -142,7 +146,7 @@ class Loader:
     shuffle : draw a new order each epoch, and cut each item anywhere from its track if `items.whole` is there.
     seed : of the order and the cuts.
     device : where batches go.
-    how : normalisation, see `normalise`.
+    normalisation : of each item, see `normalise`.
     augmentation : what changes the items, or None.
     mixing : what adds other items to them first, or None.
     balance : draw the items of an epoch with replacement, each as often as its rarest label is rare.
@@ -155,13 +159,14 @@ class Loader:
         shuffle: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
-        how: str = "item",
+        normalisation: str = "item",
         augmentation: Augmentation | None = None,
         mixing: Mixing | None = None,
         balance: bool = False,
     ) -> None:
         self.items, self.batch_size, self.shuffle, self.seed = items, batch_size, shuffle, seed
-        self.device, self.how, self.augmentation, self.mixing = torch.device(device), how, augmentation, mixing
+        self.device, self.normalisation = torch.device(device), normalisation
+        self.augmentation, self.mixing = augmentation, mixing
         self.labels, self.track = torch.tensor(items.labels), torch.tensor(items.track)
         self.classes = items.labels.shape[1] if items.labels.ndim == 2 else int(items.tracks["class"].max()) + 1
         self.odds = rarity(items.labels, self.classes) if balance else None
@@ -209,13 +214,13 @@ class Loader:
         """The batch of some positions in `items`."""
         x, (y, track) = self.fetch(chosen), (values[chosen].to(self.device) for values in (self.labels, self.track))
         if self.augmentation is None and self.mixing is None:
-            return Batch(normalise(x, self.how), y, track)
+            return Batch(normalise(x, self.normalisation), y, track)
         x = with_channels(x)
         if self.mixing:
             x, y = self.mix(x, y, chosen)
         if self.augmentation is None:
-            return Batch(normalise(x, self.how), y, track)
-        x = normalise(self.augmentation.on_decibel(x, chosen), self.how)
+            return Batch(normalise(x, self.normalisation), y, track)
+        x = normalise(self.augmentation.on_decibel(x, chosen), self.normalisation)
         x, y = self.augmentation.mix(self.augmentation.on_normalised(x, chosen), y, chosen, self.classes)
         return Batch(x, y, track)
 

@@ -16,14 +16,15 @@ NOT_IDENTIFIED = "temperature not identified: on validation none between {:g} an
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> pd.DataFrame:
-    """How often predictions of a confidence are right (section 2, p. 2).
+    """How often predictions of a confidence are correct (section 2, p. 2).
 
     The confidence of a track is its highest probability; the bins (low, high] divide 0 to 1 evenly.
 
     Parameters
     ----------
     probabilities : [tracks, classes].
-    labels : [tracks].
+    labels : int [tracks], class numbers.
+    bins : how many.
 
     Returns
     -------

@@ -25,7 +25,7 @@ DRAWS = 400  # of the bootstrap
 
 
 def outcomes(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """bool [3, rows, labels]: rightly predicted, predicted, and present; all False where the truth is unknown."""
+    """bool [3, rows, labels]: correctly predicted, predicted, and present; all False where the truth is unknown."""
     present, predicted = truth == 1, predictions & ~np.isnan(truth)
     return np.stack([present & predicted, predicted, present])
 
@@ -87,7 +87,7 @@ def per_label(
     return table.assign(positives=counts[2], known=(~np.isnan(truth)).sum(axis=0))
 
 
-def tag_scores(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
+def multi_label_scores(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
     """All scores of a part, as a report holds them: those of SCORES micro and macro, and others. NaN if undefined.
 
     mAP, which is the macro PR-AUC, is `average_precision_macro`. A row without labels for which none is predicted
@@ -107,7 +107,7 @@ def tag_scores(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndar
         raise TableError("no track of this part has a known label; give `labels` or `absent` of some")
     truth, probabilities = truth[annotated], probabilities[annotated]
     known, predictions = ~np.isnan(truth), probabilities >= thresholds
-    counts, right = outcomes(truth, predictions), (predictions == truth) | ~known
+    counts, correct = outcomes(truth, predictions), (predictions == truth) | ~known
     table = per_label(truth, probabilities, thresholds)
     macro, micro = table[SCORES].mean(), dict(zip(SCORES, precision_recall_f1(*counts.sum(axis=(1, 2))), strict=False))
     micro |= {"roc_auc": roc_auc(truth, probabilities), "average_precision": average_precision(truth, probabilities)}
@@ -115,8 +115,8 @@ def tag_scores(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndar
         **{f"{name}_micro": float(micro[name]) for name in SCORES},
         **{f"{name}_macro": float(macro[name]) for name in SCORES},
         "f1_samples": float(f1(*counts.sum(axis=2), empty=1).mean()),
-        "hamming_accuracy": float(right[known].mean()),
-        "subset_accuracy": float(right.all(axis=1).mean()),
+        "hamming_accuracy": float(correct[known].mean()),
+        "subset_accuracy": float(correct.all(axis=1).mean()),
         "ranking_average_precision": ranking_precision(truth, probabilities),
         "labels_scored": int((table["positives"] > 0).sum()),
         "labels_without_positives": int((table["positives"] == 0).sum()),
@@ -160,15 +160,15 @@ BASELINES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"all_zero": all
 # --- uncertainty --------------------------------------------------------------------------------------------
 
 
-def tag_intervals(
+def multi_label_intervals(
     truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals over tracks of macro F1, micro F1 and mAP, see `tag_draws`."""
-    draws = tag_draws(truth, probabilities, thresholds, seed)
+    """95 % bootstrap intervals over tracks of macro F1, micro F1 and mAP, see `multi_label_draws`."""
+    draws = multi_label_draws(truth, probabilities, thresholds, seed)
     return {f"{name}_interval_95": centred_interval(scores) for name, scores in draws.items()}
 
 
-def tag_draws(
+def multi_label_draws(
     truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Micro F1, macro F1 and mAP, each float [1 + draws]: of the tracks, then of bootstrap draws of as many of them.
@@ -212,14 +212,14 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     return pd.DataFrame(values).mean(axis=1).to_numpy()
 
 
-def centred_interval(scores: np.ndarray, least: float = 0.0) -> tuple[float, float]:
-    """Percentile interval, within `least` to 1, of draws moved so that their mean is the score, which comes first.
+def centred_interval(scores: np.ndarray, minimum: float = 0.0) -> tuple[float, float]:
+    """Percentile interval, within `minimum` to 1, of draws moved so that their mean is the score, which comes first.
 
     In a draw tracks repeat, which lifts the average precision of rare labels above that of the tracks themselves.
     """
     score, draws = scores[0], scores[1:][~np.isnan(scores[1:])]
     low, high = interval(draws - draws.mean() + score) if len(draws) else (np.nan, np.nan)
-    return float(np.clip(low, least, 1)), float(np.clip(high, least, 1))
+    return float(np.clip(low, minimum, 1)), float(np.clip(high, minimum, 1))
 
 
 # --- from clips to tracks -----------------------------------------------------------------------------------
@@ -267,17 +267,17 @@ AGGREGATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def aggregate(clip_logits: np.ndarray, tracks: np.ndarray, how: str) -> np.ndarray:
+def aggregate(clip_logits: np.ndarray, tracks: np.ndarray, method: str) -> np.ndarray:
     """Probabilities [tracks, labels] of tracks from the logits [clips, labels] of their clips.
 
     Parameters
     ----------
     clip_logits : [clips, labels].
     tracks : int [clips], the track 0, 1, ... of each clip.
-    how : a name in AGGREGATIONS.
+    method : a name in AGGREGATIONS.
 
     Raises
     ------
     ConfigError : an unknown name.
     """
-    return AGGREGATIONS[pick("aggregation", how, AGGREGATIONS)](np.asarray(clip_logits, float), tracks)
+    return AGGREGATIONS[pick("aggregation", method, AGGREGATIONS)](np.asarray(clip_logits, float), tracks)

@@ -18,7 +18,7 @@ class Metric:
 
     name: str
     higher_is_better: bool
-    tasks: tuple[str, ...] = ("single", "multi")
+    tasks: tuple[str, ...] = ("single_label", "multi_label")
 
     @property
     def mode(self) -> str:
@@ -34,10 +34,10 @@ class Metric:
 
 
 METRICS = {
-    "track_accuracy": Metric("validation_track_accuracy", True, ("single",)),
-    "clip_accuracy": Metric("validation_clip_accuracy", True, ("single",)),
-    "macro_f1": Metric("validation_macro_f1", True, ("multi",)),
-    "mean_average_precision": Metric("validation_mean_average_precision", True, ("multi",)),
+    "track_accuracy": Metric("validation_track_accuracy", True, ("single_label",)),
+    "clip_accuracy": Metric("validation_clip_accuracy", True, ("single_label",)),
+    "macro_f1": Metric("validation_macro_f1", True, ("multi_label",)),
+    "mean_average_precision": Metric("validation_mean_average_precision", True, ("multi_label",)),
     "loss": Metric("validation_loss", False),
     "last": Metric("epoch", True),
 }
@@ -47,7 +47,13 @@ METRICS = {
 
 
 def per_genre(labels: np.ndarray, predictions: np.ndarray, names: list[str]) -> pd.DataFrame:
-    """Precision, recall, F1 and number of tracks of each genre; 0 where nothing was predicted."""
+    """Precision, recall, F1 and number of tracks of each genre; 0 where nothing was predicted.
+
+    Parameters
+    ----------
+    labels, predictions : int [tracks], class numbers.
+    names : of the classes, by their numbers.
+    """
     rows = precision_recall_fscore_support(labels, predictions, labels=range(len(names)), zero_division=0)
     return pd.DataFrame(dict(zip(["precision", "recall", "f1", "tracks"], rows, strict=True)), index=names)
 
@@ -58,7 +64,7 @@ def macro_f1(table: pd.DataFrame) -> float:
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Counts [true class, predicted class]."""
+    """How often each label, int [tracks], got each prediction, int [tracks]: int [true class, predicted class]."""
     return confusion_matrix(labels, predictions, labels=range(classes))
 
 
@@ -70,9 +76,9 @@ def track_means(values: np.ndarray, tracks: np.ndarray) -> np.ndarray:
 
 
 def correct_by_clips(
-    logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray, most: int, seed: int = 0
+    logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray, max_clips: int, seed: int = 0
 ) -> np.ndarray:
-    """How often each track is right when 1, 2, ... `most` of its clips are averaged, over random orders of them.
+    """How often each track is correct when 1, 2, ... `max_clips` of its clips are averaged, over random orders of them.
 
     A track with fewer clips uses all it has. The mean over tracks is the track accuracy by number of clips.
 
@@ -81,19 +87,19 @@ def correct_by_clips(
     logits : [clips, classes].
     tracks : [clips], which track each clip is of.
     labels : [tracks].
-    most : the greatest number of clips.
+    max_clips : the greatest number of clips.
     seed : of the orders.
 
     Returns
     -------
-    float [tracks, most], each the share of the orders.
+    float [tracks, max_clips], each the share of the orders.
     """
     generator, counts = np.random.default_rng(seed), np.bincount(tracks, minlength=len(labels))
-    correct, starts = np.zeros((len(labels), most)), np.cumsum(counts) - counts
+    correct, starts = np.zeros((len(labels), max_clips)), np.cumsum(counts) - counts
     for _ in range(ORDERS):
         order = np.lexsort((generator.random(len(tracks)), tracks))
         sums = np.cumsum(np.vstack([np.zeros(logits.shape[1]), logits[order]]), axis=0)
-        for clips in range(1, most + 1):
+        for clips in range(1, max_clips + 1):
             totals = sums[starts + np.minimum(counts, clips)] - sums[starts]
             correct[:, clips - 1] += totals.argmax(1) == labels
     return correct / ORDERS
@@ -132,9 +138,9 @@ def accuracy_intervals(correct: np.ndarray, hits: np.ndarray, clips: np.ndarray,
 
     Parameters
     ----------
-    correct : bool [tracks], whether the mean of the clips is right.
-    hits, clips : int [tracks], how many of a track's clips are right, and how many it has.
-    curve : [tracks, most], see `correct_by_clips`.
+    correct : bool [tracks], whether the mean of the clips is correct.
+    hits, clips : int [tracks], how many of a track's clips are correct, and how many it has.
+    curve : [tracks, max_clips], see `correct_by_clips`.
     """
     sums = resampled_sums(np.column_stack([correct, hits, clips, curve]))
     track, clip, by_clips = sums[:, 0] / len(correct), sums[:, 1] / sums[:, 2], sums[:, 3:] / len(correct)
@@ -150,10 +156,14 @@ def accuracy_intervals(correct: np.ndarray, hits: np.ndarray, clips: np.ndarray,
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of McNemar's exact test that two systems, right or wrong [tracks], are equally good.
+    """Two-sided p of McNemar's exact test that two systems are equally good.
 
-    Only the tracks count that one gets right and the other wrong (Q. McNemar, Psychometrika 12, 1947; Dietterich,
+    Only the tracks count on which one is correct and the other is not (Q. McNemar, Psychometrika 12, 1947; Dietterich,
     Neural Computation 10, 1998, section 3.1). Without any, p is 1.
+
+    Parameters
+    ----------
+    first, second : bool [tracks], whether each system is correct on a track.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     only_first, differing = int((first & ~second).sum()), int((first != second).sum())

@@ -8,7 +8,7 @@ from scripts.metrics.multi_label import average_precision, outcomes, precision_r
 
 
 @dataclass(frozen=True)
-class Scores:
+class SingleLabelScores:
     """The outcome of a test with one label a track.
 
     Attributes
@@ -38,7 +38,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class TagScores:
+class MultiLabelScores:
     """The outcome of a test with several labels a track; entries that are unknown count nowhere.
 
     Attributes
@@ -67,6 +67,9 @@ class TagScores:
         }
 
 
+Scores = SingleLabelScores | MultiLabelScores
+
+
 def make_scores(
     loss: float,
     clip_logits: np.ndarray,
@@ -74,12 +77,12 @@ def make_scores(
     clip_tracks: np.ndarray,
     means: np.ndarray,
     labels: np.ndarray,
-) -> Scores | TagScores:
+) -> Scores:
     """The scores that suit the labels: class numbers [tracks], or a matrix [tracks, labels]."""
     rest = {"loss": loss, "clip_logits": clip_logits, "clip_tracks": clip_tracks, "logits": means, "labels": labels}
     if labels.ndim == 2:
-        return TagScores(**mean_over_labels(labels, means), **rest)
-    return Scores(
+        return MultiLabelScores(**mean_over_labels(labels, means), **rest)
+    return SingleLabelScores(
         clip_accuracy=float(np.mean(clip_logits.argmax(1) == clip_labels)),
         track_accuracy=float(np.mean(means.argmax(1) == labels)),
         **rest,

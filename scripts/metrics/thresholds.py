@@ -9,7 +9,7 @@ from scripts.common.cli import pick
 HALF = 0.5
 
 
-def best_thresholds(truth: np.ndarray, probabilities: np.ndarray, how: str) -> np.ndarray:
+def best_thresholds(truth: np.ndarray, probabilities: np.ndarray, method: str) -> np.ndarray:
     """A threshold for each label; a label is predicted where its probability is at least its threshold.
 
     Thresholds lie halfway between two neighbouring probabilities of the tracks, and every such place is tried, so
@@ -19,7 +19,7 @@ def best_thresholds(truth: np.ndarray, probabilities: np.ndarray, how: str) -> n
     ----------
     truth : [tracks, labels] of validation, with 1 present, 0 absent and NaN unknown.
     probabilities : [tracks, labels].
-    how : "half" (0.5), "global" (the same for all labels, with the highest macro F1), or "label" (for each label that
+    method : "half" (0.5), "global" (the same for all labels, with the highest macro F1), or "label" (for each label
         with its highest F1; a label without positives takes the global one).
 
     Returns
@@ -28,27 +28,27 @@ def best_thresholds(truth: np.ndarray, probabilities: np.ndarray, how: str) -> n
 
     Raises
     ------
-    ConfigError : an unknown `how`.
+    ConfigError : an unknown `method`.
     """
-    rule = RULES[pick("choice of thresholds", how, RULES)]
+    rule = RULES[pick("choice of thresholds", method, RULES)]
     return rule(np.asarray(truth, float), np.asarray(probabilities, float))
 
 
-def not_identified(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, how: str) -> np.ndarray:
+def not_identified(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, method: str) -> np.ndarray:
     """The labels whose threshold says little: no track is known to have them, or none lies below the threshold.
 
     Parameters
     ----------
-    truth, probabilities, how : as `best_thresholds` was given them. thresholds : [labels], what it returned.
+    truth, probabilities, method : as `best_thresholds` was given them. thresholds : [labels], what it returned.
 
     Returns
     -------
     bool [labels]; with "global" all or none, and none with "half", which is not chosen.
     """
-    if how == "half":
+    if method == "half":
         return np.zeros(truth.shape[1], bool)
     present, below = truth == 1, ~np.isnan(truth) & (probabilities < thresholds)
-    if how == "global":
+    if method == "global":
         return np.full(truth.shape[1], not (present.any() and below.any()))
     return ~(present.any(axis=0) & below.any(axis=0))
 

@@ -1,5 +1,8 @@
-"""Tables in Markdown."""
+"""Tables in Markdown, and what stands in their cells."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 
@@ -11,6 +14,12 @@ def markdown_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
     )
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Their mean and, of two or more, their standard deviation (n - 1), such as "0.812 ± 0.010"."""
+    deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{deviation}"
 
 
 def with_interval(row: pd.Series, score: str, form: str = ".3f") -> str:

@@ -19,13 +19,13 @@ from scripts.metrics.multi_label import (
     aggregate,
     average_precision,
     batch_mean_macro_f1,
+    multi_label_intervals,
+    multi_label_scores,
     outcomes,
     per_label,
     precision_recall_f1,
-    tag_intervals,
-    tag_scores,
 )
-from scripts.metrics.test_scores import TagScores
+from scripts.metrics.test_scores import MultiLabelScores
 from scripts.metrics.thresholds import best_thresholds, not_identified
 from scripts.reports import multi_label_figures as figures
 from scripts.tables.label_matrix import join
@@ -35,13 +35,13 @@ BATCH = 16  # of the score that depends on the batch size
 
 
 def summarise(
-    scores: TagScores,
+    scores: MultiLabelScores,
     items: Items,
     train: Items,
     names: list[str],
     left_out: pd.DataFrame,
-    validation: TagScores | None = None,
-    how: str = "mean",
+    validation: MultiLabelScores | None = None,
+    aggregation: str = "mean",
     rule: str = "label",
 ) -> dict[str, Any]:
     """All numbers of a test.
@@ -53,11 +53,11 @@ def summarise(
     names : of the labels.
     left_out : the tracks of this part that the cache could not use, with `status`.
     validation : the outcome on the validation part, which the thresholds are chosen on; without it they are 1/2.
-    how : one of `AGGREGATIONS`, from clips to tracks.
+    aggregation : one of `AGGREGATIONS`, from clips to tracks.
     rule : of `best_thresholds`.
     """
-    probabilities = aggregate(scores.clip_logits, scores.clip_tracks, how)
-    thresholds = choose(validation, how, rule, len(names))
+    probabilities = aggregate(scores.clip_logits, scores.clip_tracks, aggregation)
+    thresholds = choose(validation, aggregation, rule, len(names))
     by_label = per_label(scores.labels, probabilities, thresholds, names)
     clip_truth, clips = scores.labels[scores.clip_tracks], expit(scores.clip_logits)
     own, perfect = batch_mean_macro_f1(clip_truth, clips >= thresholds, BATCH)
@@ -66,13 +66,13 @@ def summarise(
         "items": len(items),
         "left_out": left_out["status"].value_counts().to_dict(),
         "loss": scores.loss,
-        "aggregation": how,
+        "aggregation": aggregation,
         "threshold_rule": rule if validation else "half",
         "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
-        "thresholds_not_identified": unsure_labels(validation, thresholds, how, rule, names),
-        **tag_scores(scores.labels, probabilities, thresholds),
-        **tag_intervals(scores.labels, probabilities, thresholds),
-        "clips": tag_scores(clip_truth, clips, thresholds),
+        "thresholds_not_identified": unsure_labels(validation, thresholds, aggregation, rule, names),
+        **multi_label_scores(scores.labels, probabilities, thresholds),
+        **multi_label_intervals(scores.labels, probabilities, thresholds),
+        "clips": multi_label_scores(clip_truth, clips, thresholds),
         "aggregations": compare_aggregations(scores, validation, rule),
         "baselines": compare_baselines(scores.labels, track_labels(train), validation, rule),
         "batch_mean_f1": {"batch_size": BATCH, "f1_macro": own, "perfect_predictor": perfect},
@@ -81,38 +81,40 @@ def summarise(
     return without_nan(summary)
 
 
-def choose(validation: TagScores | None, how: str, rule: str, labels: int) -> np.ndarray:
+def choose(validation: MultiLabelScores | None, aggregation: str, rule: str, labels: int) -> np.ndarray:
     """Thresholds [labels] by the validation part, or 1/2 without one."""
     if validation is None:
         return np.full(labels, 0.5)
-    found = aggregate(validation.clip_logits, validation.clip_tracks, how)
-    return best_thresholds(validation.labels, found, rule)
+    probabilities = aggregate(validation.clip_logits, validation.clip_tracks, aggregation)
+    return best_thresholds(validation.labels, probabilities, rule)
 
 
 def unsure_labels(
-    validation: TagScores | None, thresholds: np.ndarray, how: str, rule: str, names: list[str]
+    validation: MultiLabelScores | None, thresholds: np.ndarray, aggregation: str, rule: str, names: list[str]
 ) -> list[str]:
-    """Labels whose threshold the validation part does not tell."""
+    """Labels whose threshold the validation part does not determine."""
     if validation is None:
         return []
-    found = aggregate(validation.clip_logits, validation.clip_tracks, how)
-    return [names[n] for n in np.flatnonzero(not_identified(validation.labels, found, thresholds, rule))]
+    probabilities = aggregate(validation.clip_logits, validation.clip_tracks, aggregation)
+    return [names[n] for n in np.flatnonzero(not_identified(validation.labels, probabilities, thresholds, rule))]
 
 
-def compare_aggregations(scores: TagScores, validation: TagScores | None, rule: str) -> dict[str, dict[str, float]]:
+def compare_aggregations(
+    scores: MultiLabelScores, validation: MultiLabelScores | None, rule: str
+) -> dict[str, dict[str, float]]:
     """The main scores of each way from clips to tracks, each with thresholds of its own."""
     result = {}
-    for how in AGGREGATIONS:
-        thresholds = choose(validation, how, rule, scores.labels.shape[1])
-        probabilities = aggregate(scores.clip_logits, scores.clip_tracks, how)
-        result[how] = main_scores(scores.labels, probabilities, thresholds)
+    for aggregation in AGGREGATIONS:
+        thresholds = choose(validation, aggregation, rule, scores.labels.shape[1])
+        probabilities = aggregate(scores.clip_logits, scores.clip_tracks, aggregation)
+        result[aggregation] = main_scores(scores.labels, probabilities, thresholds)
     return result
 
 
 def compare_baselines(
-    truth: np.ndarray, train: np.ndarray, validation: TagScores | None, rule: str
+    truth: np.ndarray, train: np.ndarray, validation: MultiLabelScores | None, rule: str
 ) -> dict[str, dict[str, float]]:
-    """The main scores of predictors that do not listen; the prevalence's thresholds are chosen as the network's."""
+    """The main scores of the no-audio baselines; the prevalence's thresholds are chosen as the network's."""
     result = {}
     for name, baseline in BASELINES.items():
         thresholds = np.full(truth.shape[1], 0.5)
@@ -123,7 +125,7 @@ def compare_baselines(
 
 
 def main_scores(truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
-    """Those of `COMPARED`, at a fraction of the time that `tag_scores` takes for a thousand labels."""
+    """Those of `COMPARED`, at a fraction of the time that `multi_label_scores` takes for a thousand labels."""
     predictions, known = probabilities >= thresholds, ~np.isnan(truth)
     counts = outcomes(truth, predictions)
     precisions = [average_precision(*label) for label in zip(truth.T, probabilities.T, strict=True)]
@@ -154,7 +156,9 @@ def without_nan(values: Any) -> Any:
     return None if isinstance(values, float) and np.isnan(values) else values
 
 
-def predictions_table(scores: TagScores, items: Items, names: list[str], summary: dict[str, Any]) -> pd.DataFrame:
+def predictions_table(
+    scores: MultiLabelScores, items: Items, names: list[str], summary: dict[str, Any]
+) -> pd.DataFrame:
     """One row per track: its id, clips, labels, the probability of each label, and those above their threshold."""
     probabilities = aggregate(scores.clip_logits, scores.clip_tracks, summary["aggregation"])
     thresholds = np.array(list(summary["thresholds"].values()))
@@ -164,7 +168,7 @@ def predictions_table(scores: TagScores, items: Items, names: list[str], summary
     return table.assign(predicted=chosen)
 
 
-def clips_table(scores: TagScores, items: Items, names: list[str]) -> pd.DataFrame:
+def clips_table(scores: MultiLabelScores, items: Items, names: list[str]) -> pd.DataFrame:
     """One row per clip: its track's id and labels, and the logit of each label."""
     table = described(items.tracks).drop(columns="items").iloc[scores.clip_tracks].reset_index(drop=True)
     return table.join(pd.DataFrame(scores.clip_logits, columns=[f"l_{name}" for name in names]).round(5))
@@ -175,11 +179,11 @@ def described(tracks: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(
-    folder: Path, facts: dict, summary: dict, scores: TagScores, items: Items, names: list[str]
+    folder: Path, facts: dict, summary: dict, scores: MultiLabelScores, items: Items, names: list[str]
 ) -> dict[str, Figure]:
     """Write test.json, predictions.csv, clips.csv and the figures of a run; returns the figures by name.
 
-    `facts` says what the numbers are of: run, split and its fingerprint, seed, best epoch.
+    `facts` are what the numbers are of: run, split and its fingerprint, seed, best epoch.
     """
     write_csv(folder / "predictions.csv", predictions_table(scores, items, names, summary))
     write_csv(folder / "clips.csv", clips_table(scores, items, names))
@@ -190,7 +194,7 @@ def write_report(
     return figures
 
 
-def draw(scores: TagScores, summary: dict, names: list[str]) -> dict[str, Figure]:
+def draw(scores: MultiLabelScores, summary: dict, names: list[str]) -> dict[str, Figure]:
     """The figures of a report, by file name."""
     probabilities = aggregate(scores.clip_logits, scores.clip_tracks, summary["aggregation"])
     thresholds = np.array(list(summary["thresholds"].values()))
@@ -207,32 +211,22 @@ def draw(scores: TagScores, summary: dict, names: list[str]) -> dict[str, Figure
 def describe_summary(summary: dict) -> str:
     """The scores in a few lines for the screen; the baselines are always among them."""
     left_out = ", ".join(f"{count} {status}" for status, count in summary["left_out"].items()) or "none"
-    masked = summary["labels_without_positives"]
-    batch = summary["batch_mean_f1"]
+    masked, batch = summary["labels_without_positives"], summary["batch_mean_f1"]
+    unsure = len(summary["thresholds_not_identified"])
+    thresholds = summary["threshold_rule"] + f", not identified for {unsure} labels" * bool(unsure)
+    aggregations = summary["aggregations"] if summary["items"] > summary["tracks"] else {}
     lines = [
         f"macro F1 {with_interval(summary, 'f1_macro')}   micro F1 {with_interval(summary, 'f1_micro')}",
         f"mAP {with_interval(summary, 'average_precision_macro')}   ROC-AUC {number(summary['roc_auc_macro'])}   "
         f"LRAP {number(summary['ranking_average_precision'])}   Hamming {summary['hamming_accuracy']:.3f}",
         f"{summary['tracks']} tracks, {summary['items']} items, left out: {left_out}; {summary['labels_scored']} "
-        f"labels scored, {masked} without a positive here; thresholds: {describe_thresholds(summary)}",
+        f"labels scored, {masked} without a positive here; thresholds: {thresholds}",
         *(f"{name.replace('_', ' ')} baseline: {describe_compared(row)}" for name, row in summary["baselines"].items()),
-        *describe_aggregations(summary),
+        *(f"clips to tracks by {name}: {describe_compared(row)}" for name, row in aggregations.items()),
         f"mean macro F1 of batches of {batch['batch_size']} clips {batch['f1_macro']:.3f}, where a perfect predictor "
         f"gets {batch['perfect_predictor']:.3f}: only to compare with scores that were reported so",
     ]
     return "\n".join(lines)
-
-
-def describe_thresholds(summary: dict) -> str:
-    """The rule, and how many labels have a threshold that validation does not tell."""
-    unsure = len(summary["thresholds_not_identified"])
-    return summary["threshold_rule"] + f", not identified for {unsure} labels" * bool(unsure)
-
-
-def describe_aggregations(summary: dict) -> list[str]:
-    """Nothing where each track has one clip."""
-    rows = summary["aggregations"].items() if summary["items"] > summary["tracks"] else ()
-    return [f"clips to tracks by {name}: {describe_compared(row)}" for name, row in rows]
 
 
 def describe_compared(row: dict[str, float]) -> str:

@@ -29,7 +29,7 @@ from scripts.reports.figures import f1_per_genre
 from scripts.tables.label_matrix import label_matrix
 from scripts.tables.label_table import PARTS
 
-MOST_BARS, MOST_CURVES, MOST_CELLS = 40, 20, 30  # labels in a figure
+MAX_BARS, MAX_CURVES, MAX_CELLS = 40, 20, 30  # labels in a figure
 CELLS_WITH_TEXT = 20  # labels; the counts of more could not be read
 *LABEL_COLOURS, ALL_COLOUR = COLOURS
 STYLES = ("-", "--", ":", "-.")  # of curves, when the colours come again
@@ -37,9 +37,9 @@ PANELS_PER_ROW = 4
 BINS = np.linspace(0, 1, 21)  # of probabilities
 
 
-def most_frequent(positives: np.ndarray, most: int) -> np.ndarray:
-    """The numbers of the labels with the most positives, in their own order."""
-    return np.sort(np.argsort(-positives, kind="stable")[:most])
+def most_frequent(positives: np.ndarray, count: int) -> np.ndarray:
+    """The numbers of the `count` labels with the most positives, in their own order; `positives` is [labels]."""
+    return np.sort(np.argsort(-positives, kind="stable")[:count])
 
 
 # --- scores -------------------------------------------------------------------------------------------------
@@ -53,17 +53,17 @@ def f1_per_label(table: pd.DataFrame) -> Figure:
     table : of `scripts.metrics.multi_label.per_label`.
     """
     table = table[table["positives"] > 0].rename(columns={"positives": "tracks"})
-    figure = f1_per_genre(table.iloc[most_frequent(table["tracks"].to_numpy(), MOST_BARS)])
+    figure = f1_per_genre(table.iloc[most_frequent(table["tracks"].to_numpy(), MAX_BARS)])
     figure.axes[0].set_ylabel("label (tracks)")
     return figure
 
 
 def ranking_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Figure:
     """ROC and precision-recall curves over all entries together and, of a small vocabulary, of each label."""
-    figure, [[roc, precision]] = new_figure(3.4 + 0.09 * min(len(names), MOST_CURVES), columns=2)
+    figure, [[roc, precision]] = new_figure(3.4 + 0.09 * min(len(names), MAX_CURVES), columns=2)
     draw_ranking(roc, precision, truth, probabilities, "all labels (micro)", color=ALL_COLOUR, linewidth=2.2, zorder=3)
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    if len(names) <= MOST_CURVES:
+    if len(names) <= MAX_CURVES:
         for number, (name, (line, colour)) in enumerate(zip(names, product(STYLES, LABEL_COLOURS), strict=False)):
             label = truth[:, number], probabilities[:, number], name
             draw_ranking(roc, precision, *label, color=colour, linestyle=line, linewidth=1)
@@ -95,7 +95,7 @@ def score_histograms(
     truth: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, names: Sequence[str]
 ) -> Figure:
     """For each label, how the probabilities of tracks that have it and of those that lack it are spread."""
-    chosen = most_frequent((truth == 1).sum(axis=0), MOST_CURVES)
+    chosen = most_frequent((truth == 1).sum(axis=0), MAX_CURVES)
     columns = min(len(chosen), PANELS_PER_ROW)
     rows = -(-len(chosen) // columns)
     figure, grid = new_figure(1.0 + 1.25 * rows, rows, columns, share=True)
@@ -130,7 +130,7 @@ def co_occurrence(truth: np.ndarray, names: Sequence[str]) -> Figure:
 
     The diagonal has the number of tracks of each label.
     """
-    chosen = most_frequent((truth == 1).sum(axis=0), MOST_CELLS)
+    chosen = most_frequent((truth == 1).sum(axis=0), MAX_CELLS)
     present, known = (truth[:, chosen] == 1).astype(int), (~np.isnan(truth[:, chosen])).astype(int)
     counts, out_of = present.T @ present, present.T @ known
     shares = np.where(np.eye(len(chosen), dtype=bool), np.nan, counts / np.maximum(out_of, 1))
@@ -149,14 +149,14 @@ def pairwise_confusion(truth: np.ndarray, predictions: np.ndarray, names: Sequen
     truth : [tracks, labels].
     predictions : bool [tracks, labels].
     """
-    chosen = most_frequent((truth == 1).sum(axis=0), MOST_CELLS)
+    chosen = most_frequent((truth == 1).sum(axis=0), MAX_CELLS)
     truth, predictions = truth[:, chosen], predictions[:, chosen]
     present, absent = (truth == 1).astype(int), (truth == 0).astype(int)
     diagonal = np.eye(len(chosen), dtype=bool)
     counts = np.where(diagonal, present.T @ (present * predictions), present.T @ (absent * predictions))
     shares = counts / np.maximum(np.where(diagonal, present.T @ present, present.T @ absent), 1)
     labels = [names[number] for number in chosen]
-    return pair_matrix(counts, shares, labels, "wrongly predicted, on the diagonal rightly", "truly present")
+    return pair_matrix(counts, shares, labels, "wrongly predicted, on the diagonal correctly", "truly present")
 
 
 def pair_matrix(counts: np.ndarray, shares: np.ndarray, names: Sequence[str], across: str, down: str) -> Figure:
@@ -189,7 +189,7 @@ def dataset_distribution(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     names : the vocabulary.
     """
     present = label_matrix(table, names) == 1
-    chosen = most_frequent(present.sum(axis=0), MOST_BARS)
+    chosen = most_frequent(present.sum(axis=0), MAX_BARS)
     figure, [panels] = new_figure(1.2 + 0.24 * len(chosen), columns=2)
     seconds = table["duration_s"].fillna(0).to_numpy()
     for axes, amounts, unit in zip(panels, (np.ones(len(table)), seconds), ("tracks", "seconds"), strict=True):

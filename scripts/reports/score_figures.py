@@ -19,7 +19,7 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
     tables : by legend entry, one or two tables of `scripts.metrics.calibration.reliability`.
     """
     figure, [[curve, counts]] = new_figure(3.5, columns=2)
-    curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="as sure as right")
+    curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
     for number, (name, table) in enumerate(tables.items()):
         style = {"color": COLOURS[number], "marker": "os"[number], "markersize": 4, "linewidth": 1.4}
         curve.plot(table["confidence"], table["accuracy"], label=name, clip_on=False, **style)
@@ -35,7 +35,7 @@ def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 def comparison(table: pd.DataFrame, scores: dict[str, str], lines: dict[str, float], what: str = ACCURACY) -> Figure:
-    """Two scores of runs with their 95 % intervals, the first run on top, beside what systems get that do not listen.
+    """Two scores of runs with their 95 % intervals, the first run on top, beside the no-audio baselines.
 
     Parameters
     ----------

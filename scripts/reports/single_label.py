@@ -23,7 +23,7 @@ from scripts.metrics.single_label import (
     per_genre,
     track_means,
 )
-from scripts.metrics.test_scores import Scores
+from scripts.metrics.test_scores import SingleLabelScores
 from scripts.reports import score_figures
 from scripts.reports.figures import accuracy_by_clips, confusion_matrix, f1_per_genre, training_curves
 
@@ -31,12 +31,12 @@ TOP_K = 3
 
 
 def summarise(
-    scores: Scores,
+    scores: SingleLabelScores,
     items: Items,
     train: Items,
     names: list[str],
     left_out: pd.DataFrame,
-    validation: Scores | None = None,
+    validation: SingleLabelScores | None = None,
     top_k: int = TOP_K,
 ) -> dict[str, Any]:
     """All numbers of a test.
@@ -76,10 +76,10 @@ def summarise(
     return summary | averaging(scores, int(items.tracks["items"].max()))
 
 
-def scores_of(logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray) -> Scores:
+def scores_of(logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray) -> SingleLabelScores:
     """The outcome of clip logits [clips, classes] whose tracks are [clips] and their labels [tracks]."""
     means = track_means(logits, tracks)
-    return Scores(
+    return SingleLabelScores(
         loss=float(log_loss(labels, softmax(means, axis=1), labels=range(logits.shape[1]))),
         clip_accuracy=float(np.mean(logits.argmax(1) == labels[tracks])),
         track_accuracy=float(np.mean(means.argmax(1) == labels)),
@@ -90,7 +90,7 @@ def scores_of(logits: np.ndarray, tracks: np.ndarray, labels: np.ndarray) -> Sco
     )
 
 
-def top_k_summary(scores: Scores, k: int) -> dict[str, Any]:
+def top_k_summary(scores: SingleLabelScores, k: int) -> dict[str, Any]:
     """The share of tracks whose label is among the k with the highest logits."""
     if k == 1:  # scikit-learn's wants one column of two classes
         return {"k": k, "track_accuracy": scores.track_accuracy}
@@ -98,15 +98,15 @@ def top_k_summary(scores: Scores, k: int) -> dict[str, Any]:
     return {"k": k, "track_accuracy": top_k_accuracy_score(scores.labels, scores.logits, k=k, labels=labels)}
 
 
-def averaging(scores: Scores, most: int) -> dict[str, Any]:
-    """What the averaging of up to `most` clips brings, with 95 % bootstrap intervals over tracks.
+def averaging(scores: SingleLabelScores, max_clips: int) -> dict[str, Any]:
+    """What the averaging of up to `max_clips` clips gains, with 95 % bootstrap intervals over tracks.
 
     A track's prediction is the mean of its clips' logits; the mean of their probabilities is scored once beside it.
     """
     hits = scores.clip_logits.argmax(axis=1) == scores.labels[scores.clip_tracks]
     correct = scores.predictions == scores.labels
     counts = np.bincount(scores.clip_tracks, weights=hits), np.bincount(scores.clip_tracks)
-    curve = correct_by_clips(scores.clip_logits, scores.clip_tracks, scores.labels, most)
+    curve = correct_by_clips(scores.clip_logits, scores.clip_tracks, scores.labels, max_clips)
     probabilities = track_means(softmax(scores.clip_logits, axis=1), scores.clip_tracks)
     return {
         **accuracy_intervals(correct, *counts, curve),
@@ -116,7 +116,7 @@ def averaging(scores: Scores, most: int) -> dict[str, Any]:
     }
 
 
-def predictions_table(scores: Scores, items: Items, names: list[str]) -> pd.DataFrame:
+def predictions_table(scores: SingleLabelScores, items: Items, names: list[str]) -> pd.DataFrame:
     """One row per track: its id, clips, genre, predicted genre and the probability of each genre."""
     probabilities = softmax(scores.logits, axis=1)
     table = items.tracks[["track_id", "items", "genre"]].rename(columns={"items": "clips"})
@@ -124,7 +124,7 @@ def predictions_table(scores: Scores, items: Items, names: list[str]) -> pd.Data
     return table.join(pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]).round(6))
 
 
-def clips_table(scores: Scores, items: Items, names: list[str]) -> pd.DataFrame:
+def clips_table(scores: SingleLabelScores, items: Items, names: list[str]) -> pd.DataFrame:
     """One row per clip: its track's id and genre, and the logit of each genre."""
     table = items.tracks[["track_id", "genre"]].iloc[scores.clip_tracks].reset_index(drop=True)
     return table.join(pd.DataFrame(scores.clip_logits, columns=[f"l_{name}" for name in names]).round(5))
@@ -133,7 +133,7 @@ def clips_table(scores: Scores, items: Items, names: list[str]) -> pd.DataFrame:
 def write_report(folder: Path, facts: dict, summary: dict, predictions: pd.DataFrame, names: list[str]) -> None:
     """Write test.json, predictions.csv and the figures of a run.
 
-    `facts` says what the numbers are of: run, split and its fingerprint, seed, best epoch.
+    `facts` are what the numbers are of: run, split and its fingerprint, seed, best epoch.
     """
     write_csv(folder / "predictions.csv", predictions)
     for name, figure in draw(folder, summary, names).items():

@@ -1,6 +1,5 @@
-"""What TensorBoard shows beside curves: a run's settings with its scores, its embeddings, its mistakes to listen to."""
+"""What TensorBoard shows beside curves: a run's settings with its scores, its embeddings, the audio of its mistakes."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,20 @@ from scipy.special import softmax
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from scripts.audio.decoding import decode
+from scripts.audio.decoding import cut_excerpt, decode
 from scripts.common.errors import AudioError
 from scripts.common.machine import in_float32
-from scripts.config.experiment import Experiment
+from scripts.config.experiment import Experiment, flat
 from scripts.loading.loader import Loader
-from scripts.metrics.test_scores import Scores, TagScores
+from scripts.metrics.test_scores import MultiLabelScores, Scores, SingleLabelScores
 from scripts.tables.label_matrix import join
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 from scripts.trainer import Trainer
 
 MISTAKES = 8
 HEADLINES = ("clip_accuracy", "macro_f1", "f1_macro", "f1_micro", "average_precision_macro")
-LISTENING_RATE = 22_050  # Hz
-OF_THE_MACHINE = {"cache", "device", "precision", "threads"}  # settings that no score should depend on
+AUDIO_RATE = 22_050  # Hz
+OF_THE_MACHINE = {"data.cache", "training.device", "training.precision", "training.threads"}  # no score depends on them
 
 
 class Board:
@@ -52,7 +51,12 @@ class Board:
         scores = {f"test/{name}": summary[name] for name in HEADLINES if name in summary}
         if "track_accuracy" in summary:
             scores |= {"test/accuracy": summary["track_accuracy"], "test/ece": summary["calibration"]["ece"]}
-        for part in hparams(main_settings(experiment) | {"split": summary["split"]}, scores):
+        settings = {
+            name: value if type(value) in (int, float) else str(value)  # what the table of hyperparameters can show
+            for name, value in flat(experiment.as_dict()).items()
+            if name not in OF_THE_MACHINE
+        }
+        for part in hparams(settings | {"split": summary["split"]}, scores):
             self.writer.file_writer.add_summary(part)
         for tag, value in scores.items():
             self.writer.add_scalar(tag, value, self.epoch)
@@ -60,13 +64,13 @@ class Board:
     def add_embeddings(self, trainer: Trainer, loader: Loader) -> None:
         """The embedding of each track, the mean over its clips, with its id and genre or labels, for the projector."""
         shutil.rmtree(self.log_dir / f"{self.epoch:05d}", ignore_errors=True)  # of an earlier call
-        said = said_of(loader.items.tracks)
-        tracks = loader.items.tracks[["track_id", said]]
+        column = label_column(loader.items.tracks)
+        rows = loader.items.tracks[["track_id", column]].to_numpy().tolist()
         vectors = embed_tracks(trainer, loader)
-        self.writer.add_embedding(vectors, tracks.to_numpy().tolist(), None, self.epoch, "test_tracks", ["track", said])
+        self.writer.add_embedding(vectors, rows, None, self.epoch, "test_tracks", ["track", column])
 
     def add_mistakes(
-        self, scores: Scores | TagScores, tracks: pd.DataFrame, names: list[str], experiment: Experiment
+        self, scores: Scores, tracks: pd.DataFrame, names: list[str], experiment: Experiment
     ) -> tuple[int, int]:
         """The audio of the worst mistakes, at most `MISTAKES`: those it is surest of, or with the most wrong labels.
 
@@ -74,36 +78,24 @@ class Board:
         -------
         How many of them could be decoded from the `file_path` of the experiment's table, and how many there are.
         """
-        paths = file_paths(experiment.table)
-        chosen, heard = surest_mistakes(scores), 0
+        paths = file_paths(experiment.data.table)
+        chosen, decoded = surest_mistakes(scores), 0
         for rank, number in enumerate(chosen, 1):
             track = tracks.iloc[number]
-            guess = said_by(scores, number, names)
-            told = f"{track[said_of(tracks)]}, taken for {guess}, track {track['track_id']}"
-            heard += self.add_audio(f"mistakes/{rank} {told}", paths.get(track["track_id"], ""), experiment)
-        return heard, len(chosen)
+            predicted = predicted_label(scores, number, names)
+            title = f"{track[label_column(tracks)]}, taken for {predicted}, track {track['track_id']}"
+            decoded += self.add_audio(f"mistakes/{rank} {title}", paths.get(track["track_id"], ""), experiment)
+        return decoded, len(chosen)
 
     def add_audio(self, tag: str, path: str, experiment: Experiment) -> bool:
         """Log a file as mono; False if it cannot be decoded."""
         try:
-            samples = decode(path, LISTENING_RATE, experiment.spec.track_seconds)
+            spec = experiment.features.spec
+            samples = cut_excerpt(decode(path, AUDIO_RATE, spec.decoded_seconds), spec, AUDIO_RATE)
         except AudioError:
             return False
-        self.writer.add_audio(tag, torch.from_numpy(samples)[None], self.epoch, LISTENING_RATE)
+        self.writer.add_audio(tag, torch.from_numpy(samples)[None], self.epoch, AUDIO_RATE)
         return True
-
-
-def main_settings(experiment: Experiment) -> dict[str, int | float | str]:
-    """The settings of a run as the table of hyperparameters wants them: numbers stay, all else becomes text."""
-    numeric = {entry.name for entry in dataclasses.fields(experiment) if entry.type in (int, float)}
-    values = {name: value for name, value in experiment.as_dict().items() if name not in OF_THE_MACHINE}
-    return {name: value if name in numeric else as_text(value) for name, value in values.items()}
-
-
-def as_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{name}={inner}" for name, inner in value.items())
-    return str(value)
 
 
 @torch.inference_mode()
@@ -120,27 +112,27 @@ def embed_tracks(trainer: Trainer, loader: Loader) -> np.ndarray:
     return (sums / counts[:, None]).astype(np.float32)
 
 
-def said_of(tracks: pd.DataFrame) -> str:
-    """The column with what a table says of its tracks."""
+def label_column(tracks: pd.DataFrame) -> str:
+    """The column of a table that has its tracks' labels."""
     return "labels" if "labels" in tracks else "genre"
 
 
-def said_by(scores: Scores | TagScores, number: int, names: list[str]) -> str:
-    """The class or labels that a network finds in a track."""
-    if isinstance(scores, Scores):
+def predicted_label(scores: Scores, number: int, names: list[str]) -> str:
+    """The genre or labels that a network predicts for the track of that number."""
+    if isinstance(scores, SingleLabelScores):
         return names[scores.predictions[number]]
     return join(name for name, logit in zip(names, scores.logits[number], strict=True) if logit >= 0)
 
 
-def surest_mistakes(scores: Scores | TagScores, most: int = MISTAKES) -> list[int]:
-    """Positions of the wrongly classified tracks, the one with the highest probability, or most wrong labels, first."""
-    if isinstance(scores, TagScores):
+def surest_mistakes(scores: Scores, count: int = MISTAKES) -> list[int]:
+    """Numbers of the misclassified tracks, those with the highest probability, or the most wrong labels, first."""
+    if isinstance(scores, MultiLabelScores):
         errors = ((scores.logits >= 0) != scores.labels) & ~np.isnan(scores.labels)
-        worst = np.argsort(-errors.sum(axis=1), kind="stable")[:most]
+        worst = np.argsort(-errors.sum(axis=1), kind="stable")[:count]
         return [int(number) for number in worst if errors[number].any()]
     wrong = np.flatnonzero(scores.predictions != scores.labels)
     sureness = softmax(scores.logits[wrong], axis=1).max(axis=1)
-    return wrong[np.argsort(-sureness, kind="stable")][:most].tolist()
+    return wrong[np.argsort(-sureness, kind="stable")][:count].tolist()
 
 
 def file_paths(table: str | Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ def file_keys(paths: Iterable[str], contents: bool = False) -> list[str]:
 
     Parameters
     ----------
-    paths : of files, which need not be there; what is not there is told by its real path.
+    paths : of files, which need not be there; what is not there is known by its real path.
     contents : whether files of equal content are one, except empty ones. Only files of equal size are opened.
 
     Returns

@@ -80,6 +80,7 @@ def read_column(table: pd.DataFrame, column: str, place: dict[str, int], source:
 
 
 def number_of(name: str, place: dict[str, int], where: str) -> int:
+    """The number of a label; a TableError that begins with `where` if `place` lacks it."""
     try:
         return place[pick("label", name, place)]
     except ConfigError as error:

@@ -13,8 +13,8 @@ from scripts.common.storage import find_path, read_csv, to_numbers
 PARTS = ("train", "validation", "test")
 LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_id", "split", "duration_s"]
 MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
-COLUMNS = {"single": LABEL_COLUMNS, "multi": MULTI_LABEL_COLUMNS}
-LABELS = {"single": ["genre", "class"], "multi": ["labels"]}  # what a table of each task says of a track
+COLUMNS = {"single_label": LABEL_COLUMNS, "multi_label": MULTI_LABEL_COLUMNS}
+LABELS = {"single_label": ["genre", "class"], "multi_label": ["labels"]}  # what a table of each task says of a track
 NUMBERS = ("class", "clip", "duration_s")  # all other columns are text, whatever stands in them
 NEEDED_TO_CACHE = ["track_id", "file_path"]
 NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
@@ -33,7 +33,7 @@ def read_table(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise TableError(f"{path}: no such table; make it first (README, step by step)")
+        raise TableError(f"{path}: no such table; make it first (README, your own sounds)")
     table = read_csv(path)
     if "file_path" in table:
         table["file_path"] = table["file_path"].map(find_path, na_action="ignore")

@@ -12,7 +12,7 @@ from scripts.tables.label_table import LABELS, class_names, read_table
 def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.DataFrame:
     """The table with the corrections of a CSV, such as `scripts.analysis.label_issues` writes; prints what it did.
 
-    Rows of validation and test tracks are counted and passed over: a cross-validation judges every track, and each of
+    Rows of validation and test tracks are counted and passed over: a cross-validation tests every track, and each of
     its folds trains on others, so one file has to do for all parts.
 
     Parameters
@@ -21,7 +21,7 @@ def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.Data
     path : CSV with track_id, `genre` or `labels` (all of a track's), and leave_out: 1 drops the track, 0 gives it this
         genre or these labels. What was known of a track stays known: a label that is taken off becomes absent. Rows
         of tracks that the table lacks are counted and passed over, as corrected sounds that are not merged in.
-    task : "single" or "multi".
+    task : "single_label" or "multi_label".
 
     Raises
     ------
@@ -36,7 +36,7 @@ def apply_overrides(table: pd.DataFrame, path: str | Path, task: str) -> pd.Data
     train = mine & (table["split"] == "train")
     dropped = train & table["track_id"].isin(rows.loc[rows["leave_out"] == 1, "track_id"])
     changed = train & ~dropped
-    correct = relabel if task == "multi" else change_genre
+    correct = relabel if task == "multi_label" else change_genre
     new = table.loc[changed, "track_id"].map(rows.set_index("track_id")[column])
     print(
         f"{path}: {changed.sum()} training tracks relabelled, {dropped.sum()} left out; "

@@ -17,6 +17,7 @@ from scripts.tables.label_table import PARTS, fold_name
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1  # of all tracks
 FOLDS = 10  # of which a grouped split takes two for test and one for validation
+FEWEST = 5  # tracks of a genre, for a random split
 # what is written for an artist or album that is not known
 UNKNOWN = ("", "-1", "-1.0", "-", "--", "?", "none", "null", "nan", "na", "n/a", "n.a.", "#n/a", "<na>", "unknown",
            "<unknown>", "[unknown]", "(unknown)", "unknown artist", "unknown album", "not available")  # fmt: skip
@@ -25,10 +26,16 @@ FOLD_UNITS = ("official", "artist", "track")
 
 
 def assign(table: pd.DataFrame, name: str, seed: int = 0) -> pd.DataFrame:
-    """The label table with its `split` column set by the split called `name` (see `SPLITS`).
+    """The label table with its column `split` set.
 
     The official split drops the tracks that it leaves out, such as GTZAN's repeated and faulty ones; every other
     split keeps all.
+
+    Parameters
+    ----------
+    table : label table, a row per track.
+    name : one of `SPLITS`.
+    seed : of the random ones.
 
     Raises
     ------
@@ -68,12 +75,16 @@ def official_parts(table: pd.DataFrame) -> pd.Series:
 def random80(table: pd.DataFrame, seed: int) -> np.ndarray:
     """80/20 of the tracks at random within each genre; an eighth of the 80 is kept for validation.
 
-    An artist's tracks land on both sides, so scores come out higher than for new artists.
+    Where a genre has fewer than ten tracks, a quarter of the 80 is, so that each genre is in each part. An artist's
+    tracks land on both sides, so scores come out higher than for new artists.
     """
     if "labels" in table:
-        return tagged(table, table["track_id"].astype(str), seed)
+        return split_labels(table, table["track_id"].astype(str), seed)
     check_sizes(table, "track_id", "tracks")
     rows, labels = np.arange(len(table)), table["class"].to_numpy()
+    if table["genre"].value_counts().min() < FOLDS:
+        folds = deal_tracks(table, FEWEST, seed)
+        return in_parts(len(table), folds == 1, folds == 0)
     rest, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=seed)
     share = VALIDATION_SHARE / (1 - TEST_SHARE)
     _, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
@@ -96,7 +107,7 @@ def artist_album(table: pd.DataFrame, seed: int) -> np.ndarray:
 def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     """70/10/20 of the tracks, no group in two parts."""
     if "labels" in table:
-        return tagged(table, groups, seed)
+        return split_labels(table, groups, seed)
     check_sizes(table.assign(group=groups), "group", "artists")
     if min(groups.nunique(), table["genre"].value_counts().max()) < FOLDS:
         raise TableError(
@@ -105,11 +116,14 @@ def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
         )
     held_out = [rows for _, rows in grouped_folds(table["class"], groups, FOLDS, seed)]
     parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
-    check_parts(table["genre"].to_numpy(), parts)
+    lost = set(table["genre"]) - set(table["genre"][parts == "train"])
+    if lost or set(parts) != set(PARTS):
+        what = f"genre {min(lost)!r} is not in train" if lost else "a part is empty"
+        raise TableError(f"{what} with so few artists; give another --seed or --split, or add artists")
     return parts
 
 
-def tagged(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
+def split_labels(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     """70/10/20 of the groups of a table with several labels a track, each label in the same shares."""
     from scripts.tables.stratify import hold_out
 
@@ -134,13 +148,6 @@ def grouped_folds(labels: pd.Series, groups: pd.Series, folds: int, seed: int) -
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes with fewer tracks than folds
         return list(splitter.split(groups, labels, groups))
-
-
-def check_parts(genres: np.ndarray, parts: np.ndarray) -> None:
-    lost = set(genres) - set(genres[parts == "train"])
-    if lost or set(parts) != set(PARTS):
-        what = f"genre {min(lost)!r} is not in train" if lost else "a part is empty"
-        raise TableError(f"{what} with so few artists; give another --seed or --split, or add artists")
 
 
 SPLITS: dict[str, Callable] = {
@@ -228,7 +235,7 @@ def k_folds(table: pd.DataFrame, folds: int = 5, seed: int = 0, by: str = "track
         return official_folds(table, folds)
     tracks = table.drop_duplicates("track_id").reset_index(drop=True)
     if "labels" in tracks:
-        return deal_tagged(tracks, folds, seed, by)[table["track_id"]].to_numpy()
+        return deal_labels(tracks, folds, seed, by)[table["track_id"]].to_numpy()
     sizes = tracks["genre"].value_counts()
     if sizes.min() < folds:
         raise TableError(
@@ -276,7 +283,7 @@ def fold_key(name: str) -> str:
     return str(int(name)) if name.isdecimal() else name
 
 
-def deal_tagged(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
+def deal_labels(tracks: pd.DataFrame, folds: int, seed: int, by: str) -> pd.Series:
     """The fold of each track of a table with several labels a track, by its id."""
     from scripts.tables.stratify import deal
 
@@ -341,12 +348,39 @@ def artist_album_groups(table: pd.DataFrame) -> pd.Series:
 def check_sizes(table: pd.DataFrame, unit: str, name: str) -> None:
     """Every genre needs enough units for each of the folds to be possible."""
     sizes = table.groupby("genre")[unit].nunique()
-    needed = FOLDS if name == "tracks" else 3
+    needed = FEWEST if name == "tracks" else 3
     if sizes.min() < needed:
         raise TableError(
             f"genre {sizes.idxmin()!r} has {sizes.min()} {name}; this split needs at least {needed} in every genre; "
             "add some, remove the genre, or choose another --split"
         )
+
+
+def stratified_subset(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """`count` tracks, the same share of each part and class; from as many as there are of these on, some of each.
+
+    Which they are depends on the ids alone, not on the order of rows, and smaller subsets are parts of greater ones.
+
+    Parameters
+    ----------
+    table : a row per track; the columns split, and class or labels, count where they are there. A track with several
+        labels counts for the rarest of them.
+    """
+    strata = strata_of(table)
+    order = table["track_id"].map(lambda track: hashlib.sha256(str(track).encode(errors="surrogateescape")).hexdigest())
+    strata = strata[order.sort_values().index]
+    place = strata.groupby(strata).cumcount() / strata.map(strata.value_counts())  # 0 up to 1 in each stratum
+    return table[table.index.isin(place.sort_values(kind="stable").index[:count])]
+
+
+def strata_of(table: pd.DataFrame) -> pd.Series:
+    """The part and the class, or the rarest label, of each row, as text."""
+    strata = table["split"].astype(str) if "split" in table else pd.Series("", table.index)
+    if "labels" in table:
+        present = presences(table)
+        rarest = np.where(present, present.sum(0), len(table) + 1).argmin(1)
+        return strata + "\t" + np.where(present.any(1), rarest, -1).astype(str)
+    return strata + "\t" + table["class"].astype(str) if "class" in table else strata
 
 
 def fingerprint(table: pd.DataFrame, columns: Sequence[str] = ("split",)) -> str:

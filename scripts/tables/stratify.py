@@ -39,7 +39,16 @@ def hold_out(groups: pd.Series, present: np.ndarray, share: float, seed: int = 0
 
 
 def deal(groups: pd.Series, present: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
-    """The fold of each row, int [rows]: groups stay whole, and labels are dealt out evenly, as by `hold_out`.
+    """The fold of each row: groups stay whole, and labels are dealt out evenly, as by `hold_out`.
+
+    Parameters
+    ----------
+    groups, present, seed : as for `hold_out`.
+    folds : how many.
+
+    Returns
+    -------
+    int [rows].
 
     Raises
     ------
@@ -48,10 +57,8 @@ def deal(groups: pd.Series, present: np.ndarray, folds: int, seed: int = 0) -> n
     names, group, unions = union_of_labels(groups, present)
     if len(names) < folds:
         raise TableError(f"{len(names)} tracks, recordings or artists are too few for {folds} folds; take fewer folds")
-    splitter, fold = (
-        MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed),
-        np.empty(len(names), int),
-    )
+    splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    fold = np.empty(len(names), int)
     for number, (_, members) in enumerate(splitter.split(unions, unions)):
         fold[members] = number
     return fold[group]

@@ -14,7 +14,7 @@ class EnsembleBuffer:
 
     Attributes
     ----------
-    clips_per_track : how many clips make a track whole, for all tracks or for each one by its number.
+    clips_per_track : number of clips of a whole track, for all tracks, or [tracks] for each one.
     names : what to call a track in errors; default: its number.
     """
 
@@ -41,20 +41,20 @@ class EnsembleBuffer:
     def check_labels(self, track: int, labels: np.ndarray) -> None:
         known = self.labels.setdefault(track, labels[0])
         if not np.array_equal(labels, np.broadcast_to(known, labels.shape), equal_nan=True):
-            found = np.unique([known, *labels], axis=0).tolist()
+            classes = np.unique([known, *labels], axis=0).tolist()
             raise EnsembleError(
-                f"track {self.name(track)} has clips of the classes {found}; the clips of a track have the same "
+                f"track {self.name(track)} has clips of the classes {classes}; the clips of a track have the same "
                 "labels: correct the table"
             )
 
     def complete(self, track: int) -> None:
         """Average the track if all of its clips are there."""
-        expected, found = self.expected(track), len(self.waiting[track])
-        if track in self.means or found > expected:
+        expected, count = self.expected(track), len(self.waiting[track])
+        if track in self.means or count > expected:
             raise EnsembleError(
                 f"track {self.name(track)} has more than its {expected} clips; is it in the table twice?"
             )
-        if found == expected:
+        if count == expected:
             self.means[track] = np.mean(self.waiting.pop(track), axis=0, dtype=np.float64)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:

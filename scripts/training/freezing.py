@@ -25,11 +25,7 @@ def train_mode(model: nn.Module) -> None:
     """`model.train()`, but frozen batch normalisations keep to the statistics they have."""
     model.train()
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and is_frozen(module):
-            module.eval()
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether it has weights and none of them learns."""
-    weights = list(module.parameters())
-    return bool(weights) and not any(weight.requires_grad for weight in weights)
+        if isinstance(module, _BatchNorm):
+            learns = [weight.requires_grad for weight in module.parameters()]
+            if learns and not any(learns):
+                module.eval()

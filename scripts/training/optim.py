@@ -16,14 +16,14 @@ from scripts.training.losses import MULTI_LABEL, ON_EMBEDDINGS
 
 def classes_of(module: Any, base: type) -> dict[str, type]:
     """The public classes of a module that derive from `base`, by name."""
-    found = vars(module).items()
-    return {name: kind for name, kind in found if inspect.isclass(kind) and issubclass(kind, base) and kind is not base}
+    classes = {name: kind for name, kind in vars(module).items() if inspect.isclass(kind)}
+    return {name: kind for name, kind in classes.items() if issubclass(kind, base) and kind is not base}
 
 
 OPTIMIZERS = classes_of(optim, optim.Optimizer)
 CLOSURE_OPTIMIZERS = {"LBFGS"}  # they call the model several times a step
 SHORT_NAMES = {"cosine": "CosineAnnealingLR", "plateau": "ReduceLROnPlateau"}
-COMPOSED = {"ChainedScheduler", "SequentialLR", "LambdaLR", "MultiplicativeLR"}  # not to be told in JSON
+COMPOSED = {"ChainedScheduler", "SequentialLR", "LambdaLR", "MultiplicativeLR"}  # cannot be written in JSON
 TORCH_SCHEDULERS = {
     name: kind
     for name, kind in classes_of(lr_scheduler, LRScheduler).items()
@@ -32,7 +32,10 @@ TORCH_SCHEDULERS = {
 SCHEDULERS = ("none", *SHORT_NAMES, *TORCH_SCHEDULERS)
 PER_BATCH = {"OneCycleLR", "CyclicLR"}
 TORCH_LOSSES = {name: getattr(nn, name) for name in ("CrossEntropyLoss", "MultiMarginLoss")}
-LOSSES: dict[str, dict[str, type[nn.Module]]] = {"single": TORCH_LOSSES | ON_EMBEDDINGS, "multi": MULTI_LABEL}
+LOSSES: dict[str, dict[str, type[nn.Module]]] = {
+    "single_label": TORCH_LOSSES | ON_EMBEDDINGS,
+    "multi_label": MULTI_LABEL,
+}
 SOFT_LOSSES = ("CrossEntropyLoss", "bce", "focal", "asymmetric")  # which take shares of labels
 
 
@@ -61,6 +64,12 @@ def make_optimizer(
 ) -> optim.Optimizer:
     """Any optimiser of `torch.optim` by its class name, fused where it can be.
 
+    Parameters
+    ----------
+    parameters : what it changes.
+    name, settings : of the class, such as "Adam", and its other keywords.
+    learning_rate, weight_decay : its "lr" and "weight_decay".
+
     Raises
     ------
     ConfigError : unknown name or keyword, or a value the optimiser refuses.
@@ -86,12 +95,15 @@ def make_scheduler(
     warmup_epochs: int = 0,
     mode: str = "max",
 ) -> LRScheduler | ReduceLROnPlateau | None:
-    """A schedule of `torch.optim.lr_scheduler` by name, told the length of the training where it has to know it.
+    """A schedule of `torch.optim.lr_scheduler` by name, with the length of the training where it depends on that.
 
     Parameters
     ----------
+    optimizer : whose learning rate it changes.
     name : "none", "cosine" (to zero over the epochs), "plateau" (a tenth after 3 epochs without progress) or a class
         name; OneCycleLR and CyclicLR go by batches, all others by epochs.
+    settings : its keywords.
+    epochs : of the training.
     steps : batches per epoch.
     warmup_epochs : the learning rate first rises in equal steps for so many epochs.
     mode : "max" or "min", the direction of what a plateau scheduler watches.
@@ -111,9 +123,12 @@ def make_scheduler(
     if name == "OneCycleLR" and rest.total_steps < epochs * steps:
         raise ConfigError(
             f"OneCycleLR ends after {rest.total_steps} batches, and the training has {epochs * steps}; leave "
-            "total_steps out of scheduler_settings, or raise it"
+            "total_steps out of the scheduler, or raise it"
         )
-    return with_warmup(optimizer, rest, warmup_epochs) if warmup_epochs else rest
+    if not warmup_epochs:
+        return rest
+    rise = lr_scheduler.LinearLR(optimizer, 1 / (warmup_epochs + 1), total_iters=warmup_epochs)
+    return lr_scheduler.SequentialLR(optimizer, [rise, rest], [warmup_epochs]) if rest else rise
 
 
 def schedule_defaults(
@@ -137,12 +152,6 @@ def same_schedule(name: str, settings: dict[str, Any], warmup_epochs: int, epoch
     name = SHORT_NAMES.get(name, name)
     one, two = (schedule_defaults(name, 1.0, number, 1, warmup_epochs, "max") | settings for number in (epochs, other))
     return one == two
-
-
-def with_warmup(optimizer: optim.Optimizer, rest: LRScheduler | None, epochs: int) -> LRScheduler:
-    """A linear rise over so many epochs, then `rest`."""
-    rise = lr_scheduler.LinearLR(optimizer, 1 / (epochs + 1), total_iters=epochs)
-    return lr_scheduler.SequentialLR(optimizer, [rise, rest], [epochs]) if rest else rise
 
 
 def goes_by_batch(scheduler: LRScheduler | ReduceLROnPlateau | None) -> bool:
@@ -180,7 +189,7 @@ def make_loss(
 
 
 def class_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """float32 [classes], inversely proportional to how often each class occurs, 1 on average over the items.
+    """float32 [classes], inversely proportional to each class's frequency, 1 on average over the items.
 
     King and Zeng, Political Analysis 9 (2001), as scikit-learn's "balanced".
     """

@@ -1,6 +1,6 @@
 """Self-supervised start: tasks on spectrograms that need no labels, and taking over the weights they taught.
 
-A task spoils items and keeps what a network is to say of them; the network has the task's head in place of its own.
+A task corrupts items, which gives the targets; the network has the task's head in place of its own.
 What is drawn for item i in epoch e depends on (seed, e, i) alone.
 """
 
@@ -41,7 +41,7 @@ class PretextTask(ABC):
 
     @abstractmethod
     def corrupt(self, take: Take, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """The items `chosen`, spoilt [batch, channels, rows, frames], and the target of `loss` [batch, numbers]."""
+        """The items `chosen`, corrupted [batch, channels, rows, frames], and the target of `loss` [batch, numbers]."""
 
     @abstractmethod
     def make_head(self, width: int) -> nn.Module:
@@ -71,7 +71,7 @@ class MaskedPatches(PretextTask):
     """
 
     def __init__(self, shape: Shape, items: int, seed: int, patch: int = 16, share: float = 0.6) -> None:
-        check_whole("patch", patch, least=1)
+        check_whole("patch", patch, minimum=1)
         self.patch, self.grid = patch, tuple(-(-size // patch) for size in shape[1:])
         patches = self.grid[0] * self.grid[1]
         self.hidden = round(share * patches)
@@ -89,7 +89,7 @@ class MaskedPatches(PretextTask):
         return x.masked_fill(hidden, 0), x.masked_fill(~hidden, torch.nan).flatten(1)
 
     def mask(self, chosen: np.ndarray) -> torch.Tensor:
-        """bool [batch, 1, rows, frames], true in the patches with the least of the item's draws."""
+        """bool [batch, 1, rows, frames], true in the patches with the smallest of the item's draws."""
         rank = self.uniform[chosen].argsort(axis=1, kind="stable").argsort(axis=1)
         hidden = torch.from_numpy(rank < self.hidden).view(-1, 1, *self.grid)
         whole = hidden.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)
@@ -131,8 +131,8 @@ class TilePuzzle(PretextTask):
     """Of each tile of an item: is it the original one, moved from another place, or replaced by another item's?
 
     After K. Clark et al. ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators. ICLR 2020. The
-    tiles change independently of each other, and of the other items in the batch. Whoever knows the shares alone
-    scores a loss of 1.09 (their entropy).
+    tiles change independently of each other, and of the other items in the batch. The shares alone give a loss of 1.09
+    (their entropy).
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class TilePuzzle(PretextTask):
     def __init__(
         self, shape: Shape, items: int, seed: int, grid: int = 4, moved: float = 0.3, replaced: float = 0.3
     ) -> None:
-        check_whole("grid", grid, least=2)
+        check_whole("grid", grid, minimum=2)
         if grid > min(shape[1:]):
             raise ValueError(f"{grid} x {grid} tiles of an item of {shape[1]} rows x {shape[2]} frames; take fewer")
         if min(moved, replaced) < 0 or not 0 < moved + replaced <= 1:
@@ -205,9 +205,9 @@ def another(own: np.ndarray, uniform: np.ndarray, count: int) -> np.ndarray:
     return (own + 1 + (uniform * (count - 1)).astype(np.int64)) % count
 
 
-def check_whole(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is no whole number of at least {least}")
+def check_whole(name: str, value: int, minimum: int) -> None:
+    if not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{name} is no whole number of at least {minimum}")
 
 
 TASKS: dict[str, type[PretextTask]] = {"mae": MaskedPatches, "tiles": TilePuzzle}

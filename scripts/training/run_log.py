@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from scripts.metrics.test_scores import Scores, TagScores
+from scripts.metrics.test_scores import Scores
 
 TAGS = {
     "train/epoch_loss": "train_loss",
@@ -41,7 +41,7 @@ class RunLog:
         values |= {f"validation/{name}": value for name, value in validation(row).items()}
         self.add(values, row["epoch"])
 
-    def add_test(self, scores: Scores | TagScores, epoch: int, figures: dict[str, Figure]) -> None:
+    def add_test(self, scores: Scores, epoch: int, figures: dict[str, Figure]) -> None:
         """The final test: test/loss, test/accuracy (per track) or test/macro_f1 and so on, and figures by name."""
         self.open()
         values = scores.as_row()

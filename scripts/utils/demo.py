@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError
@@ -181,20 +181,14 @@ def write_track(output: Path, seed: int, track: Track) -> None:
     with write_aside(track.path(output)) as temporary:
         temporary.write_bytes(broken_bytes(seed, track))
         if track.fault not in BROKEN:
-            write_mp3(temporary, seed, track)
+            audio, coding = waveform(seed, track), {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE"}
+            soundfile.write(temporary, audio, track.format.sample_rate, format="MP3", **coding)
 
 
 def broken_bytes(seed: int, track: Track) -> bytes:
     """What a file that is no audio holds; nothing for the others."""
     noise = np.random.default_rng([seed, NOISE, track.number]).bytes(20_000)
     return {"html page": HTML, "random bytes": b"\0" + noise}.get(track.fault, b"")
-
-
-def write_mp3(path: Path, seed: int, track: Track) -> None:
-    """Compose the track and encode it with a variable bit rate."""
-    rate = track.format.sample_rate
-    audio = waveform(seed, track)
-    soundfile.write(path, audio, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE")
 
 
 def waveform(seed: int, track: Track) -> np.ndarray:
@@ -252,8 +246,16 @@ def track_row(seed: int, track: Track, output: Path) -> dict[tuple[str, str], ob
 def make_demo(output: Path, seed: int = 0, tracks_per_genre: int = 20, workers: int | None = None) -> Path:
     """Make the corpus in `output`, or what is missing of it, and return `output`.
 
-    Raises ConfigError if the folder holds another demo, or FMA files that this command did not make; BusyError if
-    another process is making it.
+    Parameters
+    ----------
+    seed : of all artists and tracks.
+    tracks_per_genre : at least 3.
+    workers : processes; default: one a core.
+
+    Raises
+    ------
+    ConfigError : the folder holds another demo, or FMA files that this command did not make.
+    BusyError : another process is making it.
     """
     output = Path(output)
     settings = {"synthetic": True, "seed": seed, "tracks_per_genre": tracks_per_genre, "version": VERSION}
@@ -290,7 +292,7 @@ def claim(output: Path, settings: dict[str, object]) -> None:
 def write_tracks(output: Path, seed: int, tracks: Sequence[Track], workers: int | None) -> None:
     """Compose and encode tracks in parallel processes."""
     job = functools.partial(write_track, output, seed)
-    for _ in tqdm(parallel_map(job, tracks, workers), "composing", len(tracks), unit=" tracks", disable=not tracks):
+    for _ in tqdm(parallel_map(job, tracks, workers), "composing", len(tracks), unit=" tracks", disable=None):
         pass
 
 

@@ -14,7 +14,7 @@ if __name__ == "__main__":  # as `python -m scripts download`
 
 import pooch
 import requests
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import DownloadError
@@ -100,9 +100,10 @@ def append_rest(url: str, part: Path) -> None:
         response.raise_for_status()
         start = start if response.status_code == requests.codes.partial_content else 0
         total = start + int(response.headers.get("Content-Length", 0)) or None
+        progress = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None}  # None: only in a terminal
         with (
             open(part, "ab" if start else "wb") as file,
-            tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, unit_divisor=1024) as bar,
+            tqdm(desc=part.stem, total=total, initial=start, **progress) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
@@ -132,7 +133,7 @@ def unpack(zip_path: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         with zipfile.ZipFile(zip_path) as file:
-            for member in tqdm(file.infolist(), "unpacking", unit=" files"):
+            for member in tqdm(file.infolist(), "unpacking", unit=" files", disable=None):
                 file.extract(member, aside)
         if not (aside / folder.name).is_dir():
             raise DownloadError(f"{zip_path}: holds no folder {folder.name}; give the official zip")

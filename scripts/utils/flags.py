@@ -4,13 +4,13 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from scripts.audio.spec import ENDINGS, KINDS, SELECTIONS, MelSpec
+from scripts.audio.spec import ENDINGS, EXCERPTS, KINDS, SELECTIONS, MelSpec
 from scripts.common.cli import flags, positive_int
 
 SPECTROGRAM = {
     "sample_rate": "Hz",
     "n_fft": "window in samples",
-    "hop": "step between frames in samples",
+    "hop_length": "step between frames in samples",
     "n_mels": "mel bands",
     "f_min": "lowest frequency of the mel bands in Hz",
     "f_max": "highest frequency of the mel bands in Hz; default: half the sample rate",
@@ -24,9 +24,10 @@ SPECTROGRAM = {
     "ending": "what completes a short track: silence, the track again, its last sample, the track backwards, or "
     "silence under faint noise",
     "selection": "all clips of a track, or only the loudest among those that start at each step",
-    "least_seconds": "a shorter track is left out; default: the length of a clip",
+    "min_seconds": "a shorter track is left out; default: the length of a clip",
+    "excerpt": "of a longer file its start, its middle, or pieces as long as a clip, spread evenly over it",
 }
-CHOICES = {"kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS}
+CHOICES = {"kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS, "excerpt": EXCERPTS}
 
 
 @flags
@@ -170,7 +171,7 @@ def mels(parser: argparse.ArgumentParser) -> None:
     add("--output-root", type=Path, metavar="FOLDER", help="of this dataset's caches; default: data/mels")
     add("--workers", type=positive_int, help="processes; default: one a core")
     add("--overwrite", action="store_true", help="start anew instead of keeping what is there")
-    add("--limit", type=positive_int, help="only the first so many tracks")
+    add("--limit", type=positive_int, help="only so many tracks: those that an experiment takes with limit=N")
     spec = parser.add_argument_group("spectrogram (another value gets another folder)")
     spec.add_argument("--experiment", metavar="NAME", help="take what follows, the table and --output-root from it")
     for field in dataclasses.fields(MelSpec):
@@ -180,6 +181,8 @@ def mels(parser: argparse.ArgumentParser) -> None:
             f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS,
             choices=CHOICES.get(field.name), help=text,
         )  # fmt: skip
+    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    spec.add_argument("--least-seconds", type=float, dest="min_seconds", **hidden)  # its earlier name
 
 
 @flags
@@ -199,7 +202,8 @@ def mixtures(parser: argparse.ArgumentParser) -> None:
     add("--part", nargs="+", required=True, dest="parts", metavar="PART=COUNT[:TRACKS]",
         help="train, validation or test, how many mixtures, and of how many tracks each, such as 2 or 1-3, the "
         "default; each number is taken equally often")  # fmt: skip
-    add("--how", metavar="NAME", help="sum, all tracks at once, or concatenate, in turn; default: sum", **form)
+    add("--mode", metavar="NAME", help="sum, all tracks at once, or concatenate, in turn; default: sum", **form)
+    add("--how", dest="mode", help=argparse.SUPPRESS, **form)  # its earlier name
     add("--seconds", type=float, help="length of a mixture; default: 2", **form)
     add("--sample-rate", type=positive_int, help="Hz; default: 44100", **form)
     add(

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # as `python -m scripts datasets`
@@ -17,28 +18,12 @@ from scripts.utils import flags
 WIDTH = 112
 
 
-def overview() -> str:
-    """A few lines for each dataset."""
-    blocks = [
-        "\n".join(
-            [
-                f"{dataset.name}: {dataset.title} ({dataset.task} label)",
-                entry("size", dataset.size),
-                entry("labels", label_text(dataset)),
-                entry("licence", dataset.licence),
-                entry("from", dataset.url),
-            ]
-        )
-        for dataset in DATASETS.values()
-    ]
-    return "\n\n".join([*blocks, "python -m scripts datasets NAME shows one in full"])
-
-
-def details(dataset: Dataset) -> str:
-    """All that is known about one dataset, and the command that makes its label table."""
+def describe(dataset: Dataset, only: Sequence[str] | None = None) -> str:
+    """What is known about a dataset, all or some entries of it, and the command that makes its label table."""
+    names = f"{len(dataset.labels)}: {', '.join(dataset.labels)}" if dataset.labels else "as the files have them"
     entries = {
         "size": [dataset.size],
-        "labels": [label_text(dataset)],
+        "labels": [names],
         "citation": [dataset.citation],
         "licence": [dataset.licence],
         "from": [dataset.url],
@@ -48,13 +33,10 @@ def details(dataset: Dataset) -> str:
         "options": [f"--option {name}=...: {text}" for name, text in dataset.options.items()],
         "label table": [dataset.command],
     }
-    title = f"{dataset.name}: {dataset.title} ({dataset.task} label)"
-    lines = [entry("" if row else name, text) for name, texts in entries.items() for row, text in enumerate(texts)]
-    return "\n".join([title, *lines])
-
-
-def label_text(dataset: Dataset) -> str:
-    return f"{len(dataset.labels)}: {', '.join(dataset.labels)}" if dataset.labels else "as the files have them"
+    lines = [f"{dataset.name}: {dataset.title} ({dataset.task.replace('_', ' ')})"]
+    for name in only or entries:
+        lines += [entry("" if row else name, text) for row, text in enumerate(entries[name])]
+    return "\n".join(lines)
 
 
 def entry(name: str, text: str) -> str:
@@ -68,4 +50,8 @@ def entry(name: str, text: str) -> str:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.datasets(argv)
-    print(details(get_dataset(args.name)) if args.name else overview())
+    if args.name:
+        print(describe(get_dataset(args.name)))
+        return
+    blocks = [describe(dataset, ("size", "labels", "licence", "from")) for dataset in DATASETS.values()]
+    print(*blocks, "python -m scripts datasets NAME shows one in full", sep="\n\n")

@@ -55,11 +55,15 @@ def main(argv: list[str] | None = None) -> None:
         from scripts.config.experiments import get_experiment  # with torch, which nothing else here needs
 
         experiment = get_experiment(args.experiment)
-        if experiment.unit in ("row", "patch"):
+        if experiment.data.unit in ("row", "patch"):
             raise ConfigError(f"{args.experiment} reads no spectrograms of this kind, so it needs no cache; train it")
-        spec, root = experiment.spec, experiment.cache
-        full = full or (None if args.csv else Path(experiment.table))
+        spec, root = experiment.features.spec, experiment.data.cache
+        full = full or (None if args.csv else Path(experiment.data.table))
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(MelSpec) if field.name in args}
     spec = dataclasses.replace(spec, **given)
-    tracks = read_tracks(full, args.csv)[: args.limit]
+    tracks = read_tracks(full, args.csv)
+    if args.limit:
+        from scripts.tables.splits import stratified_subset  # with scikit-learn
+
+        tracks = stratified_subset(tracks, args.limit)
     print(summary(build_cache(tracks, args.output_root or root, spec, args.workers, args.overwrite)))

@@ -47,7 +47,7 @@ def merge(source: Path, corrections: Path, output: Path) -> pd.DataFrame:
     """
     with locked(output, wait=True):
         table = read_table(source, [*NEEDED_TO_CACHE, "split"])
-        task = "multi" if "labels" in table else "single"
+        task = "multi_label" if "labels" in table else "single_label"
         check_columns(source, table, LABELS[task])
         sounds = known_labels(read_sounds(corrections, task), table, task)
         sounds = sounds.assign(track=tracks_of(sounds, table))
@@ -71,7 +71,7 @@ def merge(source: Path, corrections: Path, output: Path) -> pd.DataFrame:
 def read_sounds(path: Path, task: str) -> pd.DataFrame:
     """The label table of the sounds, of each file the last row; raises TableError."""
     sounds = read_table(path, NEEDED_TO_CACHE)
-    column, other = LABELS[task][0], LABELS["single" if task == "multi" else "multi"][0]
+    column, other = LABELS[task][0], LABELS["single_label" if task == "multi_label" else "multi_label"][0]
     if column not in sounds and other in sounds:
         raise TableError(
             f"{path}: has {other}, but the table to merge it with has {column}; give the export with those"
@@ -83,7 +83,7 @@ def read_sounds(path: Path, task: str) -> pd.DataFrame:
 
 def known_labels(sounds: pd.DataFrame, table: pd.DataFrame, task: str) -> pd.DataFrame:
     """Without the sounds of genres, or without the labels, that the table lacks; prints which."""
-    if task == "single":
+    if task == "single_label":
         known = sounds["genre"].isin(class_names(table))
         if not known.all():
             lacking = ", ".join(sorted(sounds.loc[~known, "genre"].unique()))
@@ -109,7 +109,7 @@ def relabelled(table: pd.DataFrame, sounds: pd.DataFrame, task: str) -> pd.DataF
     """The table with the labels of the sounds in the rows of their tracks; a TableError if a genre loses all of its."""
     labels = sounds.drop_duplicates("track", keep="last").set_index("track")[LABELS[task][0]]
     new = table["track_id"].map(labels).dropna()
-    if task == "multi":
+    if task == "multi_label":
         return relabel(table, new)
     result = change_genre(table, new)
     if lost := set(table["genre"]) - set(result["genre"]):
@@ -120,7 +120,7 @@ def relabelled(table: pd.DataFrame, sounds: pd.DataFrame, task: str) -> pd.DataF
 def new_rows(sounds: pd.DataFrame, table: pd.DataFrame, task: str) -> pd.DataFrame:
     """Rows of the table's columns for tracks that it lacks; a sound's labels are complete, so all others are absent."""
     rows = sounds.reindex(columns=table.columns.drop("clip", errors="ignore")).assign(split="train")
-    if task == "single":
+    if task == "single_label":
         rows["class"] = rows["genre"].map({name: number for number, name in enumerate(class_names(table))})
     elif "absent" in table:
         names = label_names(table)

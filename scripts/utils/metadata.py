@@ -39,9 +39,16 @@ def write_metadata(
 ) -> pd.DataFrame:
     """Split the label table and write both metadata files; returns the one with a row a track.
 
-    `split` defaults to what `default_split` chooses, which is told on screen with the reason. `full_output` has one row
-    per track, shuffled by `seed`; `output` has each of these rows `clips` times, with a column `clip` that counts
-    1, 2, ... Tracks that an official split leaves out are left out here too, and counted on screen, as leaks are.
+    Tracks that an official split leaves out are left out here too, and counted on screen, as leaks are.
+
+    Parameters
+    ----------
+    source : the label table.
+    output : CSV with each row of `full_output` `clips` times, numbered 1, 2, ... in the column `clip`.
+    full_output : CSV with a row per track, in random order.
+    split : one of `SPLITS`; default: what `default_split` chooses, which is printed with the reason.
+    seed : of the split and of the order of rows.
+    clips : rows a track in `output`.
 
     Raises
     ------
@@ -66,9 +73,9 @@ def write_metadata(
 def read_label_table(source: Path) -> pd.DataFrame:
     """The label table with the columns of its task and the optional ones that it has; raises TableError."""
     table = read_table(source, NEEDED_TO_CACHE)
-    task = "multi" if "labels" in table else "single"
+    task = "multi_label" if "labels" in table else "single_label"
     check_columns(source, table, {*NEEDED_TO_CACHE, *LABELS[task]})
-    if task == "single":
+    if task == "single_label":
         class_names(table)
     else:
         label_matrix(table, label_names(table), source)

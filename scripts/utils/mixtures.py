@@ -19,10 +19,10 @@ if __name__ == "__main__":  # as `python -m scripts mixtures`
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from scripts.audio.spectrogram_mixing import draw_partners, union
-from scripts.audio.waveform_mixing import Form, Job, find_fault, write_mixture
+from scripts.audio.spectrogram_mixing import draw_partners, rename, union
+from scripts.audio.waveform_mixing import Job, MixtureSettings, find_fault, write_mixture
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.lock import locked
@@ -41,7 +41,7 @@ REQUEST = re.compile(r"(\w+)=(\d+)(?::(\d+)(?:-(\d+))?)?")
 
 @dataclass(frozen=True)
 class Request:
-    """So many mixtures of `least` to `most` tracks, each number equally often, out of one part of the split.
+    """So many mixtures of `min_tracks` to `max_tracks` tracks, each number equally often, out of one part of the split.
 
     Raises
     ------
@@ -50,14 +50,14 @@ class Request:
 
     part: str
     count: int
-    least: int = 1
-    most: int = 3
+    min_tracks: int = 1
+    max_tracks: int = 3
 
     def __post_init__(self) -> None:
         pick("part", self.part, PARTS)
-        if self.count < 1 or not 1 <= self.least <= self.most:
+        if self.count < 1 or not 1 <= self.min_tracks <= self.max_tracks:
             raise ConfigError(
-                f"{self.count} {self.part} mixtures of {self.least} to {self.most} tracks; "
+                f"{self.count} {self.part} mixtures of {self.min_tracks} to {self.max_tracks} tracks; "
                 "give at least one mixture, and at least one track, the lower number first"
             )
 
@@ -118,7 +118,7 @@ def drop_unusable(tracks: Tracks, sample_rate: int, workers: int | None) -> Trac
     """Only the tracks that can be decoded and are not silent; prints how many are left out."""
     paths = tracks.table["file_path"]
     found = parallel_map(functools.partial(find_fault, sample_rate), list(paths.unique()), workers)
-    faults = paths.map(dict(tqdm(found, "checking", paths.nunique(), unit=" tracks")))
+    faults = paths.map(dict(tqdm(found, "checking", paths.nunique(), unit=" tracks", disable=None)))
     bad = (faults != "").to_numpy()
     if bad.any():
         kinds = ", ".join(f"{count} {fault}" for fault, count in faults[bad].value_counts().items())
@@ -130,7 +130,7 @@ def drop_unusable(tracks: Tracks, sample_rate: int, workers: int | None) -> Trac
 
 
 def draw(tracks: Tracks, request: Request, seed: int, source: Path) -> np.ndarray:
-    """int64 [mixtures, most], rows of the tracks of one part; -1 for none. All tracks come first equally often.
+    """int64 [mixtures, max_tracks], rows of the tracks of one part; -1 for none. All tracks come first equally often.
 
     Raises
     ------
@@ -140,8 +140,8 @@ def draw(tracks: Tracks, request: Request, seed: int, source: Path) -> np.ndarra
         raise TableError(f"{source}: has no usable track in {request.part}; leave it out of --part, or {SPLIT_FIRST}")
     generator = np.random.default_rng((seed, PARTS.index(request.part)))
     first = np.resize(generator.permutation(len(tracks.table)), request.count)
-    wanted = generator.permutation(np.resize(np.arange(request.least, request.most + 1), request.count))
-    partners = draw_partners(tracks.y == 1, first, wanted, request.most, generator)
+    wanted = generator.permutation(np.resize(np.arange(request.min_tracks, request.max_tracks + 1), request.count))
+    partners = draw_partners(tracks.y == 1, first, wanted, request.max_tracks, generator)
     short = 1 + (partners >= 0).sum(1) < wanted
     if short.any():
         track = tracks.table.iloc[first[short][0]]
@@ -197,9 +197,23 @@ def list_jobs(tracks: Tracks, rows: pd.DataFrame, members: np.ndarray, seed: int
 
 
 def make_mixtures(
-    source: Path, output: Path, requests: Sequence[Request], form: Form, seed: int = 0, workers: int | None = None
+    source: Path,
+    output: Path,
+    requests: Sequence[Request],
+    settings: MixtureSettings,
+    seed: int = 0,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Write the mixtures that are asked for, or those still missing, and their table; returns the table.
+
+    Parameters
+    ----------
+    source : metadata with a split.
+    output : folder of the mixtures.
+    requests : how many of each part.
+    settings : what they sound like.
+    seed : of everything that is drawn.
+    workers : processes; default: one a core.
 
     Raises
     ------
@@ -213,17 +227,17 @@ def make_mixtures(
             f"--part {', '.join(asked)} with --seed {seed}; give each part once, and a seed of at least 0"
         )
     tracks = read_tracks(source)
-    tracks = drop_unusable(tracks.select(tracks.table["split"].isin(asked).to_numpy()), form.sample_rate, workers)
+    tracks = drop_unusable(tracks.select(tracks.table["split"].isin(asked).to_numpy()), settings.sample_rate, workers)
     tables, jobs = [], []
     for request in requests:
         mine = tracks.part(request.part)
         members = draw(mine, request, seed, source)
-        tables.append(describe(mine, request, members, form.samples / form.sample_rate, output))
+        tables.append(describe(mine, request, members, settings.samples / settings.sample_rate, output))
         jobs += list_jobs(mine, tables[-1], members, seed)
     table = pd.concat(tables, ignore_index=True)
     with locked(output):
-        claim(output, {"seed": seed, **asdict(form), "tracks": digest(jobs, output)})
-        write_missing(form, jobs, workers)
+        claim(output, {"seed": seed, **asdict(settings), "tracks": digest(jobs, output)})
+        write_missing(settings, jobs, workers)
         write_csv(output / TABLE, table)
     sizes = ", ".join(f"{request.count} {request.part}" for request in requests)
     print(f"{output / TABLE}: {sizes} mixtures of {len(tracks.names)} labels; split {fingerprint(table)}")
@@ -240,18 +254,18 @@ def claim(output: Path, record: dict[str, object]) -> None:
     """See to it that `output` is for these mixtures: finished, unfinished or new."""
     path, remedy = output / RECORD, "choose another --output, or delete that folder yourself"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if other := [name for name in record if found.get(name) != record[name]]:
+        stored = rename(json.loads(path.read_text(encoding="utf-8")))
+        if other := [name for name in record if stored.get(name) != record[name]]:
             raise ConfigError(f"{output}: holds mixtures that differ in {', '.join(other)}; {remedy}")
     elif (output / "audio").exists() or (output / TABLE).exists():
         raise ConfigError(f"{output}: holds audio or a table that this command did not make; {remedy}")
     write_json(path, record)
 
 
-def write_missing(form: Form, jobs: Sequence[Job], workers: int | None) -> None:
+def write_missing(settings: MixtureSettings, jobs: Sequence[Job], workers: int | None) -> None:
     missing = [job for job in jobs if not Path(job.path).exists()]
-    made = parallel_map(functools.partial(write_mixture, form), missing, workers)
-    for _ in tqdm(made, "mixing", len(missing), unit=" files", disable=not missing):
+    made = parallel_map(functools.partial(write_mixture, settings), missing, workers)
+    for _ in tqdm(made, "mixing", len(missing), unit=" files", disable=None):
         pass
 
 
@@ -270,5 +284,7 @@ def parse_request(text: str) -> Request:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.mixtures(argv)
-    form = Form(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Form) if field.name in args})
-    make_mixtures(args.input, args.output, list(map(parse_request, args.parts)), form, args.seed, args.workers)
+    settings = MixtureSettings(
+        **{field.name: getattr(args, field.name) for field in dataclasses.fields(MixtureSettings) if field.name in args}
+    )
+    make_mixtures(args.input, args.output, list(map(parse_request, args.parts)), settings, args.seed, args.workers)

@@ -1,4 +1,4 @@
-"""Listen to every file of a table: missing, unreadable, damaged, silent, near-silent, short, or twice there?"""
+"""Check every file of a table: missing, unreadable, damaged, silent, near-silent, short, or twice there?"""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ if __name__ == "__main__":  # as `python -m scripts verify`
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from scripts.audio.decoding import check_silence, decode_with_note, is_silent, quiet_share
 from scripts.audio.spec import MelSpec
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     detail: str
 
 
-class Look(NamedTuple):
+class FileCheck(NamedTuple):
     """What a worker found in the file at `position`: (fault, detail) pairs, and a digest of its samples.
 
     The digest is empty where there is nothing to compare: unreadable and silent files.
@@ -55,10 +55,14 @@ class Look(NamedTuple):
 
 
 def verify_tracks(table: pd.DataFrame, workers: int | None = None) -> pd.DataFrame:
-    """Decode the first two minutes of every file of a table with columns `track_id, file_path`.
+    """Decode the first two minutes of every file of a table.
 
-    Files with equal samples (mono, 44.1 kHz) are duplicates; a later one is reported with the id of the
-    first. `workers` defaults to all cores.
+    Files with equal samples (mono, 44.1 kHz) are duplicates; a later one is reported with the id of the first.
+
+    Parameters
+    ----------
+    table : with `track_id` and `file_path`.
+    workers : processes; default: one a core.
 
     Returns
     -------
@@ -74,25 +78,25 @@ def verify_tracks(table: pd.DataFrame, workers: int | None = None) -> pd.DataFra
             f"none of the {len(tracks)} audio files exists, such as {tracks['file_path'].iloc[0]}; correct file_path"
         )
     jobs = list(enumerate(tracks["file_path"]))
-    looks = sorted(tqdm(parallel_map(look_at, jobs, workers), "verifying", len(jobs), unit=" tracks"))
-    return pd.DataFrame(findings(tracks, looks), columns=Finding._fields)
+    checks = sorted(tqdm(parallel_map(check_file, jobs, workers), "verifying", len(jobs), unit=" tracks", disable=None))
+    return pd.DataFrame(findings(tracks, checks), columns=Finding._fields)
 
 
-def look_at(job: tuple[int, str]) -> Look:
+def check_file(job: tuple[int, str]) -> FileCheck:
     """Decode the file at (position, path)."""
     position, path = job
     try:
         waveform, damage = decode_with_note(path, SAMPLE_RATE, SECONDS_READ)
     except AudioError as error:
-        return Look(position, [(error.status, error.reason)], "")
-    faults = [*judge_length(waveform), *judge_level(path, waveform)]
+        return FileCheck(position, [(error.status, error.reason)], "")
+    faults = [*length_faults(waveform), *level_faults(path, waveform)]
     if damage is not None:
         faults.append(("damaged", f"after {damage:.1f} s"))
     digest = "" if is_silent(waveform) else hashlib.sha256(waveform).hexdigest()
-    return Look(position, faults, digest)
+    return FileCheck(position, faults, digest)
 
 
-def judge_length(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
+def length_faults(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
     """At most one (fault, detail)."""
     seconds = len(waveform) / SAMPLE_RATE
     if seconds < CLIP_SECONDS:
@@ -101,7 +105,7 @@ def judge_length(waveform: np.ndarray) -> Iterator[tuple[str, str]]:
         yield "short", f"{seconds:.1f} s"
 
 
-def judge_level(path: str, waveform: np.ndarray) -> Iterator[tuple[str, str]]:
+def level_faults(path: str, waveform: np.ndarray) -> Iterator[tuple[str, str]]:
     """At most one (fault, detail)."""
     quiet = quiet_share(waveform)
     detail = f"{quiet:.0%} of the samples are below -60 dB"
@@ -114,15 +118,15 @@ def judge_level(path: str, waveform: np.ndarray) -> Iterator[tuple[str, str]]:
             yield "near-silent", detail
 
 
-def findings(tracks: pd.DataFrame, looks: Sequence[Look]) -> Iterator[Finding]:
+def findings(tracks: pd.DataFrame, checks: Sequence[FileCheck]) -> Iterator[Finding]:
     """The faults of each file, and its duplicate among the files before it."""
     first: dict[str, int] = {}
-    for (track, path), look in zip(tracks.itertuples(index=False), looks, strict=True):
-        for fault, detail in look.faults:
+    for (track, path), check in zip(tracks.itertuples(index=False), checks, strict=True):
+        for fault, detail in check.faults:
             yield Finding(track, path, fault, detail + known_fault(track, path))
-        original = first.setdefault(look.digest, look.position)
-        if look.digest and original != look.position:
-            pair = tracks.iloc[[original, look.position]]
+        original = first.setdefault(check.digest, check.position)
+        if check.digest and original != check.position:
+            pair = tracks.iloc[[original, check.position]]
             detail = f"the same audio as track {pair['track_id'].iloc[0]}"
             yield Finding(track, path, "duplicate", detail + known_duplicate(pair))
 
@@ -143,15 +147,15 @@ def is_fma(track: str, path: str) -> bool:
     return Path(path).stem == track.zfill(6)
 
 
-def report(found: pd.DataFrame, tracks: int) -> str:
+def report(faults: pd.DataFrame, tracks: int) -> str:
     """Counts per fault, the first rows, and a closing line about `tracks` verified tracks."""
-    counts = found["fault"].value_counts()
+    counts = faults["fault"].value_counts()
     lines = [f"{fault:12}{count:6}" for fault, count in counts.items()]
-    for row in found.sort_values("fault", kind="stable")[:ROWS_SHOWN].itertuples():
+    for row in faults.sort_values("fault", kind="stable")[:ROWS_SHOWN].itertuples():
         lines.append(f"{row.fault:12}{row.track_id:>8}  {row.file_path}  {row.detail}")
-    if len(found) > ROWS_SHOWN:
-        lines.append(f"and {len(found) - ROWS_SHOWN} more; --output FILE.csv writes all")
-    lines.append(f"{tracks} tracks verified: {found['track_id'].nunique()} with faults, {len(found)} faults")
+    if len(faults) > ROWS_SHOWN:
+        lines.append(f"and {len(faults) - ROWS_SHOWN} more; --output FILE.csv writes all")
+    lines.append(f"{tracks} tracks verified: {faults['track_id'].nunique()} with faults, {len(faults)} faults")
     return "\n".join(lines)
 
 
@@ -159,8 +163,8 @@ def report(found: pd.DataFrame, tracks: int) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = flags.verify(argv)
     table = read_table(args.csv, NEEDED_TO_CACHE)
-    found = verify_tracks(table, args.workers)
-    print(report(found, table["track_id"].nunique()))
+    faults = verify_tracks(table, args.workers)
+    print(report(faults, table["track_id"].nunique()))
     if args.output:
-        write_csv(args.output, found)
-        print(f"{args.output}: {len(found)} rows")
+        write_csv(args.output, faults)
+        print(f"{args.output}: {len(faults)} rows")

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # as `python -m scripts visualisation`
@@ -16,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from scripts.audio.cache import HOW_TO_CACHE, USABLE, MelCache
-from scripts.audio.decoding import decode
+from scripts.audio.decoding import cut_excerpt, decode
 from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_axes import draw_mel, frequency_label
 from scripts.common.cli import command
@@ -74,6 +75,29 @@ def mel_grid(decibels: np.ndarray, spec: MelSpec, title: str = "") -> Figure:
     return figure
 
 
+def augmented(before: np.ndarray, after: np.ndarray, spec: MelSpec, titles: Sequence[str]) -> Figure:
+    """Items of a batch above the same ones after augmentation, all on one colour scale.
+
+    Parameters
+    ----------
+    before, after : [items, rows, frames], normalised.
+    spec : of the spectrograms.
+    titles : one for each item, such as its class.
+    """
+    figure, grid = new_figure(3.6, 2, len(titles), share=True)
+    norm = Normalize(*np.percentile([before, after], (1, 99)))
+    for row, items, name in zip(grid, (before, after), ("before", "after"), strict=True):
+        for axes, item, title in zip(row, items, titles, strict=True):
+            image = draw_mel(axes, item, spec, norm)
+            if items is before:
+                axes.set_title(title, fontsize=9, parse_math=False)
+        row[0].set_ylabel(name)
+    figure.supxlabel("time from the start of the clip (s)", fontsize=10)
+    figure.supylabel(frequency_label(spec), fontsize=10)
+    add_colour_bar(figure, image, grid, "level (normalised)")
+    return figure
+
+
 # --- the command --------------------------------------------------------------------------------------------
 
 
@@ -101,7 +125,7 @@ def pick_track(table: pd.DataFrame, cache: MelCache, track_id: str | None, seed:
 def draw_track(cache: MelCache, track_id: str, title: str) -> dict[str, Figure]:
     """The figures of one usable track, by file name."""
     spec, track = cache.spec, cache.rows.loc[track_id]
-    samples = decode(track["file"], spec.sample_rate, spec.track_seconds)
+    samples = cut_excerpt(decode(track["file"], spec.sample_rate, spec.decoded_seconds), spec)
     clips = cache.clips[track["row"], : track["clips"]]
     return {
         "waveform": waveform(samples, spec.sample_rate, title),

@@ -69,7 +69,7 @@ def test_scores_are_scikit_learns() -> None:
     assert found["fault_filtered"].mean == pytest.approx(clean)
     low, high = found["fault_filtered"].interval_95
     assert low < clean < high
-    assert {name: (score.n, score.of) for name, score in found.items()} == {
+    assert {name: (score.n, score.unit) for name, score in found.items()} == {
         "tenfold": (50, "folds"),
         "random_same_sizes": (4, "draws"),
         "random_same_tracks": (4, "draws"),
@@ -159,10 +159,10 @@ def test_who_is_known_from_train() -> None:
 
 def test_votes_of_a_track(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three clips say 2, 2, 0 of a track of class 2, and 1, 0, 0 of a track of class 1."""
-    told, track = np.array([2, 2, 0, 1, 0, 0]), np.repeat([4, 7], 3)
+    predictions, track = np.array([2, 2, 0, 1, 0, 0]), np.repeat([4, 7], 3)
     tracks = pd.DataFrame({"class": [0, 0, 0, 0, 2, 0, 0, 1]})
     items = Items(np.empty((6, 1, 1)), np.arange(6), tracks["class"].to_numpy()[track], track, tracks)
-    monkeypatch.setattr(leakage.Examples, "predict", lambda *_: told)
+    monkeypatch.setattr(leakage.Examples, "predict", lambda *_: predictions)
     examples = leakage.Examples(np.empty((6, 1)), items.labels, "nearest")
     shares = leakage.track_shares(examples, items, np.arange(0), np.arange(6))
     assert shares["clip"].to_dict() == pytest.approx({4: 2 / 3, 7: 1 / 3})
@@ -206,10 +206,10 @@ def test_features_as_json(gtzan: Path, tmp_path: Path, capsys: pytest.CaptureFix
     audit.main([*flags, "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "audit.json").read_text())
-    assert list(result["fault_filtered"]) == ["mean", "n", "of", "interval_95"]
+    assert list(result["fault_filtered"]) == ["mean", "n", "unit", "interval_95"]
     assert result["fault_filtered"]["n"] == 40
     for name in ("tenfold", "random_same_sizes", "random_same_tracks"):
-        assert list(result[name]) == ["mean", "n", "of", "sd"]
+        assert list(result[name]) == ["mean", "n", "unit", "sd"]
     leaky, clean = result["random_same_sizes"]["mean"], result["fault_filtered"]["mean"]
     assert result["leakage"] == pytest.approx({"difference": leaky - clean, "share": (leaky - clean) / leaky})
     assert "clips_at_random" not in result

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.analysis.duplicates import (
-    MOST_BIT_ERRORS,
+    MAX_BIT_ERRORS,
     Fingerprint,
     Index,
     band_levels,
@@ -80,9 +80,9 @@ def test_bit_is_set_where_a_band_rises_more_than_the_next() -> None:
     assert fingerprint(rising, SPEC).width == bands - 1
 
 
-def test_nothing_is_heard_in_silence() -> None:
+def test_nothing_is_audible_in_silence() -> None:
     still = fingerprint(np.full((32, 100), -80, np.float16), SPEC)
-    assert not still.heard.any()
+    assert not still.audible.any()
     assert list(Index([still, still]).copies(1)) == []
     assert bit_errors(still, still, 0) == 1.0
 
@@ -98,7 +98,7 @@ def test_level_changes_no_bit(gain: float, seed: int) -> None:
 def test_bit_errors_by_hand() -> None:
     one = Fingerprint(np.array([0b1111, 0b0011, 0b0101, 0b0000], np.uint32), np.ones(4, bool), 4)
     other = Fingerprint(np.array([0b0011, 0b0100, 0b1000], np.uint32), np.array([True, True, False]), 4)
-    assert bit_errors(one, other, 1) == 1 / 8  # 0 and 1 bits of two frames; the third is not heard
+    assert bit_errors(one, other, 1) == 1 / 8  # 0 and 1 bits of two frames; the third is not audible
     assert bit_errors(other, one, -1) == 1 / 8
     assert bit_errors(one, other, 3) == 1 / 2
     assert bit_errors(one, other, 4) == 1.0
@@ -120,7 +120,7 @@ def test_index_finds_what_all_pairs_find(seed: int) -> None:
         (track, other)
         for track in range(6)
         for other in range(track)
-        if min(bit_errors(prints[other], prints[track], offset) for offset in range(-60, 61)) <= MOST_BIT_ERRORS
+        if min(bit_errors(prints[other], prints[track], offset) for offset in range(-60, 61)) <= MAX_BIT_ERRORS
     }
     index = Index(prints)
     found = {(track, other) for track in range(6) for other, _, _ in index.copies(track)}

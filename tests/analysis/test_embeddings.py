@@ -1,7 +1,5 @@
 """Embeddings are the means of the network's own; the map is that of NumPy's singular values."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ from matplotlib.image import imread
 
 from scripts.analysis.embeddings import embeddings, project
 from scripts.analysis.embeddings import main as embeddings_command
-from scripts.analysis.explain_figures import MOST_GROUPS, embedding_map
+from scripts.analysis.explain_figures import MAX_GROUPS, embedding_map
 from scripts.audio.cache import MelCache
 from scripts.audio.normalise import normalise
 from scripts.common.errors import ConfigError
@@ -20,7 +18,7 @@ from scripts.loading.experiment_data import Data
 from scripts.training.checkpoints import save_checkpoint
 from tests.corpus import SPEC, make_experiment
 
-SETTINGS = {"model_settings": {"width": 6}, "precision": "bfloat16"}
+SETTINGS = {"model.width": 6, "precision": "bfloat16"}
 CELLS = {"High": "b;a", "Low": "-", "Mid": "c"}
 
 
@@ -46,11 +44,13 @@ def run(experiment, tmp_path_factory) -> Run:
 
 def test_a_row_is_the_mean_over_the_clips_of_what_the_head_is_given(run, experiment):
     table = embeddings(run, "train")
-    tracks = pd.read_csv(experiment.table, dtype={"track_id": str}).drop_duplicates("track_id").set_index("track_id")
+    tracks = (
+        pd.read_csv(experiment.data.table, dtype={"track_id": str}).drop_duplicates("track_id").set_index("track_id")
+    )
     assert set(table["track_id"]) == set(tracks.index[tracks["split"] == "train"])
     assert (table["genre"] == tracks.loc[table["track_id"], "genre"].to_numpy()).all()
     assert list(table)[2:] == [f"e{number}" for number in range(6)]
-    cache, model = MelCache.open(experiment.cache, SPEC), run.load_model()
+    cache, model = MelCache.open(experiment.data.cache, SPEC), run.load_model()
     for row in table.to_dict("records"):
         clips = torch.tensor(cache.clips[cache.rows.loc[row["track_id"], "row"]])
         with torch.no_grad():
@@ -69,20 +69,20 @@ def test_command_writes_table_and_map(run, capsys):
 
 
 def test_several_labels_a_track(experiment, tmp_path):
-    table = pd.read_csv(experiment.table, dtype={"track_id": str})
+    table = pd.read_csv(experiment.data.table, dtype={"track_id": str})
     table.assign(labels=table["genre"].map(CELLS)).drop(columns=["genre", "class"]).to_csv(
         tmp_path / "m.csv", index=False
     )
-    settings = {"task": "multi", "table": str(tmp_path / "m.csv"), "loss": "bce", "metric": "loss"}
-    result = embeddings(untrained(dataclasses.replace(experiment, **settings), tmp_path))
+    settings = {"task": "multi_label", "table": str(tmp_path / "m.csv"), "loss": "bce", "metric": "loss"}
+    result = embeddings(untrained(experiment.updated(**settings), tmp_path))
     genres = table.drop_duplicates("track_id").set_index("track_id")["genre"]
     assert result["labels"].tolist() == [CELLS[genres[track]] for track in result["track_id"]]
 
 
 def test_a_part_that_the_run_does_not_have(experiment, tmp_path):
-    table = pd.read_csv(experiment.table)
+    table = pd.read_csv(experiment.data.table)
     table[table["split"] != "validation"].to_csv(tmp_path / "m.csv", index=False)
-    run = untrained(dataclasses.replace(experiment, table=str(tmp_path / "m.csv"), metric="last"), tmp_path)
+    run = untrained(experiment.updated(table=str(tmp_path / "m.csv"), metric="last"), tmp_path)
     with pytest.raises(ConfigError, match="has no validation tracks"):
         embeddings(run, "validation")
 
@@ -121,12 +121,12 @@ def test_what_makes_no_map(shape, method):
 
 
 def test_each_group_is_drawn_in_its_own_way_and_rare_ones_in_grey():
-    groups = [f"g{number:02d}" for number in range(MOST_GROUPS) for _ in range(2)] + ["rare", "rarer"]
+    groups = [f"g{number:02d}" for number in range(MAX_GROUPS) for _ in range(2)] + ["rare", "rarer"]
     points = np.random.default_rng(0).random((len(groups), 2))
     figure = embedding_map(points, groups, ("x", "y"))
     lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert set(lines) == {f"g{number:02d} (2)" for number in range(MOST_GROUPS)} | {"2 others"}
-    assert len({(line.get_color(), line.get_marker()) for line in lines.values()}) == MOST_GROUPS + 1
+    assert set(lines) == {f"g{number:02d} (2)" for number in range(MAX_GROUPS)} | {"2 others"}
+    assert len({(line.get_color(), line.get_marker()) for line in lines.values()}) == MAX_GROUPS + 1
     np.testing.assert_array_equal(lines["g03 (2)"].get_xydata(), points[6:8])
     np.testing.assert_array_equal(lines["2 others"].get_xydata(), points[-2:])
     few = embedding_map(points[:4], ["a", "b", "a", "b"], ("x", "y"))

@@ -80,7 +80,7 @@ def test_it_is_the_class_activation_map_where_a_linear_head_follows_the_mean():
 
 def test_each_label_is_explained_by_the_network_that_it_depends_on():
     torch.manual_seed(0)
-    settings = {"nets": 2, "of": "lean_tagger", "settings": {"channels": (8, 8, 8)}}
+    settings = {"nets": 2, "network": "lean_tagger", "settings": {"channels": (8, 8, 8)}}
     model, x = build_model("parallel_mobilenets", 2, 64, 64, **settings).eval(), torch.randn(2, 1, 64, 64)
     for label in range(2):
         alone = nn.Sequential(model.backbones[label], model.head.heads[label]).eval()
@@ -122,7 +122,7 @@ def test_a_network_without_feature_maps(name):
 
 def untrained(folder, name: str = "small", **settings) -> Run:
     """A run with the weights that it starts with."""
-    experiment = Experiment(name, "none.csv", "none", device="cpu", **{"spec": SPEC, **settings})
+    experiment = Experiment(name=name, table="none.csv", cache="none", device="cpu", **{"spec": SPEC, **settings})
     run = Run(name, folder)
     run.save_config(experiment, GENRES, "0")
     torch.manual_seed(0)
@@ -202,7 +202,7 @@ def test_what_cannot_be_explained(run, song, tmp_path, capsys):
     ],
 )
 def test_heat_lies_on_the_spectrogram_with_both_axes(kind, label, rows):
-    spec = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5, clip_seconds=1, kind=kind)
+    spec = MelSpec(sample_rate=8000, n_fft=512, hop_length=256, n_mels=32, track_seconds=5, clip_seconds=1, kind=kind)
     values = np.random.default_rng(0).random(spec.clip_shape)
     heat = np.stack([values, 1 - values])
     figure = heat_maps(values, heat, spec, ["one", "two"], "title")

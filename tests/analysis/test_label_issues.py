@@ -9,7 +9,7 @@ import pytest
 from scripts.analysis import label_issues
 from scripts.common.errors import ConfigError, TableError
 from scripts.config.run import Run
-from scripts.reports.predictions import Saved
+from scripts.reports.predictions import SavedPredictions
 from scripts.tables.label_matrix import join
 from scripts.tables.overrides import apply_overrides
 from tests.corpus import GENRES
@@ -17,17 +17,19 @@ from tests.corpus import GENRES
 NAMES = ["bass", "drums", "flute"]
 
 
-def genres(given_genres: list[str], probabilities: np.ndarray) -> Saved:
+def genres(given_genres: list[str], probabilities: np.ndarray) -> SavedPredictions:
     tracks = [f"t{number}" for number in range(len(given_genres))]
-    return Saved(pd.DataFrame({"track_id": tracks, "genre": given_genres}), GENRES, np.asarray(probabilities, float))
+    return SavedPredictions(
+        pd.DataFrame({"track_id": tracks, "genre": given_genres}), GENRES, np.asarray(probabilities, float)
+    )
 
 
-def tags(truth: np.ndarray, probabilities: np.ndarray) -> Saved:
+def tags(truth: np.ndarray, probabilities: np.ndarray) -> SavedPredictions:
     """`truth` [tracks, labels], with NaN for unknown."""
     truth, names = np.asarray(truth, float), np.array([f"l{number}" for number in range(np.shape(truth)[1])])
     cells = {"labels": [join(names[row == 1]) for row in truth], "absent": [join(names[row == 0]) for row in truth]}
     tracks = pd.DataFrame({"track_id": [f"t{number:03d}" for number in range(len(truth))], **cells})
-    return Saved(tracks, names.tolist(), np.asarray(probabilities, float))
+    return SavedPredictions(tracks, names.tolist(), np.asarray(probabilities, float))
 
 
 def noisy(tracks: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,7 +66,7 @@ def test_the_worst_label_counts_and_unknown_ones_do_not():
         "absent": ["drums", "-", "drums;flute", "-"],
     }
     probabilities = np.array([[0.9, 0.2, 0.99], [0.99, 0.06, 0.03], [0.8, 0.1, 0.97], [0.9, 0.9, 0.9]])
-    saved = Saved(pd.DataFrame(tracks), NAMES, probabilities)
+    saved = SavedPredictions(pd.DataFrame(tracks), NAMES, probabilities)
     table = label_issues.quality_table(saved, label_issues.below(saved, 0.1)).set_index("track_id")
     assert list(table.index) == ["b", "c", "a"]  # nothing is known of d
     assert table["quality"].tolist() == pytest.approx([0.03, 0.03, 0.8])
@@ -178,7 +180,7 @@ def test_command_writes_issues_that_training_accepts(folds, tmp_path, capsys):
     labels, true, _ = noisy()
     numbers = [f"{number:03d}" for number in range(300)]
     table = pd.DataFrame({"track_id": numbers, "genre": np.array(GENRES)[labels], "class": labels, "split": "train"})
-    corrected = apply_overrides(table, path, "single")["class"]
+    corrected = apply_overrides(table, path, "single_label")["class"]
     assert (corrected != true).sum() < 0.4 * (labels != true).sum()
 
 
@@ -238,7 +240,7 @@ def write(path, text: str):
 
 def test_genres_of_training_tracks_alone_are_replaced(tmp_path, capsys):
     table = pd.DataFrame(SINGLE)
-    result = apply_overrides(table, write(tmp_path / "overrides.csv", GOOD), "single")
+    result = apply_overrides(table, write(tmp_path / "overrides.csv", GOOD), "single_label")
     assert result["track_id"].tolist() == ["1", "2", "4", "5"]
     assert result["genre"].tolist() == ["Mid", "Low", "Low", "Low"]
     assert result["class"].tolist() == [2, 1, 1, 1] and result["class"].dtype == int
@@ -248,28 +250,28 @@ def test_genres_of_training_tracks_alone_are_replaced(tmp_path, capsys):
 
 def test_only_leaving_out_changes_no_label(tmp_path):
     path = write(tmp_path / "overrides.csv", "track_id,genre,leave_out\n2,High,1\n")
-    result = apply_overrides(pd.DataFrame(SINGLE), path, "single")
+    result = apply_overrides(pd.DataFrame(SINGLE), path, "single_label")
     pd.testing.assert_frame_equal(result, pd.DataFrame(SINGLE).drop(index=1).reset_index(drop=True))
 
 
 def test_tracks_that_the_table_lacks_are_counted(tmp_path, capsys):
     """Whatever is said of them."""
     path = write(tmp_path / "overrides.csv", "track_id,labels,leave_out\n1,bass,0\n99,basso,0\n")
-    assert apply_overrides(pd.DataFrame(MULTI), path, "multi")["labels"][0] == "bass"
+    assert apply_overrides(pd.DataFrame(MULTI), path, "multi_label")["labels"][0] == "bass"
     assert "1 training tracks relabelled" in (said := capsys.readouterr().out)
     assert said.endswith("not touched; 1 passed over that the table lacks\n")
 
 
 def test_labels_are_replaced(tmp_path):
     path = write(tmp_path / "overrides.csv", "track_id,labels,leave_out\n1,-,0\n2,flute;bass,0\n4,-,0\n")
-    result = apply_overrides(pd.DataFrame(MULTI), path, "multi")
+    result = apply_overrides(pd.DataFrame(MULTI), path, "multi_label")
     assert result["labels"].tolist() == ["-", "flute;bass", "-", "flute"]
 
 
 def test_what_was_known_stays_known(tmp_path):
     table = pd.DataFrame(MULTI).assign(absent=["flute", "-", "bass", "-"])
     path = write(tmp_path / "overrides.csv", "track_id,labels,leave_out\n1,drums;flute,0\n2,bass,0\n3,bass,0\n")
-    result = apply_overrides(table, path, "multi")
+    result = apply_overrides(table, path, "multi_label")
     assert result["labels"].tolist() == ["drums;flute", "bass", "bass", "flute"]
     assert result["absent"].tolist() == ["bass", "drums", "-", "-"]
 
@@ -290,7 +292,7 @@ def test_what_was_known_stays_known(tmp_path):
 def test_overrides_that_cannot_be_used(tmp_path, text, message):
     path = write(tmp_path / "overrides.csv", text)
     with pytest.raises(TableError, match=message) as caught:
-        apply_overrides(pd.DataFrame(SINGLE), path, "single")
+        apply_overrides(pd.DataFrame(SINGLE), path, "single_label")
     assert str(path) in str(caught.value)
 
 
@@ -298,6 +300,6 @@ def test_overrides_that_cannot_be_used(tmp_path, text, message):
 def test_labels_that_the_table_lacks(tmp_path, cell, message):
     path = write(tmp_path / "overrides.csv", f"track_id,labels,leave_out\n1,{cell},0\n")
     with pytest.raises(TableError, match=message):
-        apply_overrides(pd.DataFrame(MULTI), path, "multi")
+        apply_overrides(pd.DataFrame(MULTI), path, "multi_label")
     with pytest.raises(TableError, match="no such table"):
-        apply_overrides(pd.DataFrame(MULTI), tmp_path / "none.csv", "multi")
+        apply_overrides(pd.DataFrame(MULTI), tmp_path / "none.csv", "multi_label")

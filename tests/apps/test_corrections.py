@@ -1,6 +1,5 @@
 """docs/corrections.md as written: a model tags, people correct, and the next version of the model takes over."""
 
-import dataclasses
 import json
 import re
 import shlex
@@ -35,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def set_experiment(monkeypatch: pytest.MonkeyPatch, name: str, **settings) -> None:
-    monkeypatch.setitem(EXPERIMENTS, name, dataclasses.replace(EXPERIMENTS[name], **SMALL, **settings))
+    monkeypatch.setitem(EXPERIMENTS, name, EXPERIMENTS[name].updated(**SMALL, **settings))
 
 
 def answers(client: TestClient) -> set[tuple[str, str]]:
@@ -118,8 +117,8 @@ def test_genres_from_a_correction_to_the_next_version(folder, monkeypatch):
 def test_tags_from_a_correction_to_the_next_version(folder, monkeypatch):
     """Each recording is said to have two tags, and one tag that no model knows; that one is taken off."""
     make_chords(folder / "data" / "polyphony")
-    network = {name: CHORDS[name] for name in ("model", "model_settings", "learning_rate")}
-    place = {"table": "data/polyphony/metadata.csv", "cache": "data/polyphony/mels", "mix": {"most": 2}}
+    network = {name: CHORDS[name] for name in ("model", "learning_rate")}
+    place = {"table": "data/polyphony/metadata.csv", "cache": "data/polyphony/mels", "mix": {"max_sources": 2}}
     set_experiment(monkeypatch, "philharmonia_polyphony", epochs=3, **network, **place)
     main(["train", "--experiment", "philharmonia_polyphony", "--seeds", "0"])
 

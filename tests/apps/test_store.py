@@ -266,7 +266,7 @@ def test_overrides_are_what_training_takes(store: Store, tmp_path: Path) -> None
     corrected_store(store, make_sound(1), make_sound(2, tags=("low", "mid")), make_sound(3))
     _, path, *_ = export(store, tmp_path / "out")
     rows = {"track_id": ["test-1", "test-2", "test-3"], "labels": ["high", "mid", "high;low"]}
-    table = apply_overrides(pd.DataFrame(rows).assign(split="train"), path, "multi")
+    table = apply_overrides(pd.DataFrame(rows).assign(split="train"), path, "multi_label")
     assert table["labels"].tolist() == ["low", "low;mid", "high;low"]
 
 
@@ -275,7 +275,7 @@ def test_overrides_without_any_tag_left(store: Store, tmp_path: Path) -> None:
     store.correct("test-1", "high", "remove", "Ana")
     _, path = export(store, tmp_path)
     table = pd.DataFrame({"track_id": ["test-1"], "labels": ["high"], "split": "train"})
-    assert apply_overrides(table, path, "multi")["labels"].tolist() == ["-"]
+    assert apply_overrides(table, path, "multi_label")["labels"].tolist() == ["-"]
 
 
 def test_sounds_with_one_tag_correct_genres_too(store: Store, tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_sounds_with_one_tag_correct_genres_too(store: Store, tmp_path: Path) ->
     rows = {"track_id": ["test-1", "test-2"], "genre": ["high", "low"], "class": [0, 1]}
     table = pd.DataFrame(rows).assign(split="train")
     with pytest.raises(ProjectError, match="row 3 has genre 'mid'"):
-        apply_overrides(table, path, "single")
+        apply_overrides(table, path, "single_label")
     other = pd.DataFrame({"track_id": ["x"], "genre": ["mid"], "class": [2], "split": ["train"]})
     more = pd.concat([table, other], ignore_index=True)
-    assert apply_overrides(more, path, "single")["genre"].tolist() == ["low", "mid", "mid"]
+    assert apply_overrides(more, path, "single_label")["genre"].tolist() == ["low", "mid", "mid"]
     made = read_table(labels, ["track_id", "file_path", "genre", "class"])
     assert list(zip(made["genre"], made["class"], strict=True)) == [("low", 0), ("mid", 1)]
 

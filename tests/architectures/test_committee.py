@@ -8,10 +8,11 @@ from torch import nn
 
 from scripts.architectures.committee import Vote
 from scripts.common.errors import ConfigError
+from scripts.config.experiment import TrainingSettings
 from scripts.models import build_model
 from scripts.trainer import Trainer
 
-SMALL = {"of": "short_chunk", "members": 2, "settings": {"channels": [4, 8], "dropout": 0.0}}
+SMALL = {"network": "short_chunk", "members": 2, "settings": {"channels": [4, 8], "dropout": 0.0}}
 
 
 def make(seed: int = 0) -> nn.Module:
@@ -53,7 +54,9 @@ def test_a_member_learns_as_it_would_alone():
     losses = []
     for model in (committee, alone):
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        trainer = Trainer(model, optimizer, nn.functional.cross_entropy, "cpu", None, None, precision="float32")
+        trainer = Trainer(
+            model, nn.functional.cross_entropy, optimizer, settings=TrainingSettings(device="cpu", precision="float32")
+        )
         model.train()
         losses.append(trainer.step(x, y, y)[0])
     for mine, single in zip(committee.backbones[1].parameters(), alone.backbone.parameters(), strict=True):
@@ -65,7 +68,7 @@ def test_a_member_learns_as_it_would_alone():
     assert losses[0] == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"members": 1}, {"of": "committee"}])
+@pytest.mark.parametrize("settings", [{"members": 1}, {"network": "committee"}])
 def test_a_committee_needs_members(settings):
     with pytest.raises(ConfigError, match="at least 2 members"):
         build_model("committee", 3, 32, 32, **settings)

@@ -18,7 +18,7 @@ from scripts.models import Network, build_model
 
 RATE, KERNEL, STRIDE = 8000, 256, 64
 BANK = {"filters": 16, "kernel": KERNEL, "stride": STRIDE, "sample_rate": RATE, "f_min": 250.0, "f_max": 3000.0}
-SMALL_CNN = {"of": "short_chunk", "settings": {"channels": [4, 8], "dropout": 0.0}}
+SMALL_CNN = {"network": "short_chunk", "settings": {"channels": [4, 8], "dropout": 0.0}}
 MELS, WAVEFORM = (1, 20, 24), (1, 1, 1600)
 NETWORKS = [
     ("deep_head", {"widths": [6, 5], **SMALL_CNN}, MELS),
@@ -29,7 +29,7 @@ NETWORKS = [
     ("parallel_mobilenets", SMALL_CNN, MELS),
     ("wavelet", {**SMALL_CNN, **BANK}, WAVEFORM),
     ("wavelet", {**SMALL_CNN, **BANK}, (2, 1, 1600)),
-    ("fluffy", {"of": "wavelet", "settings": {**SMALL_CNN, **BANK}}, WAVEFORM),
+    ("fluffy", {"network": "wavelet", "settings": {**SMALL_CNN, **BANK}}, WAVEFORM),
 ]
 
 
@@ -83,8 +83,8 @@ def test_saved_weights_give_the_same_logits_with_one_label(name, options, shape,
 @pytest.mark.parametrize(
     ("name", "shape", "options", "message"),
     [
-        ("fluffy", MELS, {"of": "cnn_4"}, "unknown model 'cnn_4'; did you mean 'cnn4'"),
-        ("fluffy", MELS, {"of": "short_chunk", "settings": {"chanels": [4]}}, "did you mean 'channels'"),
+        ("fluffy", MELS, {"network": "cnn_4"}, "unknown model 'cnn_4'; did you mean 'cnn4'"),
+        ("fluffy", MELS, {"network": "short_chunk", "settings": {"chanels": [4]}}, "did you mean 'channels'"),
         ("fluffy", MELS, {**SMALL_CNN, "widths": [0]}, "fluffy cannot be built .* change these settings"),
         ("deep_head", MELS, {**SMALL_CNN, "widths": [4], "dropout": 2}, "deep_head cannot be built"),
         ("attention_lstm", MELS, {"width": 0}, "attention_lstm cannot be built"),
@@ -97,7 +97,7 @@ def test_saved_weights_give_the_same_logits_with_one_label(name, options, shape,
         ("wavelet", WAVEFORM, {**BANK, "f_max": 5000}, "wavelets from 250 to 5000 Hz"),
         ("wavelet", WAVEFORM, {**BANK, "kernel": 0}, "wavelet cannot be built"),
         ("wavelet", WAVEFORM, {**BANK, "stride": 0}, "wavelet cannot be built"),
-        ("wavelet", WAVEFORM, {**BANK, "of": "cnn4", "f_min": 500.0, "stride": 800}, "16 mels x 3 frames"),
+        ("wavelet", WAVEFORM, {**BANK, "network": "cnn4", "f_min": 500.0, "stride": 800}, "16 mels x 3 frames"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(name, shape, options, message):

@@ -200,7 +200,7 @@ def test_frozen_convolutions_keep_nothing_for_the_gradient(clips):
         ("ast", {"config": AST, "audioset_rows": [1, 2, 527]}, "give one row for each"),
         ("lora", {"settings": {"config": AST}, "targets": ["query"]}, "'query'. not found in the base model"),
         ("lora", {"settings": {"config": AST}, "rank": 0}, "`r` should be a positive integer"),
-        ("lora", {"of": "lora"}, "give another network"),
+        ("lora", {"network": "lora"}, "give another network"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(name, settings, message):
@@ -213,7 +213,7 @@ def test_a_missing_library_is_named(name, package, monkeypatch):
     known_models()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=f"install it: pip install {package}"):
-        build(name, of="cnn4", samples=400, settings={"mels": 64}) if name == "lora" else build(name)
+        build(name, network="cnn4", samples=400, settings={"mels": 64}) if name == "lora" else build(name)
 
 
 # --- pretrained weights -------------------------------------------------------------------------------------
@@ -402,12 +402,12 @@ def test_rows_need_a_classifier(tmp_path, tagger):
 
 # --- LoRA ---------------------------------------------------------------------------------------------------
 
-ADAPTED = [{"of": name, "settings": settings} for name, settings in NETWORKS[:2]]
+ADAPTED = [{"network": name, "settings": settings} for name, settings in NETWORKS[:2]]
 
 
 @pytest.mark.parametrize("settings", ADAPTED)
 def test_adapters_start_without_effect(settings, clips):
-    plain, adapted = build(settings["of"], **settings["settings"]).eval(), build("lora", **settings).eval()
+    plain, adapted = build(settings["network"], **settings["settings"]).eval(), build("lora", **settings).eval()
     torch.testing.assert_close(adapted(clips), plain(clips))
 
 
@@ -437,7 +437,7 @@ def test_adapters_and_head_move_and_the_base_does_not(settings, clips):
 
 def test_pooling_by_attention_is_new_and_learns():
     settings = {"config": WAV2VEC2, "pooling": "attention"}
-    model = build("lora", of="wav2vec2", settings=settings)
+    model = build("lora", network="wav2vec2", settings=settings)
     trained = {key for key, weight in model.named_parameters() if weight.requires_grad}
     assert (
         {key for key in trained if ".pool." in key} == {key for key in model.state_dict() if ".pool." in key} != set()
@@ -445,7 +445,7 @@ def test_pooling_by_attention_is_new_and_learns():
 
 
 def test_other_layers_by_name():
-    model = build_model("lora", 3, 40, 32, of="cnn4", settings={"channels": [4, 8]}, targets=["hidden.1"])
+    model = build_model("lora", 3, 40, 32, network="cnn4", settings={"channels": [4, 8]}, targets=["hidden.1"])
     assert {key for key, weight in model.named_parameters() if weight.requires_grad} == {
         "backbone.hidden.1.lora_A.default.weight",
         "backbone.hidden.1.lora_B.default.weight",
@@ -456,10 +456,10 @@ def test_other_layers_by_name():
 
 def test_a_checkpoint_holds_the_base_and_the_adapters(tmp_path, ast_folder, clips):
     settings = {"config": AST, "pretrained": str(ast_folder)}
-    model = build("lora", of="ast", settings=settings)
+    model = build("lora", network="ast", settings=settings)
     train(model, clips)
     save_checkpoint(tmp_path / "best.pt", {"model": model.state_dict()})
-    again = build("lora", of="ast", settings={"config": AST})
+    again = build("lora", network="ast", settings={"config": AST})
     load_weights(again, load_checkpoint(tmp_path / "best.pt"), "best.pt")
     with torch.no_grad():
         assert torch.equal(again.eval()(clips), model.eval()(clips))

@@ -13,7 +13,7 @@ from scripts.audio.normalise import standardise
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError
 
-SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop=512, n_mels=64)
+SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop_length=512, n_mels=64)
 ALL_BUT_GAIN = {name: {} for name in DEFAULTS if name != "gain"}
 
 
@@ -29,7 +29,7 @@ def noisy_batch(items: int = 4) -> torch.Tensor:
 
 def mel_of(waveform: np.ndarray) -> torch.Tensor:
     """[1, 1, mels, frames] in dB, without a floor that would hide quiet rows."""
-    spec = MelSpec(sample_rate=SPEC.sample_rate, n_fft=2048, hop=512, n_mels=64, top_db=200)
+    spec = MelSpec(sample_rate=SPEC.sample_rate, n_fft=2048, hop_length=512, n_mels=64, top_db=200)
     return torch.from_numpy(LogMel(spec)(waveform.astype(np.float32))).clone()[None, None]
 
 

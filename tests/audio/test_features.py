@@ -16,19 +16,19 @@ from scripts.common.errors import ConfigError
 
 SPECS = {
     "main task": MelSpec(),
-    "22 kHz": MelSpec(sample_rate=22_050, n_fft=1024, hop=256, n_mels=64),
+    "22 kHz": MelSpec(sample_rate=22_050, n_fft=1024, hop_length=256, n_mels=64),
     "range": MelSpec(f_min=50.0, f_max=14_000.0),
-    "odd hop": MelSpec(sample_rate=16_000, n_fft=400, hop=161, n_mels=80, f_max=8_000.0),
-    "hop beyond window": MelSpec(n_fft=512, hop=700, n_mels=40),
-    "speech": MelSpec(sample_rate=8_000, n_fft=256, hop=80, n_mels=23, f_min=20.0),
-    "96 kHz": MelSpec(sample_rate=96_000, n_fft=4096, hop=1024, n_mels=200),
+    "odd hop": MelSpec(sample_rate=16_000, n_fft=400, hop_length=161, n_mels=80, f_max=8_000.0),
+    "hop beyond window": MelSpec(n_fft=512, hop_length=700, n_mels=40),
+    "speech": MelSpec(sample_rate=8_000, n_fft=256, hop_length=80, n_mels=23, f_min=20.0),
+    "96 kHz": MelSpec(sample_rate=96_000, n_fft=4096, hop_length=1024, n_mels=200),
     "small range": MelSpec(top_db=20.0),
     "one mel": MelSpec(n_mels=1),
 }
 CHANGES = {
     "sample_rate": 22_050,
     "n_fft": 1024,
-    "hop": 256,
+    "hop_length": 256,
     "n_mels": 96,
     "f_min": 20.0,
     "f_max": 16_000.0,
@@ -40,7 +40,8 @@ CHANGES = {
     "clip_overlap": 0.5,
     "ending": "hold",
     "selection": "loudest",
-    "least_seconds": 0.5,
+    "min_seconds": 0.5,
+    "excerpt": "middle",
 }
 COALA = MelSpec(
     sample_rate=22_000, n_fft=1024, n_mels=96, track_seconds=10, clip_seconds=2.22, clip_overlap=0.875,
@@ -59,7 +60,7 @@ def music(samples: int, seed: int = 0) -> np.ndarray:
 
 def with_librosa(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
     power = librosa.feature.melspectrogram(
-        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels,
+        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop_length, n_mels=spec.n_mels,
         fmin=spec.f_min, fmax=spec.f_max, window="hann", center=True, pad_mode="constant", power=2.0,
     )  # fmt: skip
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=spec.top_db)
@@ -160,7 +161,7 @@ each_other_spec = pytest.mark.parametrize("spec", OTHER_SPECS.values(), ids=OTHE
 @each_other_spec
 def test_linear_spectrogram_agrees_with_librosa(spec: MelSpec) -> None:
     spec, waveform = dataclasses.replace(spec, kind="linear"), music(spec.sample_rate)
-    power = np.abs(librosa.stft(waveform.astype(float), n_fft=spec.n_fft, hop_length=spec.hop)) ** 2
+    power = np.abs(librosa.stft(waveform.astype(float), n_fft=spec.n_fft, hop_length=spec.hop_length)) ** 2
     expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=spec.top_db)
     found = make_transform(spec)(waveform)
     assert (found.shape, found.dtype) == ((spec.rows, spec.frames(len(waveform))), np.float32)
@@ -190,7 +191,7 @@ def test_stack_is_a_log_mel_for_each_window(spec: MelSpec) -> None:
 
 def log_magnitude(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
     mel = librosa.feature.melspectrogram(
-        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels,
+        y=waveform, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop_length, n_mels=spec.n_mels,
         fmin=spec.f_min, fmax=spec.f_max, pad_mode="constant", power=1,
     )  # fmt: skip
     return np.log(mel + np.finfo(np.float32).eps)
@@ -242,7 +243,7 @@ def test_patch_of_coala() -> None:
 @pytest.mark.parametrize("second", [0, 1, 3])
 def test_loud_second_is_found_in_every_kind(kind: str, second: int) -> None:
     spec = MelSpec(
-        sample_rate=8_000, n_fft=512, hop=250, n_mels=24, track_seconds=4, clip_seconds=1, kind=kind,
+        sample_rate=8_000, n_fft=512, hop_length=250, n_mels=24, track_seconds=4, clip_seconds=1, kind=kind,
         selection="loudest",
     )  # fmt: skip
     waveform = np.random.default_rng(0).normal(0, 0.01, 32_000).astype(np.float32)
@@ -296,7 +297,21 @@ def test_fingerprint_of_the_main_task_stays() -> None:
     """Caches that were made before there were other kinds are found again."""
     assert MelSpec().fingerprint() == "23283e5d"
     assert MelSpec(kind="mel", n_mfcc=20, clip_overlap=0, ending="zeros").fingerprint() == "23283e5d"
-    assert MelSpec(selection="all", least_seconds=None).fingerprint() == "23283e5d"
+    assert MelSpec(selection="all", min_seconds=None).fingerprint() == "23283e5d"
+
+
+@pytest.mark.parametrize(
+    ("settings", "fingerprint"),
+    [
+        ({"hop_length": 256}, "3d958ca7"),
+        ({"min_seconds": 0.2}, "159d9f6b"),
+        ({"hop_length": 1024, "min_seconds": 1, "ending": "repeat", "n_fft": 4096}, "19b79c41"),
+    ],
+)
+def test_renamed_parameters_do_not_move_a_cache(settings: dict, fingerprint: str) -> None:
+    assert MelSpec(**settings).fingerprint() == fingerprint
+    old = {{"hop_length": "hop", "min_seconds": "least_seconds"}.get(name, name): settings[name] for name in settings}
+    assert MelSpec.of(old) == MelSpec(**settings)
 
 
 @pytest.mark.parametrize(
@@ -338,16 +353,16 @@ def test_equal_specs_have_equal_fingerprints() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((name, value) for name in ("sample_rate", "n_fft", "hop", "n_mels", "clip_seconds") for value in (0, -1)),
+        *((name, value) for name in ("sample_rate", "n_fft", "hop_length", "n_mels") for value in (0, -1)),
         *(("top_db", value) for value in (0.0, -80.0, float("nan"))),
-        *(("clip_seconds", value) for value in (31.0, 1e-6, float("nan"))),
+        *(("clip_seconds", value) for value in (0, -1, 31.0, 1e-6, float("nan"))),
         *(("track_seconds", value) for value in (0.0, 2.9, float("nan"), float("inf"))),
         *(("f_max", value) for value in (0.0, -1.0, 22_051.0, float("nan"))),
         *(("f_min", value) for value in (-1.0, 22_050.0, float("nan"))),
         ("n_fft", 2047),
         *(("n_mfcc", value) for value in (0, -1)),
         *(("clip_overlap", value) for value in (1.0, -0.1, float("nan"))),
-        *(("least_seconds", value) for value in (0.0, -1.0, 30.5, float("nan"))),
+        *(("min_seconds", value) for value in (0.0, -1.0, 30.5, float("nan"))),
     ],
 )
 def test_bad_spec_is_refused_with_the_value(field: str, value: float) -> None:

@@ -11,7 +11,7 @@ from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_mixing import Mixing, draw_partners, union
 from scripts.common.errors import ConfigError
 
-SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop=512, n_mels=64)
+SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop_length=512, n_mels=64)
 ONE_EACH = np.eye(4, dtype=np.float32)
 NAN = float("nan")
 TIME = np.arange(3 * SPEC.sample_rate) / SPEC.sample_rate
@@ -23,7 +23,7 @@ def make(labels: np.ndarray = ONE_EACH, seed: int = 0, genres: list | None = Non
 
 def mix_two(first: np.ndarray, second: np.ndarray, **settings) -> torch.Tensor:
     """[mels, frames], one waveform mixed with another, none of them moved; equally loud unless told."""
-    mixing = make(np.eye(2, dtype=np.float32), **{"least": 2, "most": 2, "spread": 0.0} | settings)
+    mixing = make(np.eye(2, dtype=np.float32), **{"min_sources": 2, "max_sources": 2, "spread": 0.0} | settings)
     mixing.start.zero_()
     x, others = mel_of(first)[None, None], mel_of(second)[None, None, None]
     return mixing.combine(x, others, torch.tensor([[1.0, 0]]), torch.tensor([[[0, 1.0]]]), np.array([0]))[0][0, 0]
@@ -52,7 +52,7 @@ def test_partners_are_others_without_a_common_label(seed, among):
     generator = np.random.default_rng(seed)
     labels = (generator.random((60, 12)) < 0.15).astype(np.float32)
     genres = generator.integers(0, 2, 60)
-    mixing = make(labels, seed, list(genres), partners=among, most=3)
+    mixing = make(labels, seed, list(genres), partners=among, max_sources=3)
     for item, partners in enumerate(mixing.partners(np.arange(60))):
         mixture = [item, *partners[partners >= 0]]
         assert len(set(mixture)) == len(mixture) <= 3
@@ -64,11 +64,11 @@ def test_partners_are_others_without_a_common_label(seed, among):
 
 def test_any_partner_may_share_a_label():
     labels = np.ones((8, 1), np.float32)
-    assert (make(labels, partners="any", least=3).partners(np.arange(8)) >= 0).all()
+    assert (make(labels, partners="any", min_sources=3).partners(np.arange(8)) >= 0).all()
 
 
 def test_each_number_of_sources_is_equally_often():
-    mixing = make(np.tile(ONE_EACH, (1500, 1)), least=1, most=3)
+    mixing = make(np.tile(ONE_EACH, (1500, 1)), min_sources=1, max_sources=3)
     sources = 1 + (mixing.partners(np.arange(6000)) >= 0).sum(1)
     assert np.bincount(sources, minlength=4)[1:] == pytest.approx([2000, 2000, 2000], rel=0.08)
 
@@ -86,7 +86,7 @@ def test_the_one_fitting_partner_is_found():
 
 def test_unknown_labels_keep_no_partner_away():
     labels = np.array([[1, NAN], [NAN, 1]], np.float32)
-    assert make(labels, least=2, most=2).partners(np.array([0, 1])).tolist() == [[1], [0]]
+    assert make(labels, min_sources=2, max_sources=2).partners(np.array([0, 1])).tolist() == [[1], [0]]
 
 
 def test_a_mixture_depends_on_seed_epoch_and_item_alone():
@@ -97,12 +97,12 @@ def test_a_mixture_depends_on_seed_epoch_and_item_alone():
         partners, y = mixing.partners(np.array(chosen)), torch.from_numpy(labels)
         return mixing.combine(x[chosen], x[partners], y[chosen], y[partners], np.array(chosen))[0]
 
-    first, second = make(labels, seed=3, least=2), make(labels, seed=3, least=2)
+    first, second = make(labels, seed=3, min_sources=2), make(labels, seed=3, min_sources=2)
     second.set_epoch(4)
     assert not torch.equal(mixture(first, [31]), mixture(second, [31]))
     first.set_epoch(4)
     torch.testing.assert_close(mixture(first, [7, 31, 2])[1], mixture(second, [31])[0], rtol=0, atol=1e-4)
-    other_seed = make(labels, seed=5, least=2)
+    other_seed = make(labels, seed=5, min_sources=2)
     other_seed.set_epoch(4)
     assert not torch.equal(mixture(other_seed, [31]), mixture(second, [31]))
 
@@ -130,7 +130,7 @@ def test_partner_is_made_as_loud_as_the_item():
 
 def test_concatenation_agrees_with_the_joined_waveforms():
     low, high = notes(220, 0), notes(1900, 1)
-    mixed = mix_two(low, high, how="concatenate")
+    mixed = mix_two(low, high, mode="concatenate")
     half = len(TIME) // 2
     truth = mel_of(np.concatenate([low[:half], high[half:]]))
     inside = np.r_[0:62, 68:130]  # windows that touch the joint see both
@@ -138,7 +138,7 @@ def test_concatenation_agrees_with_the_joined_waveforms():
 
 
 def test_concatenation_gives_equal_turns_to_those_that_are_there():
-    mixing = make(least=1, most=3, how="concatenate", spread=0.0)
+    mixing = make(min_sources=1, max_sources=3, mode="concatenate", spread=0.0)
     mixing.drawn = np.array([[-1, -1], [-1, 2], [0, 2], [0, 1]])
     x = (80 * torch.eye(SPEC.n_mels)[:3, :, None] - 80).expand(-1, -1, 12)[:, None]  # source k sounds in row k
     y, y_others = torch.zeros(3, 4), torch.zeros(3, 2, 4)
@@ -149,7 +149,7 @@ def test_concatenation_gives_equal_turns_to_those_that_are_there():
 
 @pytest.mark.parametrize(("sources", "gain"), [(1, 0.0), (2, 3.0103), (3, 4.7712)])
 def test_equally_loud_sources_add_their_powers(sources, gain):
-    mixing = make(least=sources, most=3, spread=0.0)
+    mixing = make(min_sources=sources, max_sources=3, spread=0.0)
     mixing.drawn[0] = [1 if place < sources - 1 else -1 for place in range(2)]
     others = torch.stack([flat(-70.0), flat(10.0)], 1)
     mixed, _ = mixing.combine(flat(-40.0), others, torch.zeros(1, 4), torch.zeros(1, 2, 4), np.array([0]))
@@ -159,7 +159,7 @@ def test_equally_loud_sources_add_their_powers(sources, gain):
 @pytest.mark.parametrize("moves", [(6, -6), (-6, 6), (0, 6)])
 def test_pitch_moves_each_source_by_itself(moves):
     """Two tones four octaves apart, each in its half of the rows, end where tones of these pitches have their peaks."""
-    mixing = make(np.eye(2, dtype=np.float32), least=2, most=2, spread=0.0, pitch=6.0)
+    mixing = make(np.eye(2, dtype=np.float32), min_sources=2, max_sources=2, spread=0.0, pitch=6.0)
     mixing.start.zero_()
     mixing.shift[0, :, 0] = torch.tensor([(move + 6) / 12 for move in moves])
     tones = [mel_of(0.1 * np.sin(2 * np.pi * hertz * TIME)) for hertz in (300, 4800)]
@@ -175,7 +175,7 @@ def test_pitch_moves_each_source_by_itself(moves):
 
 def test_gain_stays_within_the_spread_and_fills_it():
     items = 400
-    mixing = make(np.tile(ONE_EACH, (items // 4, 1)), least=2, most=2, spread=6.0)
+    mixing = make(np.tile(ONE_EACH, (items // 4, 1)), min_sources=2, max_sources=2, spread=6.0)
     x, y = flat(-40.0, items), torch.zeros(items, 4)
     mixed, _ = mixing.combine(x, flat(-60.0, items)[:, None], y, y[:, None], np.arange(items))
     partner = 10 * np.log10(10 ** (mixed[:, 0, 0, 0].double().numpy() / 10) - 1e-4) + 40
@@ -183,7 +183,7 @@ def test_gain_stays_within_the_spread_and_fills_it():
 
 
 def test_a_source_starts_anywhere_and_goes_on_from_its_beginning():
-    mixing = make(np.tile(ONE_EACH, (50, 1)), least=1, most=2)
+    mixing = make(np.tile(ONE_EACH, (50, 1)), min_sources=1, max_sources=2)
     alone = np.flatnonzero(mixing.partners(np.arange(200))[:, 0] < 0)
     ramp = torch.arange(12.0).expand(len(alone), 1, SPEC.n_mels, 12).contiguous() - 60
     y = torch.zeros(len(alone), 4)
@@ -195,7 +195,7 @@ def test_a_source_starts_anywhere_and_goes_on_from_its_beginning():
 
 
 def test_range_is_that_of_the_cache_in_each_channel():
-    mixing = make(least=1, most=2)
+    mixing = make(min_sources=1, max_sources=2)
     mixing.drawn[0] = -1
     x = torch.full((1, 3, SPEC.n_mels, 12), -95.0)
     x[0, :, 3, 5] = torch.tensor([10.0, -30.0, -60.0])
@@ -227,7 +227,7 @@ def test_a_mixture_has_the_labels_of_all_its_sources(sources, there, expected):
 
 
 def test_combined_labels_are_those_of_the_partners_that_are_there():
-    mixing = make(least=1, most=3)
+    mixing = make(min_sources=1, max_sources=3)
     mixing.drawn = np.array([[1, -1], [-1, -1]])
     y, y_others = torch.eye(4)[:2], torch.eye(4)[torch.tensor([[1, 3], [2, 3]])]
     x = flat(-40.0, 2)
@@ -241,18 +241,18 @@ def test_combined_labels_are_those_of_the_partners_that_are_there():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"leest": 2}, "did you mean 'least'"),
-        ({"how": "add"}, "known: sum, concatenate"),
+        ({"min_source": 2}, "did you mean 'min_sources'"),
+        ({"mode": "add"}, "known: sum, concatenate"),
         ({"partners": "others"}, "did you mean 'other'"),
-        ({"least": 3, "most": 2}, "3 to 2 sources"),
-        ({"least": 0}, "0 to 3 sources"),
-        ({"most": 2.5}, "2.5 sources"),
-        ({"least": 1, "most": 1}, "most at least 2"),
+        ({"min_sources": 3, "max_sources": 2}, "3 to 2 sources"),
+        ({"min_sources": 0}, "0 to 3 sources"),
+        ({"max_sources": 2.5}, "2.5 sources"),
+        ({"min_sources": 1, "max_sources": 1}, "max_sources at least 2"),
         ({"spread": -1}, "at least 0"),
         ({"spread": "loud"}, "must be a number"),
         ({"pitch": -1}, "pitch=-1; it must be a number of semitones"),
         ({"partners": "same_genre"}, "needs the genre"),
-        ({"least": 5, "most": 5}, "no 5 of the 4 training items.*set most=4"),
+        ({"min_sources": 5, "max_sources": 5}, "no 5 of the 4 training items.*set max_sources=4"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -22,7 +22,7 @@ def test_mean_and_deviation_over_seeds_and_interval_over_tracks():
 def test_from_the_archives_to_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fma.make_tiny(tmp_path / "data")
     settings = {"epochs": 1, "batch_size": 8, "device": "cpu", "threads": 1, "spec": SPEC}
-    experiment = Experiment("small", "to be made", str(tmp_path / "mels"), **settings)
+    experiment = Experiment(name="small", table="to be made", cache=str(tmp_path / "mels"), **settings)
     monkeypatch.setattr(benchmark, "get_experiment", lambda name: experiment)
     row = benchmark.measure("small", "official", [0, 1], tmp_path / "data", tmp_path / "runs")
     reports = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("reports/*/test.json")]
@@ -31,5 +31,5 @@ def test_from_the_archives_to_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert row.startswith(f"| `small` | FMA-small, official | {clip:.3f} ± ")
     assert row.count("|") == 5
     monkeypatch.setattr(benchmark, "get_experiment", lambda name: experiment.changed(["learning_rate=0.5"]))
-    with pytest.raises(ConfigError, match="run small-official-seed0 was started with another learning_rate;"):
+    with pytest.raises(ConfigError, match="run small-official-seed0 was started with another optimizer.learning_rate;"):
         benchmark.measure("small", "official", [0, 1], tmp_path / "data", tmp_path / "runs")

@@ -76,9 +76,9 @@ def test_every_name_survives_every_table(place: Path, names: list[str], labels: 
 
     predicted = Table(place / "out.csv", dict.fromkeys(labels))
     predicted.write(
-        [Row(name, 1, 2, "run", probabilities=dict.fromkeys(labels, 0.5), found=labels[:1]) for name in names]
+        [Row(name, 1, 2, "run", probabilities=dict.fromkeys(labels, 0.5), labels=labels[:1]) for name in names]
     )
-    files = {Path(row.file): row.found for row in predicted.read().values()}  # formulas of spreadsheets begin with ./
+    files = {Path(row.file): row.labels for row in predicted.read().values()}  # formulas of spreadsheets begin with ./
     assert files == {Path(name): labels[:1] for name in names}
 
 

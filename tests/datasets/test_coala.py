@@ -245,9 +245,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict]:
     coala.make_tiny(folder)
     DATASETS["coala"].label_table(folder).to_csv(folder / "labels.csv", index=False)
     experiment = Experiment(
-        name="tiny", table=str(folder / "labels.csv"), cache=str(folder), task="multi", unit="patch", spec=FRONT_END,
-        normalise="none", model="mlp", model_settings={"widths": [16], "dropouts": [0.0]}, loss="bce", metric="last",
-        epochs=20, batch_size=6, learning_rate=3e-3, device="cpu",
+        name="tiny", table=str(folder / "labels.csv"), cache=str(folder), task="multi_label", unit="patch",
+        spec=FRONT_END, normalise="none", model={"name": "mlp", "widths": [16], "dropouts": [0.0]}, loss="bce",
+        metric="last", epochs=20, batch_size=6, learning_rate=3e-3, device="cpu",
     )  # fmt: skip
     report = train(experiment, root=folder / "runs")
     return Run("tiny", folder / "runs"), report

@@ -70,7 +70,7 @@ def test_label_table_keeps_the_contract(dataset: Dataset, tiny: Path) -> None:
         known = found[~found["track_id"].isin(dataset.known_faults)]
         np.testing.assert_allclose(known["duration_s"], SECONDS, atol=0.2)  # mp3 pads
     assert not found["file_path"].str.startswith("/").any()
-    names = class_names(found) if dataset.task == "single" else label_names(found)
+    names = class_names(found) if dataset.task == "single_label" else label_names(found)
     assert len(names) > 1 or dataset.name == "esc50_negatives"
     assert set(names) <= set(dataset.labels or names)
     assert found["split"].dropna().isin(PARTS).all()
@@ -138,7 +138,7 @@ def test_multi_label_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         rows = {"track_id": ["a"], "file_path": [(root / "a.wav").as_posix()], "labels": ["flute;voice"]}
         return finish_table(pd.DataFrame(rows), root)
 
-    dataset = Dataset("mix", "Mix", "-", "-", "-", "-", str(tmp_path), ("a.wav",), reader, Path.mkdir, "multi")
+    dataset = Dataset("mix", "Mix", "-", "-", "-", "-", str(tmp_path), ("a.wav",), reader, Path.mkdir, "multi_label")
     monkeypatch.setitem(datasets.DATASETS, "mix", dataset)
     labeled_tracks.main(["--dataset", "mix", "--output", str(tmp_path / "labels.csv")])
     assert "1 tracks of 2 labels, 0 without a file" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.datasets import DATASETS, irmas, openmic
 from scripts.tables.label_matrix import label_matrix, label_names
 
-MULTI = pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.task == "multi"])
+MULTI = pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.task == "multi_label"])
 
 
 @MULTI
@@ -252,14 +252,14 @@ def test_validation_takes_whole_artists_out_of_train(tmp_path: Path) -> None:
     ("file", "old", "new", "words"),
     [
         (openmic.ANSWERS, "flute", "flut", "labels.csv: row 3 has 'flut' for instrument"),
-        (openmic.ANSWERS, "0.171", "1.5", "labels.csv: row 2 has '1.5' for relevance, which must be a number from 0"),
+        (openmic.ANSWERS, "0.171", "1.5", "labels.csv: row 2 has '1.5' for relevance, not a number from 0"),
         (openmic.ANSWERS, "0.171", "high", "row 2 has 'high' for relevance"),
         (openmic.ANSWERS, "0.171", "", "row 2 has no relevance"),
         (
             openmic.ANSWERS,
             "flute",
             "clarinet",
-            "row 3 has '000046_1' for sample_key, which must be there once for each",
+            "row 3 has '000046_1' for sample_key, not once for each",
         ),
         (openmic.ANSWERS, "relevance", "score", "lacks relevance"),
         (openmic.METADATA, "sample_key", "key", "metadata.csv: lacks sample_key"),

@@ -56,7 +56,7 @@ def answer(folder: Path, name: str, values: np.ndarray) -> list[np.ndarray]:
 @torch.inference_mode()
 def torch_logits(run: Run, values: np.ndarray) -> np.ndarray:
     """Spectrograms as the cache holds them -> logits, by the run's own network."""
-    x = normalise(torch.from_numpy(values.astype(np.float32)), run.experiment().normalise)
+    x = normalise(torch.from_numpy(values.astype(np.float32)), run.experiment().features.normalise)
     return run.load_model()(x).numpy()
 
 
@@ -68,7 +68,7 @@ def sound(seconds: float, seed: int = 0, rate: int = 8000) -> np.ndarray:
 
 
 def cached_clips(run: Run) -> np.ndarray:
-    cache = MelCache.open(run.experiment().cache, run.experiment().spec)
+    cache = MelCache.open(run.experiment().data.cache, run.experiment().features.spec)
     return cache.clips.reshape(-1, *cache.clips.shape[2:])
 
 
@@ -174,7 +174,7 @@ def test_a_window_that_holds_nothing_spoils_no_song(genre_run, genres, name, sof
 @pytest.mark.parametrize("name", ["spectrogram", "waveform"])
 def test_degenerate_inputs_of_other_normalisations(tmp_path, how, name):
     """The exporter's optimiser takes constants up to 1e-8 for zero, and silence has no deviation to divide by."""
-    predictor = Predictor(untrained(tmp_path, model="cnn4", model_settings={}, unit="clip", normalise=how))
+    predictor = Predictor(untrained(tmp_path, model={"name": "cnn4"}, unit="clip", normalise=how))
     graph = {"spectrogram": graphs.spectrogram_graph, "waveform": graphs.waveform_graph}[name](predictor)
     flat = np.full((1, *SPEC.clip_shape), -47.3) if name == "spectrogram" else np.zeros((1, 16_000))
     flat[:, 8000:] += sound(1) if name == "waveform" else 0
@@ -231,9 +231,10 @@ SAMPLES = [1, 2, 7, 50, 51, 100, 149, 150, 151, 499, 500, 501, 549, 550, 551, 57
 
 def windows_of(run: Run, track: float, overlap: float, ending: str) -> tuple[Predictor, Windows]:
     """What cuts windows of 100 samples: the reference, and the module."""
-    spec = MelSpec(sample_rate=100, n_fft=16, hop=8, n_mels=4, track_seconds=track, clip_seconds=1, ending=ending)
+    sizes = {"sample_rate": 100, "n_fft": 16, "hop_length": 8, "n_mels": 4, "clip_seconds": 1}
+    spec = MelSpec(**sizes, track_seconds=track, ending=ending)
     predictor = Predictor(run, overlap)
-    predictor.experiment = dataclasses.replace(predictor.experiment, spec=spec)
+    predictor.experiment = predictor.experiment.updated(spec=spec)
     return predictor, Windows(spec, predictor.window_samples, overlap)
 
 
@@ -277,7 +278,7 @@ def test_windows_add_up_as_in_the_test(how):
 def untrained(folder: Path, **settings: Any) -> Run:
     """A run with random weights that gives decided answers."""
     values = {"spec": SPEC, "device": "cpu", "name": "untrained", "table": "none.csv", "cache": "none"}
-    experiment = dataclasses.replace(get_experiment("best_scratch"), **values | settings)
+    experiment = get_experiment("best_scratch").updated(**values | settings)
     torch.manual_seed(0)
     network, run = make_model(experiment, len(GENRES)), Run("untrained", folder / "runs")
     for name, tensor in network.state_dict().items():
@@ -292,13 +293,13 @@ def untrained(folder: Path, **settings: Any) -> Run:
 
 def test_the_best_network_from_scratch_made_smaller(tmp_path):
     spec = dataclasses.replace(SPEC, clip_overlap=0.5, ending="reflect")
-    settings = get_experiment("best_scratch").model_settings
+    settings = get_experiment("best_scratch").model.keywords
     smaller = {"members": 2, "settings": settings["settings"] | {"channels": [8, 16]}}
-    run = untrained(tmp_path, spec=spec, model_settings=settings | smaller)
+    run = untrained(tmp_path, spec=spec, **{f"model.{name}": value for name, value in (settings | smaller).items()})
     graph, waveform = graphs.waveform_graph(Predictor(run)), sound(2.7)
     [whole], [windows] = graphs.open_session(graph).run(None, {"waveform": waveform[None]})
     logits = torch_logits(run, make_transform(spec)(Predictor(run).cut(waveform)[1]))
-    assert run.experiment().model == "committee"
+    assert run.experiment().model.name == "committee"
     assert windows.shape == (5, len(GENRES))
     assert np.ptp(windows, axis=0).max() > 100 * PARITY  # so that a constant answer would be noticed
     np.testing.assert_allclose(windows, softmax(logits, axis=1), atol=PARITY)
@@ -318,7 +319,7 @@ class Unusual(Network):
 
 def test_a_network_that_onnx_cannot_express(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(MODELS, "unusual", Unusual)
-    run = untrained(tmp_path, model="unusual", model_settings={})
+    run = untrained(tmp_path, model={"name": "unusual"})
     with pytest.raises(SystemExit) as stopped:
         export(run, tmp_path / "out", "--onnx")
     assert stopped.value.code == 2
@@ -355,7 +356,7 @@ def test_a_graph_says_all_that_its_user_has_to_know(tag_run, tags):
         assert stored == {key: value for key, value in config.items() if key != "experiment"}
     assert config["classes"] == sorted(TONES)
     assert config["thresholds"] == dict(zip(sorted(TONES), tag_run.thresholds().tolist(), strict=True))
-    assert (config["task"], config["sample_rate"], config["window_seconds"]) == ("multi", 8000, 1.0)
+    assert (config["task"], config["sample_rate"], config["window_seconds"]) == ("multi_label", 8000, 1.0)
     assert MelSpec(**config["spec"]) == SPEC
 
 
@@ -431,7 +432,7 @@ def test_weights_come_back_bit_for_bit(genre_run, tag_run, genres, tags, tmp_pat
         ours, theirs = (Predictor(one)(tmp_path / "song.wav") for one in (loaded, run))
         np.testing.assert_array_equal(ours.windows, theirs.windows)
         np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
-        assert (ours.names, ours.found) == (theirs.names, theirs.found)
+        assert (ours.names, ours.labels) == (theirs.names, theirs.labels)
 
 
 def test_the_card_is_one_that_the_hub_reads(genre_run, genres):

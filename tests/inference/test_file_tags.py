@@ -351,7 +351,7 @@ def test_an_answer_on_the_terminal(genre_run, folder: Path, monkeypatch) -> None
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked = []
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
-    run_predict(genre_run, folder, "--write-tags", "--least", "0.2")
+    run_predict(genre_run, folder, "--write-tags", "--min-probability", "0.2")
     assert asked == ["change the genre in the metadata of 2 files? [y/N] "]
     assert MP3(folder / "low.mp3").tags["TCON"].genres == ["Low"]
 
@@ -395,5 +395,5 @@ def test_labels_that_are_no_genres_are_written_on_request_alone(tag_run, folder:
     with pytest.raises(SystemExit) as stopped:
         run_predict(tag_run, folder, "--write-tags", "--yes")
     assert stopped.value.code == 2 and "add --as-genre" in capsys.readouterr().err and contents(folder) == before
-    run_predict(tag_run, folder, "--write-tags", "--yes", "--as-genre", "--least", "0")
+    run_predict(tag_run, folder, "--write-tags", "--yes", "--as-genre", "--min-probability", "0")
     assert sorted(texts(folder / "low.mp3")) == ["high", "low", "mid"]

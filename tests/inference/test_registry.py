@@ -22,7 +22,7 @@ from scripts.inference import registry as registry_module
 from scripts.inference.model_card import find_dataset
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import VARIABLE, Registry, check_run, find_run, main
-from scripts.inference.registry_store import Store
+from scripts.inference.registry_store import RegistryStore
 from tests.corpus import GENRES, write_track
 
 FILES = ["card.md", "checkpoints/small/best.pt", "reports/small/config.json", "reports/small/test.json"]
@@ -54,7 +54,7 @@ def listing(models: Registry) -> dict[str, str]:
 
 def test_version_is_the_run_unchanged(models: Registry, genre_run: Run, tmp_path: Path) -> None:
     version = models.add(genre_run, "genres")
-    assert (version.reference, version.stage, version.task) == ("genres@1", "none", "single")
+    assert (version.reference, version.stage, version.task) == ("genres@1", "none", "single_label")
     assert version.split == genre_run.load_config()["split"] and sorted(version.files) == FILES
     test = json.loads((genre_run.report / "test.json").read_text())
     assert version.metrics["track_accuracy"] == {
@@ -128,7 +128,7 @@ def test_run_that_cannot_be_registered(genre_run: Run, tmp_path: Path) -> None:
     (copy.checkpoints / "best.pt").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         models.add(copy)
-    rows = dataclasses.replace(genre_run.experiment(), unit="row", features=57, model="mlp", model_settings={})
+    rows = genre_run.experiment().updated(unit="row", columns=57, model={"name": "mlp"})
     copy.save_config(rows, GENRES, "0")
     with pytest.raises(ConfigError, match="reads a table of features"):
         models.add(copy)
@@ -177,7 +177,7 @@ def test_processes_that_add_at_once_get_their_own_numbers(models: Registry, chec
 
 def test_number_that_another_process_has_just_taken(models: Registry, checked: Run, monkeypatch) -> None:
     models.add(checked, "genres", "production")
-    monkeypatch.setattr(Store, "numbers", lambda *_: [])  # as they were before the other one's `add`
+    monkeypatch.setattr(RegistryStore, "numbers", lambda *_: [])  # as they were before the other one's `add`
     second = models.add(checked, "genres")
     monkeypatch.undo()
     assert second.reference == "genres@2"
@@ -188,7 +188,7 @@ def test_failed_add_gives_its_number_back(models: Registry, genre_run: Run, monk
     models.add(genre_run)
     before = models.store.files.find("")
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write", lambda *_: 1 / 0)  # all files are there by then
+        patch.setattr(RegistryStore, "write", lambda *_: 1 / 0)  # all files are there by then
         with pytest.raises(ZeroDivisionError):
             models.add(genre_run)
     assert models.store.files.find("") == before and models.add(genre_run).reference == "small@2"
@@ -440,7 +440,7 @@ def test_card_says_what_the_scores_are_of(genre_run: Run, tag_run: Run, tmp_path
     ],
 )
 def test_dataset_is_told_by_folder_and_labels(genre_run: Run, table: str, classes: list[str], name: str | None) -> None:
-    found = find_dataset(dataclasses.replace(genre_run.experiment(), table=table), classes)
+    found = find_dataset(genre_run.experiment().updated(table=table), classes)
     assert (found and found.name) == name
 
 

@@ -1,7 +1,5 @@
 """Tables of features as items, and a perceptron trained on them."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,11 +43,10 @@ def test_another_number_of_features_is_named(tables):
 
 def test_the_perceptron_learns_them(tables):
     _, folder = tables
-    experiment = dataclasses.replace(
-        get_experiment("gtzan_mlp_features"),
+    experiment = get_experiment("gtzan_mlp_features").updated(
         table=str(folder / "metadata.csv"),
         cache=str(folder / "features.csv"),
-        features=3,
+        columns=3,
         epochs=30,
         device="cpu",
     )
@@ -60,4 +57,4 @@ def test_the_perceptron_learns_them(tables):
 
 def test_rows_and_only_they_have_features():
     with pytest.raises(ConfigError, match="only they"):
-        dataclasses.replace(get_experiment("gtzan_mlp_features"), features=0)
+        get_experiment("gtzan_mlp_features").updated(columns=0)

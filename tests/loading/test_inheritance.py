@@ -1,6 +1,5 @@
 """Weights that already know the test: through a run, a chain of runs, another table, and when nobody can tell."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +18,7 @@ from tests.corpus import make_corpus
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
     make_corpus(tmp_path)
-    return Experiment("small", str(tmp_path / "metadata_ensemble.csv"), "none")
+    return Experiment(name="small", table=str(tmp_path / "metadata_ensemble.csv"), cache="none")
 
 
 def store(folder: Path, name: str, experiment: Experiment, parts: list[str] | None = None) -> Experiment:
@@ -27,7 +26,7 @@ def store(folder: Path, name: str, experiment: Experiment, parts: list[str] | No
     run, table = Run(name, folder / "runs"), read_split(experiment)[1]
     unknown = save_trained_on(run, experiment, table[table["split"].isin(parts or learning_parts(experiment))])
     run.save_config(experiment, [], fingerprint(table), unknown)
-    return dataclasses.replace(experiment, initial=str(run.checkpoints / "best.pt"))
+    return experiment.updated(initial=str(run.checkpoints / "best.pt"))
 
 
 def leaks_of(experiment: Experiment) -> list[str]:
@@ -36,9 +35,9 @@ def leaks_of(experiment: Experiment) -> list[str]:
 
 def retold(experiment: Experiment, path: Path, **columns) -> Experiment:
     """The experiment on a copy of its table with other columns."""
-    table = pd.read_csv(experiment.table, dtype=str).drop_duplicates("track_id", ignore_index=True).astype(object)
+    table = pd.read_csv(experiment.data.table, dtype=str).drop_duplicates("track_id", ignore_index=True).astype(object)
     table.assign(**columns).dropna(axis="columns", how="all").to_csv(path, index=False)
-    return dataclasses.replace(experiment, table=str(path))
+    return experiment.updated(table=str(path))
 
 
 def test_a_run_that_was_trained_on_the_test(tmp_path: Path, experiment: Experiment) -> None:
@@ -49,10 +48,10 @@ def test_a_run_that_was_trained_on_the_test(tmp_path: Path, experiment: Experime
         line.startswith("3 of the 3 test tracks, such as 0, are among what the weights it starts from")
         and "test" in line
     )
-    turned = dataclasses.replace(experiment, fold={"of": 3, "number": 0, "by": "artist"})
-    (line,) = leaks_of(dataclasses.replace(store(tmp_path, "fold", turned), fold={}))
+    turned = experiment.updated(fold={"num_folds": 3, "number": 0, "by": "artist"})
+    (line,) = leaks_of(store(tmp_path, "fold", turned).updated(fold=None))
     assert "test tracks" in line
-    last = dataclasses.replace(experiment, metric="last", fold={"of": 3, "number": 0, "by": "artist"})
+    last = experiment.updated(metric="last", fold={"num_folds": 3, "number": 0, "by": "artist"})
     assert leaks_of(store(tmp_path, "last", last)) == []
 
 
@@ -65,7 +64,7 @@ def test_through_a_chain_of_runs_and_after_the_first_has_gone(tmp_path: Path, ex
 
 @pytest.mark.parametrize("how", ["other ids", "links", "copies", "no files", "other files"])
 def test_another_table_of_the_same_tracks(tmp_path: Path, experiment: Experiment, how: str) -> None:
-    paths = pd.read_csv(experiment.table).drop_duplicates("track_id")["file_path"].map(Path).tolist()
+    paths = pd.read_csv(experiment.data.table).drop_duplicates("track_id")["file_path"].map(Path).tolist()
     if how in ("links", "copies"):
         (tmp_path / "more").mkdir()
         for number, path in enumerate(paths):
@@ -79,7 +78,7 @@ def test_another_table_of_the_same_tracks(tmp_path: Path, experiment: Experiment
     ids = [str(number + 100 * (how not in ("no files", "other files"))) for number in range(len(paths))]
     told = {"track_id": ids, "file_path": None if how == "no files" else paths, "artist_id": None}
     source = store(tmp_path, "source", retold(experiment, tmp_path / "other.csv", **told), ["test"])
-    lines = leaks_of(dataclasses.replace(experiment, initial=source.initial))
+    lines = leaks_of(experiment.updated(initial=source.model.initial))
     assert [line.startswith("3 of the 3 test tracks") for line in lines] == [True] * (how != "other files")
 
 
@@ -87,19 +86,19 @@ def test_tracks_inside_mixtures(tmp_path: Path, experiment: Experiment) -> None:
     source = store(tmp_path, "source", experiment, ["test"])  # tracks 0, 1 and 2
     mixed = retold(experiment, tmp_path / "mixed.csv", track_id=[f"m{n}" for n in range(18)], file_path=None,
                    sources=["0;5", "7;8", "9", *["3;4"] * 15], artist_id=None)  # fmt: skip
-    (line,) = leaks_of(dataclasses.replace(mixed, initial=source.initial))
+    (line,) = leaks_of(mixed.updated(initial=source.model.initial))
     assert line.startswith("1 of the 3 test tracks, such as m0")
 
 
 def test_other_tracks_of_the_artists_in_test(tmp_path: Path, experiment: Experiment) -> None:
-    table = pd.read_csv(experiment.table, dtype=str).assign(artist_id="one")
-    table.to_csv(experiment.table, index=False)
+    table = pd.read_csv(experiment.data.table, dtype=str).assign(artist_id="one")
+    table.to_csv(experiment.data.table, index=False)
     (line,) = leaks_of(store(tmp_path, "source", experiment))
     assert line.startswith("3 of the 3 test tracks, such as 0, are by artists among")
 
 
 def test_weights_of_nobody_knows_where(tmp_path: Path, experiment: Experiment) -> None:
-    foreign = dataclasses.replace(experiment, initial=str(tmp_path / "weights.pt"))
+    foreign = experiment.updated(initial=str(tmp_path / "weights.pt"))
     (line,) = leaks_of(foreign)
     assert line.startswith(UNKNOWN) and line.endswith("weights.pt)")
     assert leaks_of(store(tmp_path, "child", foreign)) == [line]
@@ -107,25 +106,29 @@ def test_weights_of_nobody_knows_where(tmp_path: Path, experiment: Experiment) -
 
 def test_published_weights_may_have_learnt_from_anything(tmp_path: Path, experiment: Experiment) -> None:
     """Also where they are inside another network, and of a run that starts from such a run without any."""
-    settings = {"of": "timm", "settings": {"pretrained": True}}
-    published = dataclasses.replace(experiment, model="fluffy", model_settings=settings)
+    settings = {"network": "timm", "settings": {"pretrained": True}}
+    published = experiment.updated(model={"name": "fluffy"} | settings)
     expected = [f"{UNKNOWN} (pretrained fluffy)"]
     assert leaks_of(published) == expected
     child = store(tmp_path, "parent", published)
-    assert leaks_of(child) == leaks_of(dataclasses.replace(child, model="cnn4", model_settings={})) == expected
-    assert leaks_of(published.changed(["model_settings.settings.pretrained=false"])) == []
+    assert (
+        leaks_of(child) == leaks_of(child.updated(model={"name": "cnn4", "initial": child.model.initial})) == expected
+    )
+    assert leaks_of(published.changed(["model.settings.pretrained=false"])) == []
 
 
 def test_a_run_of_an_earlier_version_is_known_by_its_table(tmp_path: Path, experiment: Experiment) -> None:
-    flipped = dataclasses.replace(experiment, table=str(tmp_path / "flipped.csv"))
-    table = pd.read_csv(experiment.table, dtype=str)
-    table.assign(split=table["split"].replace({"test": "train", "train": "test"})).to_csv(flipped.table, index=False)
+    flipped = experiment.updated(table=str(tmp_path / "flipped.csv"))
+    table = pd.read_csv(experiment.data.table, dtype=str)
+    table.assign(split=table["split"].replace({"test": "train", "train": "test"})).to_csv(
+        flipped.data.table, index=False
+    )
     source = Run("source", tmp_path / "runs")
     started = store(tmp_path, "source", flipped)
     (source.report / FILE).unlink()
     config = json.loads(source.config_path.read_text())
     source.config_path.write_text(json.dumps({name: config[name] for name in config if name != "inherited"}))
-    child = dataclasses.replace(experiment, initial=started.initial)
+    child = experiment.updated(initial=started.model.initial)
     assert "3 of the 3 test tracks" in leaks_of(child)[0]
-    table.to_csv(flipped.table, index=False)
+    table.to_csv(flipped.data.table, index=False)
     assert leaks_of(child)[0].startswith(UNKNOWN)

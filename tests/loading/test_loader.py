@@ -95,7 +95,7 @@ def test_decibels_stay_as_they_are():
 
 def test_crops_are_cut_from_anywhere_in_the_audio(corpus):
     items, _ = load_items(corpus[0], corpus[1], "crop")
-    loader = Loader(items, 16, shuffle=True, seed=3, how="none")
+    loader = Loader(items, 16, shuffle=True, seed=3, normalisation="none")
     frames, starts = SPEC.clip_shape[1], set()
     for x, _, track in loader:
         for piece, position in zip(x[:, 0].numpy(), track.tolist(), strict=True):
@@ -111,7 +111,7 @@ def test_cuts_depend_on_seed_epoch_and_item_alone(corpus):
     items, _ = load_items(corpus[0], corpus[1], "crop")
 
     def cut(batch_size: int, epoch: int) -> torch.Tensor:
-        loader = Loader(items, batch_size, shuffle=True, seed=1, how="none")
+        loader = Loader(items, batch_size, shuffle=True, seed=1, normalisation="none")
         loader.set_epoch(epoch)
         return torch.cat([batch.x for batch in loader])
 

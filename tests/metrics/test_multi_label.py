@@ -14,9 +14,9 @@ from scripts.metrics.multi_label import (
     aggregate,
     batch_mean_macro_f1,
     drawn_average_precision,
+    multi_label_intervals,
+    multi_label_scores,
     per_label,
-    tag_intervals,
-    tag_scores,
 )
 
 NAN = np.nan
@@ -65,7 +65,7 @@ def test_scores_are_scikit_learns_where_all_is_known(seed, tracks, labels):
     truth = np.vstack([truth, np.ones(labels), np.zeros(labels)])  # each label has positives and negatives
     probabilities = np.vstack([probabilities, np.full((2, labels), 0.5)])
     expected = scikit_learn(truth, probabilities, probabilities >= thresholds)
-    assert numbers(tag_scores(truth, probabilities, thresholds)) == pytest.approx(expected, abs=1e-9)
+    assert numbers(multi_label_scores(truth, probabilities, thresholds)) == pytest.approx(expected, abs=1e-9)
 
 
 @settings(max_examples=15)
@@ -98,10 +98,10 @@ def test_unknown_entries_have_no_influence(seed):
     truth, probabilities, thresholds = draw(seed, 20, 4, unknown=0.3)
     truth[0, :] = [1, 0, 1, 0]
     other = np.where(np.isnan(truth), 1 - probabilities, probabilities)
-    scores = tag_scores(truth, probabilities, thresholds)
-    assert tag_scores(truth, other, thresholds) == pytest.approx(scores, abs=1e-12, nan_ok=True)
+    scores = multi_label_scores(truth, probabilities, thresholds)
+    assert multi_label_scores(truth, other, thresholds) == pytest.approx(scores, abs=1e-12, nan_ok=True)
     extra = np.vstack([truth, np.full(4, NAN)]), np.vstack([probabilities, np.ones(4)])
-    assert tag_scores(*extra, thresholds) == pytest.approx(scores, abs=1e-12, nan_ok=True)
+    assert multi_label_scores(*extra, thresholds) == pytest.approx(scores, abs=1e-12, nan_ok=True)
 
 
 def test_names_are_the_tables_index():
@@ -121,7 +121,7 @@ def test_scores_by_hand():
     """
     truth = np.array([[1, 0, 0], [NAN, 1, 0], [0, 1, 0]])
     probabilities = np.array([[0.9, 0.3, 0.2], [0.95, 0.8, 0.4], [0.7, 0.4, 0.1]])
-    scores = tag_scores(truth, probabilities, np.full(3, 0.5))
+    scores = multi_label_scores(truth, probabilities, np.full(3, 0.5))
     assert scores["f1_micro"] == pytest.approx(2 * 2 / (3 + 3))
     assert (scores["precision_micro"], scores["recall_micro"]) == pytest.approx((2 / 3, 2 / 3))
     assert scores["f1_macro"] == pytest.approx((2 / 3 + 2 / 3) / 2)
@@ -144,13 +144,13 @@ def test_scores_by_hand():
 def test_a_perfect_predictor_gets_one_everywhere(seed, labels):
     truth, *_ = draw(seed, 15, labels, unknown=0.2)
     truth = np.vstack([truth, np.ones(labels), np.zeros(labels)])
-    scores = tag_scores(truth, np.where(truth == 1, 0.8, 0.3), np.full(labels, 0.5))
+    scores = multi_label_scores(truth, np.where(truth == 1, 0.8, 0.3), np.full(labels, 0.5))
     assert numbers(scores) == dict.fromkeys(numbers(scores), 1)
 
 
 def test_an_inverted_predictor_gets_nothing():
     truth = np.array([[1.0, 0], [0, 1], [1, 0]])
-    scores = tag_scores(truth, 1 - truth, np.full(2, 0.5))
+    scores = multi_label_scores(truth, 1 - truth, np.full(2, 0.5))
     for name in ("f1_micro", "f1_macro", "f1_samples", "hamming_accuracy", "subset_accuracy", "roc_auc_macro"):
         assert scores[name] == 0
     assert scores["average_precision_macro"] == pytest.approx((2 / 3 + 1 / 3) / 2)  # all are found at the last place
@@ -161,7 +161,7 @@ def test_a_constant_predictor_gets_the_prevalence(value):
     """Labels of 1, 2 and 3 of 4 tracks: all predicted, or none."""
     truth = np.array([[1.0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]])
     shares = np.array([1, 2, 3]) / 4
-    scores = tag_scores(truth, np.full((4, 3), value), np.full(3, 0.5))
+    scores = multi_label_scores(truth, np.full((4, 3), value), np.full(3, 0.5))
     assert (scores["roc_auc_micro"], scores["roc_auc_macro"]) == (0.5, 0.5)
     assert (scores["average_precision_micro"], scores["average_precision_macro"]) == pytest.approx((0.5, 0.5))
     assert scores["ranking_average_precision"] == pytest.approx((1 + 2 / 3 + 1 / 3 + 1) / 4)
@@ -178,7 +178,7 @@ def test_a_random_predictor_gets_chance():
     """Prevalence 0.2, half of the entries predicted: precision is 0.2, recall 0.5, and ROC-AUC 0.5."""
     generator = np.random.default_rng(0)
     truth = (generator.random((6000, 3)) < 0.2).astype(float)
-    scores = tag_scores(truth, generator.random(truth.shape), np.full(3, 0.5))
+    scores = multi_label_scores(truth, generator.random(truth.shape), np.full(3, 0.5))
     for average in ("micro", "macro"):
         assert scores[f"precision_{average}"] == pytest.approx(0.2, abs=0.015)
         assert scores[f"recall_{average}"] == pytest.approx(0.5, abs=0.015)
@@ -192,7 +192,7 @@ def test_a_random_predictor_gets_chance():
 def test_labels_without_positives_are_masked_and_counted():
     truth = np.array([[1.0, 0, NAN, 1], [0, 0, NAN, 1]])
     probabilities = np.array([[0.9, 0.9, 0.9, 0.9], [0.1, 0.1, 0.1, 0.9]])
-    scores = tag_scores(truth, probabilities, np.full(4, 0.5))
+    scores = multi_label_scores(truth, probabilities, np.full(4, 0.5))
     assert (scores["labels_scored"], scores["labels_without_positives"], scores["labels_without_negatives"]) == (
         2,
         2,
@@ -205,7 +205,7 @@ def test_labels_without_positives_are_masked_and_counted():
 
 def test_nothing_present_anywhere():
     truth = np.zeros((3, 2))
-    scores = tag_scores(truth, np.array([[0.1, 0.2], [0.1, 0.9], [0.3, 0.3]]), np.full(2, 0.5))
+    scores = multi_label_scores(truth, np.array([[0.1, 0.2], [0.1, 0.9], [0.3, 0.3]]), np.full(2, 0.5))
     for name in ("f1_micro", "f1_macro", "roc_auc_micro", "average_precision_macro", "recall_micro"):
         assert np.isnan(scores[name]), name
     assert (scores["hamming_accuracy"], scores["subset_accuracy"]) == pytest.approx((5 / 6, 2 / 3))
@@ -214,7 +214,7 @@ def test_nothing_present_anywhere():
 
 def test_everything_present():
     truth = np.ones((2, 2))
-    scores = tag_scores(truth, np.array([[0.9, 0.1], [0.8, 0.7]]), np.full(2, 0.5))
+    scores = multi_label_scores(truth, np.array([[0.9, 0.1], [0.8, 0.7]]), np.full(2, 0.5))
     assert (scores["average_precision_micro"], scores["average_precision_macro"]) == (1, 1)
     assert np.isnan([scores["roc_auc_micro"], scores["roc_auc_macro"]]).all()
     assert (scores["precision_macro"], scores["recall_macro"]) == pytest.approx((1, 3 / 4))
@@ -223,7 +223,7 @@ def test_everything_present():
 
 def test_one_label_is_scikit_learns_binary_case():
     truth, probabilities, thresholds = draw(3, 30, 1)
-    scores, predictions = tag_scores(truth, probabilities, thresholds), probabilities >= thresholds
+    scores, predictions = multi_label_scores(truth, probabilities, thresholds), probabilities >= thresholds
     expected = sklearn_metrics.f1_score(truth[:, 0], predictions[:, 0])
     assert (scores["f1_micro"], scores["f1_macro"]) == pytest.approx((expected, expected), abs=1e-9)
     expected = sklearn_metrics.accuracy_score(truth[:, 0], predictions[:, 0])
@@ -233,12 +233,12 @@ def test_one_label_is_scikit_learns_binary_case():
 
 
 def test_a_probability_at_its_threshold_is_predicted():
-    assert tag_scores(np.array([[1.0], [0]]), np.array([[0.5], [0.49]]), np.array([0.5]))["f1_micro"] == 1
+    assert multi_label_scores(np.array([[1.0], [0]]), np.array([[0.5], [0.49]]), np.array([0.5]))["f1_micro"] == 1
 
 
 def test_a_part_of_which_nothing_is_known_is_an_error():
     with pytest.raises(TableError, match="no track of this part has a known label"):
-        tag_scores(np.full((2, 2), NAN), np.zeros((2, 2)), np.full(2, 0.5))
+        multi_label_scores(np.full((2, 2), NAN), np.zeros((2, 2)), np.full(2, 0.5))
 
 
 # --- the number of the instrument source --------------------------------------------------------------------
@@ -304,10 +304,10 @@ def test_intervals_are_as_wide_as_scores_of_other_samples_vary():
         truth = (generator.random((150, 3)) < 0.3).astype(float)
         probabilities = special.expit(generator.normal(size=truth.shape) + 2 * truth - 1)
         fresh.append((truth, probabilities, np.full(3, 0.5)))
-    intervals, scores = tag_intervals(*fresh[0]), [tag_scores(*sample) for sample in fresh[1:]]
+    intervals, scores = multi_label_intervals(*fresh[0]), [multi_label_scores(*sample) for sample in fresh[1:]]
     for name in ("f1_micro", "f1_macro", "average_precision_macro"):
         low, high = intervals[f"{name}_interval_95"]
-        assert low < tag_scores(*fresh[0])[name] < high
+        assert low < multi_label_scores(*fresh[0])[name] < high
         assert high - low == pytest.approx(4 * np.std([score[name] for score in scores]), rel=0.25), name
 
 
@@ -316,14 +316,14 @@ def test_intervals_lie_around_the_score_where_labels_are_rare():
     generator = np.random.default_rng(0)
     truth = (generator.random((200, 800)) < 0.01).astype(float)
     case = truth, generator.random(truth.shape) + 0.3 * truth, np.full(800, 0.5)
-    low, high = tag_intervals(*case)["average_precision_macro_interval_95"]
-    assert (low + high) / 2 == pytest.approx(tag_scores(*case)["average_precision_macro"], abs=0.004)
+    low, high = multi_label_intervals(*case)["average_precision_macro_interval_95"]
+    assert (low + high) / 2 == pytest.approx(multi_label_scores(*case)["average_precision_macro"], abs=0.004)
 
 
 def test_intervals_of_perfect_and_unscorable_systems():
     truth = np.array([[1.0, 0], [0, 1]] * 10)
-    assert set(tag_intervals(truth, truth, np.full(2, 0.5)).values()) == {(1.0, 1.0)}
-    nothing = tag_intervals(np.zeros((5, 2)), np.zeros((5, 2)), np.full(2, 0.5))
+    assert set(multi_label_intervals(truth, truth, np.full(2, 0.5)).values()) == {(1.0, 1.0)}
+    nothing = multi_label_intervals(np.zeros((5, 2)), np.zeros((5, 2)), np.full(2, 0.5))
     assert np.isnan(list(nothing.values())).all()
 
 

@@ -165,7 +165,7 @@ def test_reliability_shows_accuracy_against_confidence_and_counts() -> None:
     assert [bar.get_height() for bar in counts.patches] == [5, 20, 5, 20]
     before, after = counts.patches[0], counts.patches[2]
     assert before.get_x() + before.get_width() == pytest.approx(after.get_x()) == pytest.approx(0.3)
-    assert legend_labels(figure) == [["as sure as right", "before", "after"]]
+    assert legend_labels(figure) == [["perfectly calibrated", "before", "after"]]
     assert (curve.get_xlabel(), curve.get_ylabel()) == ("mean confidence (0 to 1)", "track accuracy (share correct)")
     assert (counts.get_xlabel(), counts.get_ylabel()) == ("confidence (0 to 1)", "number of tracks")
 

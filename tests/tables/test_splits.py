@@ -79,6 +79,16 @@ def test_random80_of_uneven_genres(counts: list[int], seed: int) -> None:
     assert np.abs(found.sum(axis=0) - expected.sum(axis=0)).max() < 2
 
 
+@settings(max_examples=30)
+@given(counts=st.lists(st.integers(5, 40), min_size=2, max_size=12), seed=st.integers(0, 2**32 - 1))
+def test_random80_of_few_tracks_has_each_genre_in_each_part(counts: list[int], seed: int) -> None:
+    genre = np.repeat(np.arange(len(counts)), counts)
+    table = pd.DataFrame({"track_id": range(len(genre)), "genre": genre.astype(str), "class": genre})
+    parts = assign(table, "random80", seed)["split"]
+    assert pd.crosstab(table["class"], parts)[list(PARTS)].to_numpy().min() >= 1
+    assert (parts == "train").mean() >= 0.5
+
+
 # --- artist -------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +334,7 @@ def test_unknown_split_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("random80", label_table(artists=3, tracks=3)),
+        ("random80", label_table(artists=2, tracks=2)),
         ("artist", label_table(artists=2)),
         ("artist", label_table(artists=3, tracks=1)),
     ],

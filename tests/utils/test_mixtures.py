@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.audio.waveform_mixing import Form, Job, mixture, take_piece
+from scripts.audio.waveform_mixing import Job, MixtureSettings, mixture, take_piece
 from scripts.utils.mixtures import main, parse_request
 from tests.corpus import GENRES, PITCHES, make_corpus
 
@@ -91,7 +91,7 @@ def test_a_soft_file_is_made_as_loud_as_a_loud_one(tone, tmp_path):
     files = [str(tone(f"{pitch}.wav", 1.0, RATE, frequency=pitch)) for pitch in PITCHES[:2]]
     soundfile.write(tmp_path / "soft.wav", 0.02 * soundfile.read(files[1])[0], RATE)
     job = Job("", (files[0], str(tmp_path / "soft.wav")), (0,))
-    found = levels(mixture(Form(seconds=1.0, sample_rate=RATE, spread=0.0), job))
+    found = levels(mixture(MixtureSettings(seconds=1.0, sample_rate=RATE, spread=0.0), job))
     assert found[GENRES[0]] == pytest.approx(found[GENRES[1]], abs=0.5)
 
 
@@ -102,7 +102,7 @@ def test_spread_makes_them_unequal(corpus):
 
 
 def test_concatenated_tracks_sound_one_after_another(corpus):
-    table = make(corpus, "--how", "concatenate", output="joined", parts=["test=3:3"])
+    table = make(corpus, "--mode", "concatenate", output="joined", parts=["test=3:3"])
     genre = pd.read_csv(corpus / "metadata_30_secs.csv", dtype=str).set_index("track_id")["genre"]
     for row in table.itertuples():
         thirds = soundfile.read(row.file_path)[0].reshape(3, -1)
@@ -171,7 +171,7 @@ def test_pieces_start_anywhere():
 
 def test_turns_that_do_not_divide_the_length_fill_it(tone):
     files = tuple(str(tone(f"{pitch}.wav", 1.0, RATE, frequency=pitch)) for pitch in (300, 500, 900))
-    form = Form("concatenate", seconds=0.5, sample_rate=RATE)
+    form = MixtureSettings("concatenate", seconds=0.5, sample_rate=RATE)
     waveform = mixture(form, Job("", files, (0,)))
     assert len(waveform) == 4000
     assert np.abs(waveform[-20:]).max() > 0.1
@@ -189,6 +189,16 @@ def test_number_of_workers_changes_nothing(corpus, made):
 def test_another_seed_makes_other_mixtures(corpus, made):
     other = make(corpus, "--spread", "0", "--seed", "1", output="other")
     assert not other["sources"].equals(made["sources"])
+
+
+def test_a_folder_of_an_earlier_version_goes_on(corpus):
+    make(corpus, "--mode", "concatenate", output="earlier")
+    path = corpus / "earlier" / "polyphony.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({"how" if name == "mode" else name: value for name, value in record.items()}))
+    before = contents(corpus / "earlier")
+    make(corpus, "--how", "concatenate", output="earlier")
+    assert contents(corpus / "earlier") == before and json.loads(path.read_text()) == record
 
 
 def test_an_interrupted_run_goes_on(corpus):
@@ -245,7 +255,7 @@ def test_unusable_sources_are_left_out_and_counted(tmp_path, capsys):
 )
 def test_request_is_read(text, least, most):
     request = parse_request(text)
-    assert (request.part, request.count, request.least, request.most) == ("test", 7, least, most)
+    assert (request.part, request.count, request.min_tracks, request.max_tracks) == ("test", 7, least, most)
 
 
 @pytest.mark.parametrize(
@@ -298,4 +308,4 @@ def test_wrong_tables_are_one_line(tmp_path, change, message, capsys):
 
 def test_record_says_how_they_were_made(corpus, made):
     record = json.loads((corpus / "made" / "polyphony.json").read_text())
-    assert (record["seed"], record["how"], record["seconds"], record["spread"]) == (0, "sum", 1.5, 0.0)
+    assert (record["seed"], record["mode"], record["seconds"], record["spread"]) == (0, "sum", 1.5, 0.0)

@@ -21,7 +21,7 @@ from scripts.utils import visualisation
 from tests.figures import assert_nothing_is_cut_off, tick_labels
 
 SPEC = MelSpec()
-SHORT = MelSpec(sample_rate=8000, n_fft=512, hop=128, n_mels=40, track_seconds=4.0, clip_seconds=1.0)
+SHORT = MelSpec(sample_rate=8000, n_fft=512, hop_length=128, n_mels=40, track_seconds=4.0, clip_seconds=1.0)
 
 
 def tone(hz: float, seconds: float, sample_rate: int = SPEC.sample_rate) -> np.ndarray:
@@ -47,6 +47,19 @@ def test_waveform_of_a_long_one_keeps_peaks_at_their_time() -> None:
     assert time[amplitude.argmax()] == pytest.approx(10, abs=0.02)
     assert amplitude.min() == np.float32(-0.8)
     assert time[amplitude.argmin()] == pytest.approx(30, abs=0.02)
+
+
+def test_augmented_shows_both_batches_in_one_order_and_on_one_scale() -> None:
+    before = np.random.default_rng(0).normal(size=(3, *SHORT.clip_shape)).astype(np.float32)
+    after = before.copy()
+    after[1, :10] = 0
+    figure = visualisation.augmented(before, after, SHORT, ["a", "b", "c"])
+    images = [axes.images[0] for axes in figure.axes[:6]]
+    assert np.array_equal([image.get_array() for image in images], [*before, *after])
+    assert len({image.get_clim() for image in images}) == 1
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["a", "b", "c"]
+    assert [figure.axes[row].get_ylabel() for row in (0, 3)] == ["before", "after"]
+    assert_nothing_is_cut_off(figure)
 
 
 def test_mel_rows_are_at_librosas_frequencies() -> None:

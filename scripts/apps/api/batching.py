@@ -14,7 +14,7 @@ class Batcher:
     """Calls of one function on single items, in common batches."""
 
     def __init__(
-        self, function: Callable[[np.ndarray], np.ndarray], pool: Executor, most: int = 64, wait: float = 0.004
+        self, function: Callable[[np.ndarray], np.ndarray], pool: Executor, max_items: int = 64, max_wait: float = 0.004
     ) -> None:
         """Nothing happens before the first call.
 
@@ -22,10 +22,10 @@ class Batcher:
         ----------
         function : [items, ...] -> [items, ...], the result of each item at its place.
         pool : where it is called, one batch after another.
-        most : items of a batch.
-        wait : seconds that the first item of a batch waits for others.
+        max_items : of a batch.
+        max_wait : seconds that the first item of a batch waits for others.
         """
-        self.function, self.pool, self.most, self.wait = function, pool, most, wait
+        self.function, self.pool, self.max_items, self.max_wait = function, pool, max_items, max_wait
         self.queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
         self.worker: asyncio.Task | None = None
 
@@ -43,23 +43,20 @@ class Batcher:
         while not self.queue.empty():
             items, futures = zip(*await self.collect(), strict=True)
             try:
-                results = await asyncio.get_running_loop().run_in_executor(self.pool, self.call, items)
+                results = await asyncio.get_running_loop().run_in_executor(self.pool, self.function, np.stack(items))
             except Exception as error:
                 settle(futures, [error] * len(futures))
             else:
                 settle(futures, results)
 
     async def collect(self) -> list[tuple[np.ndarray, asyncio.Future]]:
-        """The next batch: full, or what has come `wait` seconds after its first item."""
+        """The next batch: full, or what has come `max_wait` seconds after its first item."""
         batch = [await self.queue.get()]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.wait):
-                while len(batch) < self.most:
+            async with asyncio.timeout(self.max_wait):
+                while len(batch) < self.max_items:
                     batch.append(await self.queue.get())
         return batch
-
-    def call(self, items: tuple[np.ndarray, ...]) -> np.ndarray:
-        return self.function(np.stack(items))
 
 
 def settle(futures: Iterable[asyncio.Future], results: Iterable[Any]) -> None:

@@ -11,7 +11,7 @@ REQUEST_SECONDS = 20  # for a request's head to arrive, and for the end of the a
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which alone waits without end for a head that does not come, or for a client that does not read.
+    """uvicorn's connection with a limit on waiting for a head that does not come, or for a client that does not read.
 
     Where more than `CONNECTIONS` are open, the client with most of those that wait loses the one that waits longest, so
     that there is always a place for the next.

@@ -1,19 +1,21 @@
-"""How much a client may ask the API for."""
+"""Limits of what a client may ask the API for."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server takes.
+    """Greatest amounts that a server takes.
 
     Attributes
     ----------
-    upload_mb : of the body of a request, in 10^6 bytes. files : of an upload. seconds : of audio in a file.
-    requests : at a time, half of them of one client; the next ones are asked to come back.
+    upload_mb : size of a request's body, in 10^6 bytes.
+    files : number of files in an upload.
+    seconds : length of the audio in a file.
+    requests : number of requests at a time, half of them of one client; the next ones are asked to come back.
     rate : requests a minute of each client.
-    upload_seconds : that a body may take to arrive. silence_seconds : without a byte of it.
-    tracks : in a folder, or in a table to evaluate.
+    upload_seconds, silence_seconds : time for a body to arrive, and time without a byte of it.
+    tracks : number of tracks in a folder, or in a table to evaluate.
     """
 
     upload_mb: float = 50.0

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.apps.api.errors import Refusal
+from scripts.apps.api.errors import ApiError
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.errors import ConfigError
 
 
-class Folders:
+class AllowedFolders:
     """What requests may name files in."""
 
     def __init__(self, allowed: Sequence[str | Path]) -> None:
@@ -23,12 +23,12 @@ class Folders:
 
         Raises
         ------
-        Refusal : 404 where there is nothing, and just so where it is outside, so that nobody learns what is there.
+        ApiError : 404 where there is nothing, and just so where it is outside, so that nobody learns what is there.
         """
         path = self.resolve(text)
         if path is None:
             remedy = "give a path in a folder that the server was started with (--allow)"
-            raise Refusal(404, f"no such file or folder in those allowed: {str(text)[:200]!r}", remedy)
+            raise ApiError(404, f"no such file or folder in those allowed: {str(text)[:200]!r}", remedy)
         return path
 
     def resolve(self, text: str | Path) -> Path | None:
@@ -39,24 +39,24 @@ class Folders:
             return None
         return path if any(path.is_relative_to(folder) for folder in self.allowed) else None
 
-    def audio_files(self, text: str, most: int) -> list[Path]:
+    def audio_files(self, text: str, max_files: int) -> list[Path]:
         """The real places of the file, or of all audio files below the folder in the order of their names.
 
         Links to folders, and those that leave the allowed ones, are passed by.
 
         Raises
         ------
-        Refusal : 404 as `find`, or a folder without audio; 413 for more than `most` files.
+        ApiError : 404 as `find`, or a folder without audio; 413 for more than `max_files`.
         """
         path = self.find(text)
         if path.is_file():
             return [path]
-        found = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
-        files = [place for place in map(self.resolve, found) if place]
+        named = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
+        files = [place for place in map(self.resolve, named) if place]
         if not files:
-            raise Refusal(
+            raise ApiError(
                 404, f"no audio in {text!r}", f"give a folder with files such as {', '.join(sorted(SUFFIXES))}"
             )
-        if len(files) > most:
-            raise Refusal(413, f"{len(files)} files in {text!r}, more than {most}", "give its folders one by one")
+        if len(files) > max_files:
+            raise ApiError(413, f"{len(files)} files in {text!r}, more than {max_files}", "give its folders one by one")
         return files

@@ -1,6 +1,7 @@
 """What the API answers."""
 
 import json
+import secrets
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -16,9 +17,8 @@ from starlette.types import Send
 
 from scripts.apps.api.batching import map_ahead
 from scripts.apps.api.documentation import STYLE_ALONE, documentation_page
-from scripts.apps.api.errors import Refusal, of_audio
+from scripts.apps.api.errors import ApiError, from_audio_error
 from scripts.apps.api.evaluate import FILES_AHEAD, evaluate
-from scripts.apps.api.gate import check_credentials
 from scripts.apps.api.schemas import (
     Answer,
     Evaluation,
@@ -78,7 +78,12 @@ class Lines(StreamingResponse):
 async def authorise(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 ) -> None:
-    check_credentials(request.app.state.token, given)
+    """Let in who gives the server's token, or everybody where it has none; raises an ApiError (401) otherwise."""
+    token = request.app.state.token
+    if token is not None and (given is None or not secrets.compare_digest(given.credentials.encode(), token.encode())):
+        error = "no token" if given is None else "wrong token"
+        remedy = "send the header 'Authorization: Bearer TOKEN' with the token that the server was started with"
+        raise ApiError(401, error, remedy, {"WWW-Authenticate": "Bearer"})
 
 
 async def choose_model(
@@ -88,7 +93,7 @@ async def choose_model(
     if model is None:
         return next(iter(models.values()))
     if model not in models:
-        raise Refusal(404, f"no model {model[:200]!r}", f"choose one of {', '.join(models)}")
+        raise ApiError(404, f"no model {model[:200]!r}", f"choose one of {', '.join(models)}")
     return models[model]
 
 
@@ -143,10 +148,10 @@ async def predict(request: Request, model: ChosenModel, folder: Folder, top: Top
     """
     uploads = await read_uploads(request, folder, request.app.state.limits)
     length = model.window_seconds if windows else None
-    results = [one async for one in predict_files(model, uploads, top, length)]
-    if all(isinstance(one, FileError) for one in results):
+    results = [result async for result in predict_files(model, uploads, top, length)]
+    if all(isinstance(result, FileError) for result in results):
         first = results[0]
-        raise Refusal(first.status, f"{first.file}: {first.error}", first.what_to_do)
+        raise ApiError(first.status, f"{first.file}: {first.error}", first.what_to_do)
     return Answer(model=model.name, version=model.version, results=results)
 
 
@@ -167,7 +172,7 @@ async def predict_stream(request: Request, model: ChosenModel, folder: Folder, t
         uploads = await read_uploads(request, folder, limits)
         return Lines(lines(model, follow_files(model, uploads, top)))
     given = (await read_json(request, StreamRequest, limits)).path
-    paths = await model.in_decoder(folders.audio_files, given, limits.tracks)
+    paths = await model.in_decoder_pool(folders.audio_files, given, limits.tracks)
     files = [Upload(str(path), path) for path in paths]
     whole = folders.find(given).is_dir()
     results = predict_files(model, files, top) if whole else follow_files(model, files, top)
@@ -191,26 +196,26 @@ async def predict_files(
         try:
             return file_result(file.name, await model.predict(file.path), top, length)
         except AudioError as error:
-            return file_error(file.name, of_audio(error, file.name))
+            return file_error(file.name, from_audio_error(error, file.name))
 
-    async with aclosing(map_ahead(answer, files, FILES_AHEAD)) as found:
-        async for result in found:
+    async with aclosing(map_ahead(answer, files, FILES_AHEAD)) as results:
+        async for result in results:
             yield result
 
 
 async def follow_files(model: Model, files: Iterable[Upload], top: int) -> AsyncGenerator[BaseModel]:
-    """Each file's windows as they are heard, and then its labels."""
+    """Each file's windows as they are predicted, and then its labels."""
     length = model.window_seconds
     for file in files:
         try:
-            async for step in model.follow(file.path):
+            async for step in model.predict_steps(file.path):
                 if isinstance(step, Prediction):
                     yield file_result(file.name, step, top)
                     continue
                 for window in window_results(model.predictor.names, *step, length, top):
                     yield StreamedWindow(file=file.name, **window.model_dump())
         except AudioError as error:
-            yield file_error(file.name, of_audio(error, file.name))
+            yield file_error(file.name, from_audio_error(error, file.name))
 
 
 async def lines(model: Model, results: AsyncGenerator[BaseModel]) -> AsyncGenerator[str]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from scripts.apps.api.errors import Refusal
+from scripts.apps.api.errors import ApiError
 from scripts.apps.api.service import Model
 from scripts.inference.predictor import Prediction
 
@@ -22,7 +22,7 @@ def example(value: dict) -> ConfigDict:
 
 
 class Problem(BaseModel):
-    """What every answer without success says."""
+    """An answer that is no success."""
 
     model_config = example(ERROR)
     error: str
@@ -40,7 +40,7 @@ class ModelInfo(BaseModel):
     name: str
     version: str = VERSION
     run: str
-    task: Literal["single", "multi"]
+    task: Literal["single_label", "multi_label"]
     labels: list[str]
     thresholds: dict[str, float] | None
     sample_rate: int = Field(description="Hz")
@@ -154,7 +154,7 @@ def model_info(model: Model) -> ModelInfo:
         task=experiment.task,
         labels=predictor.names,
         thresholds=None if thresholds is None else named(predictor.names, thresholds, len(thresholds)),
-        sample_rate=experiment.spec.sample_rate,
+        sample_rate=experiment.features.spec.sample_rate,
         window_seconds=model.window_seconds,
         longest_seconds=predictor.longest,
         split=model.run.load_config()["split"],
@@ -171,7 +171,7 @@ def file_result(name: str, prediction: Prediction, top: int, length: float | Non
     return FileResult(
         file=name,
         seconds=round(prediction.seconds, 3),
-        found=prediction.found,
+        found=prediction.labels,
         probabilities=named(prediction.names, prediction.probabilities, top),
         note=prediction.note or None,
         windows=length and window_results(prediction.names, prediction.starts, prediction.windows, length, top),
@@ -195,5 +195,5 @@ def named(names: list[str], values: np.ndarray, top: int) -> dict[str, float]:
     return {names[number]: round(float(values[number]), DIGITS) for number in np.argsort(-values)[:top]}
 
 
-def file_error(name: str, refusal: Refusal) -> FileError:
+def file_error(name: str, refusal: ApiError) -> FileError:
     return FileError(file=name, status=refusal.status, **refusal.body)

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,31 +16,30 @@ from uvicorn.config import LOGGING_CONFIG
 from scripts.apps.access import KnownHosts
 from scripts.apps.api.connections import Connection
 from scripts.apps.api.errors import add_handlers
-from scripts.apps.api.gate import Gate
 from scripts.apps.api.limits import Limits
-from scripts.apps.api.paths import Folders
+from scripts.apps.api.paths import AllowedFolders
+from scripts.apps.api.rate_limiter import RateLimiter, SlowClientTimeout
 from scripts.apps.api.routes import open_router, router
-from scripts.apps.api.service import Crew, Loaded, Model
-from scripts.common.errors import ProjectError
+from scripts.apps.api.service import LoadedRun, Model, WorkerPools
+from scripts.apps.polling import poll
 from scripts.common.memory import return_freed_memory
 from scripts.inference.predictor import Predictor
-from scripts.inference.registry import Registry, find_run, followed, version_of
+from scripts.inference.registry import Registry, find_run, tracked_reference, version_of
 
 GRACE_SECONDS = 600  # for what runs when the server is to stop
-AT_A_TIME = 128  # connections taken before the next look at those that are open
-LOOK_SECONDS = 10  # between two looks at the registry
+BACKLOG = 128  # connections taken before the next look at those that are open
 LOG = logging.getLogger("uvicorn.error")
 TITLE = "Labels of audio files"
-DESCRIPTION = "Trained runs that hear: files in, labels over time out. A token goes into the header `Authorization`."
+DESCRIPTION = "Trained runs: files in, labels over time out. A token goes into the header `Authorization`."
 
 
 def create_app(
-    loaded: Sequence[Loaded],
+    loaded: Sequence[LoadedRun],
     limits: Limits | None = None,
-    folders: Folders | None = None,
+    folders: AllowedFolders | None = None,
     token: str | None = None,
-    most: int | None = None,
-    newer: Callable[[Loaded], Loaded | None] = lambda loaded: None,
+    max_windows: int | None = None,
+    newer: Callable[[LoadedRun], LoadedRun | None] = lambda loaded: None,
     hosts: Collection[str] | None = None,
 ) -> FastAPI:
     """The server's application.
@@ -51,7 +50,7 @@ def create_app(
     limits : default: those of `Limits`.
     folders : that requests may name files in; default: none.
     token : that requests have to carry; default: none.
-    most : windows of a forward pass; default: as many as the predictor's.
+    max_windows : of a forward pass; default: as many as the predictor's.
     newer : loads what is to take a model's place, None where nothing is; asked again and again in a thread, and at once
         by `await app.state.refresh()`.
     hosts : names that it is reached by, besides localhost, as `KnownHosts` takes them; default: any.
@@ -59,10 +58,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        crew = Crew()
+        pools = WorkerPools()
 
-        async def start(one: Loaded) -> None:
-            model = Model(one, crew, most)
+        async def start(one: LoadedRun) -> None:
+            model = Model(one, pools, max_windows)
             await model.warm_up()
             app.state.models[one.name] = model  # requests that have the one before go on with it
 
@@ -77,15 +76,16 @@ def create_app(
             with tempfile.TemporaryDirectory(prefix="audio-api-") as app.state.folder:
                 for one in loaded:
                     await start(one)
-                looking = asyncio.create_task(keep_looking(refresh))
+                polling = asyncio.create_task(poll(refresh, LOG.warning))
                 yield
-                looking.cancel()
+                polling.cancel()
         finally:
-            crew.close()
+            pools.close()
 
     app = FastAPI(title=TITLE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.limits, app.state.folders, app.state.token = limits or Limits(), folders or Folders([]), token
-    app.add_middleware(Gate, limits=app.state.limits, rest=return_freed_memory)
+    app.state.limits, app.state.folders, app.state.token = limits or Limits(), folders or AllowedFolders([]), token
+    app.add_middleware(SlowClientTimeout)
+    app.add_middleware(RateLimiter, limits=app.state.limits, on_idle=return_freed_memory)
     if hosts is not None:
         app.add_middleware(KnownHosts, hosts=hosts)
     app.include_router(open_router)
@@ -94,31 +94,17 @@ def create_app(
     return app
 
 
-async def keep_looking(refresh: Callable[[], Awaitable[None]]) -> None:
-    """Refresh again and again; a registry that cannot be read leaves the models as they are, and a line in the log."""
-    told = ""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        try:
-            await refresh()
-            told = ""
-        except (ProjectError, OSError) as error:
-            if str(error) != told:
-                LOG.warning("no look for newer models: %s", error)
-            told = str(error)
-
-
-def load(references: Sequence[str | None], runs: Path, registry: str | None, longest: float) -> list[Loaded]:
+def load(references: Sequence[str | None], runs: Path, registry: str | None, longest: float) -> list[LoadedRun]:
     """The runs that the references mean, each once; raises as `find_run` and `Predictor`."""
     loaded = []
     for reference in dict.fromkeys(references):
         run = find_run(reference, runs, registry)
-        reference = followed(reference, run)
-        loaded.append(Loaded(reference or run.name, run, Predictor(run, longest=longest), reference))
+        reference = tracked_reference(reference, run)
+        loaded.append(LoadedRun(reference or run.name, run, Predictor(run, longest=longest), reference))
     return loaded
 
 
-def load_newer(loaded: Loaded, runs: Path, registry: str | None) -> Loaded | None:
+def load_newer(loaded: LoadedRun, runs: Path, registry: str | None) -> LoadedRun | None:
     """What the registry has by the same reference now, if it is another version; raises as `load`."""
     run = Registry(registry, runs).newer(loaded.reference, loaded.run)
     return run and replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
@@ -135,7 +121,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
         server_header=False,
         http=Connection,
         ws="none",
-        backlog=AT_A_TIME,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return uvicorn.Server(config)

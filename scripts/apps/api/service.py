@@ -1,4 +1,4 @@
-"""Trained runs that answer many requests at a time: files are heard in parallel, forward passes are shared."""
+"""Trained runs that answer many requests at a time: files are decoded in parallel, forward passes are shared."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,16 +19,16 @@ FILES_AT_ONCE = 32  # whose spectrograms are in memory while they wait for a for
 WINDOWS_A_STEP = 16  # of a file whose windows are reported one by one
 
 
-class Crew:
+class WorkerPools:
     """The threads of a server: some that decode, and one for all forward passes."""
 
     def __init__(self) -> None:
-        self.decoders = ThreadPoolExecutor(available_cores(), "decoder")
-        self.passes = ThreadPoolExecutor(1, "forward")
-        self.places = asyncio.Semaphore(FILES_AT_ONCE)
+        self.decoding = ThreadPoolExecutor(available_cores(), "decoder")
+        self.inference = ThreadPoolExecutor(1, "forward")
+        self.slots = asyncio.Semaphore(FILES_AT_ONCE)
 
     def close(self) -> None:
-        for pool in (self.decoders, self.passes):
+        for pool in (self.decoding, self.inference):
             pool.shutdown(cancel_futures=True)
 
 
@@ -38,7 +38,9 @@ class Spectrograms:
 
     Attributes
     ----------
-    path : the file. seconds : of audio. starts : float [windows], s.
+    path : path of the file.
+    seconds : length of the audio.
+    starts : float [windows], where each window begins, s.
     values : float16 [windows, (channels,) rows, frames], as a cache holds them; an eighth of the waveforms' size.
     note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
     """
@@ -51,8 +53,8 @@ class Spectrograms:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A run in memory; `name` is what requests call it, `reference` what it was found by, as `find_run` takes it."""
+class LoadedRun:
+    """A run in memory; requests call it `name`, and `find_run` gave it for `reference`."""
 
     name: str
     run: Run
@@ -63,40 +65,40 @@ class Loaded:
 class Model:
     """A loaded run at work."""
 
-    def __init__(self, loaded: Loaded, crew: Crew, most: int | None = None) -> None:
-        """`most` windows share a forward pass; default: as many as the predictor's."""
-        self.loaded, self.crew = loaded, crew
+    def __init__(self, loaded: LoadedRun, pools: WorkerPools, max_windows: int | None = None) -> None:
+        """At most `max_windows` share a forward pass; default: as many as the predictor's."""
+        self.loaded, self.pools = loaded, pools
         self.name, self.run, self.predictor = loaded.name, loaded.run, loaded.predictor
         self.version = version_of(loaded.run)
-        self.batcher = Batcher(self.predictor.forward, crew.passes, most or self.predictor.windows_at_once)
+        self.batcher = Batcher(self.predictor.forward, pools.inference, max_windows or self.predictor.windows_at_once)
 
     async def predict(self, path: Path) -> Prediction:
         """Of a whole file; raises an AudioError if it cannot be used."""
-        async with self.crew.places:
-            heard = await self.in_decoder(self.hear, path)
-            return self.predictor.prediction(heard, await self.batcher(heard.values))
+        async with self.pools.slots:
+            file = await self.in_decoder_pool(self.decode, path)
+            return self.predictor.prediction(file, await self.batcher(file.values))
 
-    async def follow(self, path: Path) -> AsyncIterator[tuple[np.ndarray, np.ndarray] | Prediction]:
-        """Starts [windows] and probabilities [windows, classes] of some windows at a time, last the whole file's."""
-        async with self.crew.places:
-            heard = await self.in_decoder(self.hear, path)
+    async def predict_steps(self, path: Path) -> AsyncIterator[tuple[np.ndarray, np.ndarray] | Prediction]:
+        """Starts, s [windows], and probabilities [windows, classes], some windows at a time; last the whole file's."""
+        async with self.pools.slots:
+            file = await self.in_decoder_pool(self.decode, path)
         logits = []
-        for first in range(0, len(heard.starts), WINDOWS_A_STEP):
+        for first in range(0, len(file.starts), WINDOWS_A_STEP):
             step = slice(first, first + WINDOWS_A_STEP)
-            logits.append(await self.batcher(heard.values[step]))
-            yield heard.starts[step], self.predictor.probabilities(logits[-1])[0]
-        yield self.predictor.prediction(heard, np.concatenate(logits))
+            logits.append(await self.batcher(file.values[step]))
+            yield file.starts[step], self.predictor.probabilities(logits[-1])[0]
+        yield self.predictor.prediction(file, np.concatenate(logits))
 
     @property
     def window_seconds(self) -> float:
         """How much audio the network takes at a time."""
-        return self.predictor.window_samples / self.predictor.experiment.spec.sample_rate
+        return self.predictor.window_samples / self.predictor.experiment.features.spec.sample_rate
 
-    async def in_decoder(self, function: Callable, *arguments: Any) -> Any:
+    async def in_decoder_pool(self, function: Callable, *arguments: Any) -> Any:
         """`function(*arguments)` in one of the threads that decode."""
-        return await asyncio.get_running_loop().run_in_executor(self.crew.decoders, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.pools.decoding, function, *arguments)
 
-    def hear(self, path: Path) -> Spectrograms:
+    def decode(self, path: Path) -> Spectrograms:
         """Decode a file, and make its spectrograms; raises an AudioError as `Predictor.prepare`."""
         file = self.predictor.prepare(path)
         values = self.predictor.values(file.waveforms).astype(np.float16)
@@ -105,5 +107,5 @@ class Model:
     async def warm_up(self) -> None:
         """A first pass on silence, which takes longer than the next ones."""
         silence = np.zeros((1, self.predictor.window_samples), np.float32)
-        values = await self.in_decoder(self.predictor.values, silence)
+        values = await self.in_decoder_pool(self.predictor.values, silence)
         await self.batcher(values.astype(np.float16))

@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
-from scripts.apps.api.errors import Refusal
+from scripts.apps.api.errors import ApiError
 from scripts.apps.api.limits import Limits
 from scripts.apps.api.schemas import example_of
 
@@ -24,52 +24,49 @@ NAME_LENGTH = 200
 JSON_BYTES = 100_000
 Body = TypeVar("Body", bound=BaseModel)
 UNREADABLE = "a multipart body that cannot be read"
-HOW = "send the files as multipart/form-data, as `curl -F files=@song.mp3` does"
+MULTIPART = "send the files as multipart/form-data, as `curl -F files=@song.mp3` does"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """`name`, as the client calls it, for answers alone; `path`, where it is."""
+    """A file that arrived: `name` is the client's, for answers alone; `path` is its place here."""
 
     name: str
     path: Path
 
 
-class Receiver:
+class UploadParser:
     """Takes the body of a request apart as it comes, and stores its files; `close` it, however the request ends."""
 
-    def __init__(self, content_type: str, folder: Path, most: int) -> None:
-        """Raises a Refusal: 415 for a body that is not multipart, 400 for one without a boundary that can be used."""
+    def __init__(self, content_type: str, folder: Path, max_files: int) -> None:
+        """Raises an ApiError: 415 for a body that is not multipart, 400 for one without a boundary that can be used."""
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data":
-            raise Refusal(415, f"a body of the type {content_type[:NAME_LENGTH] or 'unknown'!r}", HOW)
+            raise ApiError(415, f"a body of the type {content_type[:NAME_LENGTH] or 'unknown'!r}", MULTIPART)
         if not options.get(b"boundary"):
-            raise Refusal(400, "a multipart body without a boundary", HOW)
-        self.folder, self.most, self.whole = folder, most, False
+            raise ApiError(400, "a multipart body without a boundary", MULTIPART)
+        self.folder, self.max_files, self.complete = folder, max_files, False
         self.uploads: list[Upload] = []
         self.file: BinaryIO | None = None
         self.headers: dict[bytes, bytes] = {}
         self.name = self.value = b""
         events = {
-            "on_part_begin": self.begin_part,
-            "on_header_field": self.take_name,
-            "on_header_value": self.take_value,
+            "on_part_begin": lambda: self.headers.clear(),
+            "on_header_field": self.add_name,
+            "on_header_value": self.add_value,
             "on_header_end": self.end_header,
             "on_headers_finished": self.begin_file,
-            "on_part_data": self.take_data,
+            "on_part_data": lambda data, start, end: self.file.write(data[start:end]),
             "on_part_end": self.close,
             "on_end": self.end,
         }
         with readable():
             self.parser = MultipartParser(options[b"boundary"], events)
 
-    def begin_part(self) -> None:
-        self.headers = {}
-
-    def take_name(self, data: bytes, start: int, end: int) -> None:
+    def add_name(self, data: bytes, start: int, end: int) -> None:
         self.name += data[start:end]
 
-    def take_value(self, data: bytes, start: int, end: int) -> None:
+    def add_value(self, data: bytes, start: int, end: int) -> None:
         self.value += data[start:end]
 
     def end_header(self) -> None:
@@ -79,23 +76,21 @@ class Receiver:
     def begin_file(self) -> None:
         _, options = parse_options_header(self.headers.get(b"content-disposition"))
         if b"name" not in options:
-            raise Refusal(400, UNREADABLE, HOW)
+            raise ApiError(400, UNREADABLE, MULTIPART)
         if b"filename" not in options:
-            raise Refusal(400, f"the field {options[b'name'].decode(errors='replace')[:NAME_LENGTH]!r} is no file", HOW)
-        if len(self.uploads) == self.most:
-            raise Refusal(413, f"more than {self.most} files in a request", "send several requests")
+            field = options[b"name"].decode(errors="replace")[:NAME_LENGTH]
+            raise ApiError(400, f"the field {field!r} is no file", MULTIPART)
+        if len(self.uploads) == self.max_files:
+            raise ApiError(413, f"more than {self.max_files} files in a request", "send several requests")
         name = options[b"filename"].decode(errors="replace")[:NAME_LENGTH] or "a file without a name"
         self.uploads.append(Upload(name, self.folder / str(len(self.uploads))))
         self.file = self.uploads[-1].path.open("xb")
 
-    def take_data(self, data: bytes, start: int, end: int) -> None:
-        self.file.write(data[start:end])
-
     def end(self) -> None:
-        self.whole = True
+        self.complete = True
 
     def write(self, chunk: bytes) -> None:
-        """The next bytes; raises a Refusal (400) where they are not multipart, an OSError if the disk is full."""
+        """The next bytes; raises an ApiError (400) where they are not multipart, an OSError if the disk is full."""
         with readable():
             self.parser.write(chunk)
 
@@ -111,7 +106,7 @@ def readable() -> Iterator[None]:
     try:
         yield
     except FormParserError:
-        raise Refusal(400, UNREADABLE, HOW) from None
+        raise ApiError(400, UNREADABLE, MULTIPART) from None
 
 
 async def read_uploads(request: Request, folder: Path, limits: Limits) -> list[Upload]:
@@ -119,21 +114,21 @@ async def read_uploads(request: Request, folder: Path, limits: Limits) -> list[U
 
     Raises
     ------
-    Refusal : 400 for a body that is broken or breaks off, 408 for one that takes too long, 413 for too much, 415 for
+    ApiError : 400 for a body that is broken or breaks off, 408 for one that takes too long, 413 for too much, 415 for
         one of another type.
     """
-    receiver = Receiver(request.headers.get("content-type", ""), folder, limits.files)
+    parser = UploadParser(request.headers.get("content-type", ""), folder, limits.files)
     async with aclosing(limited(request, limits.upload_bytes, limits)) as chunks:
         try:
             async for chunk in chunks:
-                receiver.write(chunk)
+                parser.write(chunk)
         finally:
-            receiver.close()
-    if not receiver.whole:
-        raise Refusal(400, "the body ends before its last boundary", HOW)
-    if not receiver.uploads:
-        raise Refusal(400, "no file in the request", HOW)
-    return receiver.uploads
+            parser.close()
+    if not parser.complete:
+        raise ApiError(400, "the body ends before its last boundary", MULTIPART)
+    if not parser.uploads:
+        raise ApiError(400, "no file in the request", MULTIPART)
+    return parser.uploads
 
 
 async def read_json(request: Request, kind: type[Body], limits: Limits) -> Body:
@@ -141,7 +136,7 @@ async def read_json(request: Request, kind: type[Body], limits: Limits) -> Body:
 
     Raises
     ------
-    Refusal : 408 and 413 as `read_uploads`; 422 for what is not JSON or not of this kind.
+    ApiError : 408 and 413 as `read_uploads`; 422 for what is not JSON or not of this kind.
     """
     async with aclosing(limited(request, JSON_BYTES, limits)) as chunks:
         body = b"".join([chunk async for chunk in chunks])
@@ -150,28 +145,28 @@ async def read_json(request: Request, kind: type[Body], limits: Limits) -> Body:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refusal(422, f"{where}: {first['msg']}", f"send JSON such as {json.dumps(example_of(kind))}") from None
+        raise ApiError(422, f"{where}: {first['msg']}", f"send JSON such as {json.dumps(example_of(kind))}") from None
 
 
-async def limited(request: Request, most: int, limits: Limits) -> AsyncGenerator[bytes]:
-    """The body in pieces; raises a Refusal for more than `most` bytes, or if they take longer than the limits allow."""
+async def limited(request: Request, max_bytes: int, limits: Limits) -> AsyncGenerator[bytes]:
+    """The body in pieces; raises an ApiError for more than `max_bytes`, or if it takes longer than the limits allow."""
     size, announced, now = 0, request.headers.get("content-length", ""), asyncio.get_running_loop().time
     end = now() + limits.upload_seconds
     try:
-        check_size(int(announced) if announced.isdecimal() else 0, most)  # believed only if it is too much
-        async with asyncio.timeout_at(min(end, now() + limits.silence_seconds)) as patience:
+        check_size(int(announced) if announced.isdecimal() else 0, max_bytes)  # believed only if it is too much
+        async with asyncio.timeout_at(min(end, now() + limits.silence_seconds)) as timeout:
             async for chunk in request.stream():
-                patience.reschedule(min(end, now() + limits.silence_seconds))
+                timeout.reschedule(min(end, now() + limits.silence_seconds))
                 size += len(chunk)
-                check_size(size, most)
+                check_size(size, max_bytes)
                 yield chunk
     except TimeoutError:
         late = f"nothing came for {limits.silence_seconds:g} s, or not all within {limits.upload_seconds:g} s"
-        raise Refusal(408, late, "send less at a time") from None
+        raise ApiError(408, late, "send less at a time") from None
     except ClientDisconnect:
-        raise Refusal(400, "the client has gone before the end of its request", "send all of it") from None
+        raise ApiError(400, "the client has gone before the end of its request", "send all of it") from None
 
 
-def check_size(size: int, most: int) -> None:
-    if size > most:
-        raise Refusal(413, f"a request of more than {most / 1e6:g} MB", "send less at a time")
+def check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ApiError(413, f"a request of more than {max_bytes / 1e6:g} MB", "send less at a time")

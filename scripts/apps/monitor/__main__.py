@@ -6,7 +6,7 @@ if __name__ == "__main__":  # as `python -m scripts monitor`
     run_file("monitor")
 
 from scripts.apps import flags
-from scripts.apps.access import PASSWORD, Access, check_secret
+from scripts.apps.access import PASSWORD, read_access
 from scripts.apps.ports import check_port
 from scripts.apps.store import Store
 from scripts.common.cli import command, require
@@ -15,9 +15,9 @@ from scripts.common.cli import command, require
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.monitor(argv)
-    check_secret(args.password, args.host, "password", PASSWORD)
+    access = read_access(args, "password", PASSWORD)
     check_port(args.host, args.port)
     require("gradio", what="the monitor")
     from scripts.apps.monitor.page import serve
 
-    serve(Store(args.store), args.free_tags, Access(args.host, args.port, args.password, args.hosts))
+    serve(Store(args.store), args.free_tags, access)

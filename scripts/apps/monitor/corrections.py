@@ -1,5 +1,6 @@
 """What people corrected, for training: label tables of the sounds they looked at, and overrides of such tables."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from scripts.common.storage import write_csv
 from scripts.tables.label_matrix import join
 from scripts.tables.label_table import COLUMNS, LABELS
 
-FILES = {"multi": ("labels.csv", "overrides.csv"), "single": ("genres.csv", "genre_overrides.csv")}
+FILES = {"multi_label": ("labels.csv", "overrides.csv"), "single_label": ("genres.csv", "genre_overrides.csv")}
 
 
 def export(store: Store, folder: str | Path) -> dict[Path, int]:
@@ -52,25 +53,21 @@ def label_table(sounds: Sequence[StoredSound], task: str) -> pd.DataFrame:
     label = LABELS[task][0]
     rows = []
     for stored in sounds:
-        if cell := as_cell(stored.tags, task):
+        cell = None
+        if task == "multi_label":
+            with contextlib.suppress(TableError):  # a genre such as "Drum; Bass" cannot stand in a list
+                cell = join(stored.tags)
+        elif len(stored.tags) == 1:
+            [cell] = stored.tags
+        if cell:
             facts = {"track_id": stored.sound.key, "file_path": stored.audio.as_posix(), label: cell}
             rows.append(facts | {"artist_id": stored.sound.creator, "duration_s": round(stored.sound.seconds, 3)})
     table = pd.DataFrame(rows).reindex(columns=COLUMNS[task])
-    if task == "single":
+    if task == "single_label":
         order = dict.fromkeys(name for stored in sounds for name in stored.sound.probabilities)
         used = [name for name in [*order, *sorted(set(table["genre"]) - {*order})] if name in set(table["genre"])]
         table["class"] = table["genre"].map({name: number for number, name in enumerate(used)})
     return table
-
-
-def as_cell(tags: Sequence[str], task: str) -> str | None:
-    """The text of a sound's tags in a table of the task; None where it cannot hold them."""
-    if task == "single":
-        return tags[0] if len(tags) == 1 else None
-    try:
-        return join(tags)
-    except TableError:  # a genre such as "Drum; Bass"
-        return None
 
 
 @command

@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control, ks_2samp
 from scripts.apps.store import Store, StoredSound
 
 PERIOD = 200  # sounds that are compared with as many others
-LEAST = 20  # sounds in a period; fewer say nothing
+MIN_SOUNDS = 20  # sounds in a period; fewer say nothing
 LEVEL = 0.05  # of the labels called moved, the share that may be so by chance
 AGREEMENT = ["day", "sounds", "given", "kept", "added", "agreement"]
 
@@ -26,14 +26,13 @@ def agreement(sounds: Sequence[StoredSound]) -> pd.DataFrame:
     A row per day, the first day first: day (a Timestamp), sounds, given (tags by the model), kept (of these), added
     (tags by people), agreement (kept / given; NaN where the model gave none).
     """
-    rows = [{"day": stored.sound.created[:10], "sounds": 1, **counts(stored)} for stored in sounds]
+    rows = []
+    for stored in sounds:
+        given, now = set(stored.sound.tags), set(stored.tags)
+        counts = {"given": len(given), "kept": len(given & now), "added": len(now - given)}
+        rows.append({"day": stored.sound.created[:10], "sounds": 1, **counts})
     days = pd.DataFrame(rows, columns=AGREEMENT[:-1]).groupby("day").sum().reset_index()
     return days.assign(day=pd.to_datetime(days["day"]), agreement=days["kept"] / days["given"])[AGREEMENT]
-
-
-def counts(stored: StoredSound) -> dict[str, int]:
-    given, now = set(stored.sound.tags), set(stored.tags)
-    return {"given": len(given), "kept": len(given & now), "added": len(now - given)}
 
 
 def periods(store: Store) -> tuple[list[StoredSound], list[StoredSound]]:
@@ -51,7 +50,7 @@ def drift(first: Sequence[StoredSound], recent: Sequence[StoredSound]) -> pd.Dat
 
     Parameters
     ----------
-    first, recent : sounds of one model, at least `LEAST` of each.
+    first, recent : sounds of one model, at least `MIN_SOUNDS` of each.
 
     Returns
     -------

@@ -38,20 +38,20 @@ def bar(label: str, probability: float) -> str:
 
 
 def history(stored: StoredSound) -> str:
-    """The last thing somebody said of the sound, and all before it in a list that opens."""
+    """The last correction of the sound, and all before it in a list that opens."""
     if not stored.corrections:
         return '<p class="history">not checked yet</p>'
+
+    def sentence(correction: Correction) -> str:
+        label = f" <em>{text(correction.label)}</em>" if correction.label else ""
+        when = f'<time title="{moment(correction.time)}">{correction.time[:10]}</time>'
+        return f"{text(correction.person)} {VERBS[correction.action]}{label} · {when}"
+
     *before, last = map(sentence, stored.corrections)
     if not before:
         return f'<p class="history checked">{last}</p>'
     rest = "".join(f"<li>{line}</li>" for line in reversed(before))
     return f'<details class="history checked"><summary>{last}</summary><ul>{rest}</ul></details>'
-
-
-def sentence(correction: Correction) -> str:
-    what = f" <em>{text(correction.label)}</em>" if correction.label else ""
-    when = f'<time title="{moment(correction.time)}">{correction.time[:10]}</time>'
-    return f"{text(correction.person)} {VERBS[correction.action]}{what} · {when}"
 
 
 def moment(time: str) -> str:

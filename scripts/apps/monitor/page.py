@@ -1,7 +1,7 @@
 """The monitor's page, on Gradio."""
 
 import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 import pandas as pd
@@ -10,24 +10,24 @@ from scripts.apps.access import Access
 from scripts.apps.gradio_settings import launch_settings
 from scripts.apps.markup import text
 from scripts.apps.monitor.corrections import export
-from scripts.apps.monitor.drift import LEAST, agreement, drift, periods
+from scripts.apps.monitor.drift import MIN_SOUNDS, agreement, drift, periods
 from scripts.apps.monitor.html import CSS, SCRIPT, describe, history, links, title_of
-from scripts.apps.store import LONGEST, Store, StoredSound
+from scripts.apps.store import MAX_CHARACTERS, Store, StoredSound
 from scripts.common.errors import ConfigError, ProjectError
 from scripts.common.plotting import COLOURS, GREY
 
 PER_PAGE = 12
 AT_ONCE = 4  # people whose changes are written; others wait
 EDITABLE = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
-LIVE = {"apply_default_css": False, "js_on_load": "element.setAttribute('role', 'status')"}  # said when it changes
+LIVE = {"apply_default_css": False, "js_on_load": "element.setAttribute('role', 'status')"}  # read when it changes
 DAYS = 30  # in the charts of agreement
-MOST_BARS, SHORT = 20, 18  # labels in the chart of drift; characters of one
-OF_TAGS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
-OF_DRIFT = {"no": GREY, "yes": COLOURS[1]}
+MAX_BARS, SHORT = 20, 18  # labels in the chart of drift; characters of one
+TAG_COLOURS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
+DRIFT_COLOURS = {"no": GREY, "yes": COLOURS[1]}
 CHART = {"height": 300, "min_width": 300, "x_label_angle": -90}
 TITLE, NAME = "Monitor", "Your name"
 INTRODUCTION = (
-    "The newest sounds and what the model hears in them. Listen, take off the tags that are wrong, add those that are "
+    "The newest sounds and what the model finds in them. Listen, take off the tags that are wrong, add those that are "
     "missing, or confirm that all is right; from then on a sound's tags count as complete."
 )
 EMPTY = """### No sounds yet
@@ -41,7 +41,7 @@ MOVED = (
     "**Drift**: how far each label's mean probability in the {0} most recent sounds is from that in the first {0} of "
     "{1}. *Moved*: the Kolmogorov-Smirnov test tells the two sets of probabilities apart (1 find in 20 may be chance)."
 )
-TOO_FEW = f"**Drift**: needs two periods of at least {LEAST} sounds by one model; the store has fewer."
+TOO_FEW = f"**Drift**: needs two periods of at least {MIN_SOUNDS} sounds by one model; the store has fewer."
 FILES = (
     "The sounds that somebody corrected or confirmed, for training. `labels.csv` is a label table of all of them, "
     "`genres.csv` of those with exactly one tag; `python -m scripts merge FILE` puts one into a model's table. "
@@ -69,7 +69,7 @@ def build(store: Store, free: bool) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{INTRODUCTION}")
         with gr.Row(elem_classes="bar"):
-            name = gr.Textbox(label=NAME, placeholder=NAME, max_length=LONGEST, container=False, min_width=180)
+            name = gr.Textbox(label=NAME, placeholder=NAME, max_length=MAX_CHARACTERS, container=False, min_width=180)
             refresh = gr.Button("Refresh", min_width=100, scale=0)
         remember(page, name)
         with gr.Tab("Sounds"):
@@ -132,13 +132,14 @@ def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: boo
         gr.HTML(describe(stored), apply_default_css=False)
         tags = gr.Dropdown(vocabulary, value=stored.tags, label=f"Tags of {title_of(stored.sound)}", **EDITABLE)
         with gr.Row(elem_classes="foot"):
-            said = gr.HTML(history(stored), **LIVE)
-            right = gr.Button("All right", size="sm", min_width=80, scale=0)
+            checked = gr.HTML(history(stored), **LIVE)
+            confirmed = gr.Button("All right", size="sm", min_width=80, scale=0)
 
     def edit(person: str, event: gr.SelectData) -> tuple[list[str], str]:
         def write() -> None:
-            if event.selected and not free:
-                check_label(event.value, vocabulary)
+            if event.selected and not free and event.value not in vocabulary:
+                near = [repr(label) for label in difflib.get_close_matches(event.value, vocabulary, n=1)] or ["one"]
+                raise ConfigError(f"no model knows the tag {event.value!r}; choose {near[0]} from the list")
             store.correct(key, event.value, "add" if event.selected else "remove", person)
 
         return attempt(store, key, write)
@@ -146,9 +147,9 @@ def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: boo
     def confirm(person: str) -> tuple[list[str], str]:
         return attempt(store, key, lambda: store.confirm(key, person))
 
-    settings = {"inputs": name, "outputs": [tags, said], "show_progress": "hidden", "trigger_mode": "multiple"}
+    settings = {"inputs": name, "outputs": [tags, checked], "show_progress": "hidden", "trigger_mode": "multiple"}
     tags.select(edit, **settings)
-    right.click(confirm, **settings)
+    confirmed.click(confirm, **settings)
 
 
 def attempt(store: Store, key: str, write: Callable[[], None]) -> tuple[list[str], str]:
@@ -159,13 +160,6 @@ def attempt(store: Store, key: str, write: Callable[[], None]) -> tuple[list[str
         gr.Warning(text(str(error)))
     now = store.get(key)
     return now.tags, history(now)
-
-
-def check_label(label: str, vocabulary: Collection[str]) -> None:
-    """A ConfigError, which suggests the nearest label, unless a model has this one."""
-    if label not in vocabulary:
-        near = difflib.get_close_matches(label, vocabulary, n=1)
-        raise ConfigError(f"no model knows the tag {label!r}; choose {repr(near[0]) if near else 'one'} from the list")
 
 
 # --- charts and files ---------------------------------------------------------------------------------------
@@ -190,19 +184,19 @@ def show_agreement(days: pd.DataFrame) -> None:
     tags = days.melt("day", ["kept", "removed", "added"], "what", "tags")
     with gr.Row():
         gr.BarPlot(days, "day", "tags kept (%)", y_lim=[0, 100], tooltip="all", **CHART)
-        gr.BarPlot(tags, "day", "tags", color="what", color_map=OF_TAGS, **CHART)
+        gr.BarPlot(tags, "day", "tags", color="what", color_map=TAG_COLOURS, **CHART)
 
 
 def show_drift(first: Sequence[StoredSound], recent: Sequence[StoredSound]) -> None:
-    if len(first) < LEAST:
+    if len(first) < MIN_SOUNDS:
         gr.Markdown(TOO_FEW)
         return
     table = drift(first, recent)
     table = table.assign(change=table["recent"] - table["first"], moved=table["moved"].map({True: "yes", False: "no"}))
     gr.Markdown(MOVED.format(len(first), recent[0].sound.model))
     with gr.Row():
-        bars = table.head(MOST_BARS).assign(label=[*map(short, table["label"], range(1, MOST_BARS + 1))])
-        gr.BarPlot(bars, "label", "change", color="moved", color_map=OF_DRIFT, **CHART | {"height": 420})
+        bars = table.head(MAX_BARS).assign(label=[*map(short, table["label"], range(1, MAX_BARS + 1))])
+        gr.BarPlot(bars, "label", "change", color="moved", color_map=DRIFT_COLOURS, **CHART | {"height": 420})
         shown = table[["label", "first", "recent", "change", "p", "moved"]].round(3)
         gr.Dataframe(shown, interactive=False, max_height=CHART["height"], min_width=CHART["min_width"])
 
@@ -213,15 +207,15 @@ def short(label: str, place: int) -> str:
 
 
 def add_export(store: Store) -> None:
+    """A button that writes the files, and links to them, or what is wrong."""
     gr.Markdown(FILES)
     button = gr.Button("Write the files", variant="primary")
     written = gr.HTML(**LIVE)
-    button.click(lambda: write_files(store), outputs=written)
 
+    def write() -> str:
+        try:
+            return links(export(store, store.folder / "exports"))
+        except ProjectError as error:
+            return text(str(error))
 
-def write_files(store: Store) -> str:
-    """Links to the files, or what is wrong."""
-    try:
-        return links(export(store, store.folder / "exports"))
-    except ProjectError as error:
-        return text(str(error))
+    button.click(write, outputs=written)

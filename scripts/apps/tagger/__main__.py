@@ -19,7 +19,7 @@ from matplotlib.image import imsave
 
 from scripts.apps import flags
 from scripts.apps.store import Sound, Store
-from scripts.apps.tagger.schedule import Stop, Stopped, until_next
+from scripts.apps.tagger.schedule import StopRequested, StopSignal, until_next
 from scripts.apps.tagger.sources.contract import Offer, Source, SourceError
 from scripts.apps.tagger.sources.folder import Folder
 from scripts.apps.tagger.sources.freesound import Freesound, read_token
@@ -37,15 +37,19 @@ from scripts.utils.visualisation import waveform
 
 
 @dataclass
-class Round:
+class TaggingResult:
     """What became of the sounds of one round, for its closing line.
 
     Attributes
     ----------
-    source : its name. asked : so many of the newest sounds. newest : so many there were.
-    known : of these the store had already. todo : sounds to store, also earlier ones. stored : so many were.
-    failures : how many were not, by reason. given_up : so many were not even tried, since they failed before.
-    surprises : so many failed, and it was not known that they would. again : some of what is missing will be tried.
+    source : name of the source.
+    asked, newest : number of newest sounds that were asked for, and that there were.
+    known : number of these that the store had already.
+    todo, stored : number of sounds to store, earlier ones included, and of those that were stored.
+    failures : number of sounds that failed, by reason.
+    given_up : number of sounds that were not tried any more because they failed before, by reason.
+    surprises : number of failures that were not known from before.
+    again : whether some of what is missing will be tried again.
     """
 
     source: str
@@ -77,20 +81,20 @@ def by_reason(counts: Counter[str]) -> str:
 
 
 class Tagger:
-    """Fetches offers of a source, predicts them and stores them; `desk` is a folder for files on their way."""
+    """Fetches offers of a source, predicts them and stores them; files on their way lie in the folder `downloads`."""
 
-    def __init__(self, source: Source, store: Store, predictor: Predictor, model: str, desk: Path) -> None:
-        self.source, self.store, self.predictor, self.model, self.desk = source, store, predictor, model, desk
+    def __init__(self, source: Source, store: Store, predictor: Predictor, model: str, downloads: Path) -> None:
+        self.source, self.store, self.predictor, self.model, self.downloads = source, store, predictor, model, downloads
 
     def add(self, offer: Offer) -> None:
         """Store one sound, all of it or nothing.
 
         Raises
         ------
-        SourceError, AudioError : it cannot be had, or not be heard.
+        SourceError, AudioError : it cannot be fetched or decoded.
         StoreError, OSError : it cannot be stored.
         """
-        audio, image = self.desk / f"{offer.key}{offer.suffix}", self.desk / f"{offer.key}.png"
+        audio, image = self.downloads / f"{offer.key}{offer.suffix}", self.downloads / f"{offer.key}.png"
         try:
             self.source.fetch(offer, audio)
             file = self.predictor.prepare(audio)
@@ -98,7 +102,8 @@ class Tagger:
             save_picture(file, self.predictor, image)
             probabilities = dict(zip(prediction.names, prediction.probabilities.tolist(), strict=True))
             facts = (offer.key, offer.title, offer.url, offer.creator, offer.licence, offer.created)
-            self.store.add(Sound(*facts, prediction.seconds, self.model, probabilities, prediction.found), audio, image)
+            sound = Sound(*facts, prediction.seconds, self.model, probabilities, prediction.labels)
+            self.store.add(sound, audio, image)
         except AudioError as error:  # names the copy, which nobody knows
             where = self.source.where(offer)
             raise AudioError(where, error.status, error.reason.replace(str(audio), where), error.remedy) from None
@@ -108,17 +113,17 @@ class Tagger:
 
 
 def save_picture(file: Windows, predictor: Predictor, path: Path) -> None:
-    """The spectrogram that the network hears, a pixel for each value; of a network on waveforms the waveform."""
-    spec = predictor.experiment.spec
-    heard = whole(file, spec.sample_rate)
+    """The spectrogram that the network sees, a pixel for each value; of a network on waveforms the waveform."""
+    spec = predictor.experiment.features.spec
+    samples = whole(file, spec.sample_rate)
     if spec.kind == "waveform":
-        save(waveform(heard, spec.sample_rate), path)
+        save(waveform(samples, spec.sample_rate), path)
     else:
-        values = predictor.transform(heard)
+        values = predictor.transform(samples)
         imsave(path, values.reshape(-1, *values.shape[-2:])[0, ::-1], cmap="magma")
 
 
-def tag_newest(args: argparse.Namespace, stop: Stop) -> Round:
+def tag_newest(args: argparse.Namespace, stop: StopSignal) -> TaggingResult:
     """One round: the newest sounds of the source that the store lacks, and earlier ones that failed.
 
     Raises
@@ -129,47 +134,47 @@ def tag_newest(args: argparse.Namespace, stop: Stop) -> Round:
     StoreError, OSError : the store cannot be written.
     """
     run = find_run(args.model, args.runs, args.registry)
-    source, store = make_source(args, run.experiment().spec, stop), Store(args.store)
+    source, store = make_source(args, run.experiment().features.spec, stop), Store(args.store)
     place = args.store / "tagger" / source.place
-    desk = place / "desk"
+    downloads = place / "downloads"
     with locked(place):
-        shutil.rmtree(desk, ignore_errors=True)
+        shutil.rmtree(downloads, ignore_errors=True)
         newest = source.newest(args.count)
         model = version_of(run)
         settings = f"{model}, {args.longest:g} s, {args.largest} MiB" + ", private" * args.allow_private
         work_list = WorkList(place / "todo.json", settings, source.tries)
         todo = work_list.plan(newest, store.has)
         known = sum(store.has(offer.key) for offer in newest)
-        result = Round(source.name, args.count, len(newest), known, len(todo), given_up=work_list.given_up)
+        result = TaggingResult(source.name, args.count, len(newest), known, len(todo), given_up=work_list.given_up)
         if todo:
-            desk.mkdir()
+            downloads.mkdir()
             predictor = Predictor(run, longest=args.longest)
-            work(Tagger(source, store, predictor, model, desk), todo, work_list, result, stop)
+            work(Tagger(source, store, predictor, model, downloads), todo, work_list, result, stop)
             work_list.forget(store.has)
     return result
 
 
-def work(tagger: Tagger, todo: list[Offer], work_list: WorkList, result: Round, stop: Stop) -> None:
+def work(tagger: Tagger, todo: list[Offer], work_list: WorkList, result: TaggingResult, stop: StopSignal) -> None:
     """Add the offers one after the other, until it should stop."""
     for offer in todo:
-        if stop.wanted:
+        if stop.requested:
             return
         try:
             tagger.add(offer)
             result.stored += 1
         except (SourceError, AudioError) as error:
             reason = error.reason if isinstance(error, SourceError) else error.status
-            passes = isinstance(error, SourceError) and error.pause is not None
+            temporary = isinstance(error, SourceError) and error.pause is not None
             result.failures[reason] += 1
-            known = work_list.fail(offer, "" if passes else reason)
-            result.surprises += passes or not known
-            result.again |= passes or not work_list.is_given_up(work_list.rows[offer.key])
+            known = work_list.fail(offer, "" if temporary else reason)
+            result.surprises += temporary or not known
+            result.again |= temporary or not work_list.is_given_up(work_list.rows[offer.key])
             print(f"failed: {offer.key}: {error}", file=sys.stderr, flush=True)
-        except Stopped:
+        except StopRequested:
             return
 
 
-def make_source(args: argparse.Namespace, spec: MelSpec, stop: Stop) -> Source:
+def make_source(args: argparse.Namespace, spec: MelSpec, stop: StopSignal) -> Source:
     """The source that the flags name; raises a ConfigError if it lacks a token, a folder or an address."""
     largest = args.largest * 2**20
     if args.source == "folder":
@@ -177,10 +182,10 @@ def make_source(args: argparse.Namespace, spec: MelSpec, stop: Stop) -> Source:
     web = Web(largest, stop.wait, allow_private=args.allow_private)
     if args.source == "rss":
         return Feed(web, args.feed)
-    return Freesound(web, read_token(), spec.least_samples / spec.sample_rate, args.longest)
+    return Freesound(web, read_token(), spec.min_samples / spec.sample_rate, args.longest)
 
 
-def repeat(args: argparse.Namespace, stop: Stop) -> None:
+def repeat(args: argparse.Namespace, stop: StopSignal) -> None:
     """A round at once, and then whenever the period has passed; one that fails is reported."""
     start = time.monotonic()
     while True:
@@ -191,12 +196,12 @@ def repeat(args: argparse.Namespace, stop: Stop) -> None:
         except OSError as error:
             print(f"failed round: {describe_os_error(error)}", file=sys.stderr, flush=True)
         pause = until_next(time.monotonic() - start, args.every)
-        if not stop.wanted:
+        if not stop.requested:
             print(f"next round: {datetime.now(UTC) + timedelta(seconds=pause):%Y-%m-%d %H:%M:%S} UTC", flush=True)
         stop.wait(pause)
 
 
-def once(args: argparse.Namespace, stop: Stop) -> None:
+def once(args: argparse.Namespace, stop: StopSignal) -> None:
     """One round; raises a SourceError if it stored nothing, though it was not known of all sounds that they fail."""
     result = tag_newest(args, stop)
     if result.surprises and not result.stored:
@@ -210,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     for source, flag in (("folder", "folder"), ("rss", "feed")):
         if args.source == source and getattr(args, flag) is None:
             raise ConfigError(f"--source {source} needs --{flag}; give it")
-    with Stop() as stop, contextlib.suppress(Stopped):
+    with StopSignal() as stop, contextlib.suppress(StopRequested):
         repeat(args, stop) if args.every else once(args, stop)
-    if stop.wanted:
+    if stop.requested:
         print("stopped; the same command goes on where this one ended")

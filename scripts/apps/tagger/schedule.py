@@ -9,40 +9,40 @@ from types import FrameType
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """Somebody asked to stop, and a wait ended because of it."""
 
 
-class Stop:
-    """Notes SIGTERM and Ctrl-C while it is entered: a wait ends at once, the rest asks `wanted` where it can stop.
+class StopSignal:
+    """Handles SIGTERM and Ctrl-C while it is entered: a wait ends at once, the rest asks `requested` where it can stop.
 
     A second signal does what it does elsewhere.
     """
 
     def __init__(self) -> None:
-        self.wanted, self.waiting = False, False
+        self.requested, self.waiting = False, False
         self.before: dict[int, signal.Handlers] = {}
 
-    def __enter__(self) -> "Stop":
-        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGTERM, signal.SIGINT)}
+    def __enter__(self) -> "StopSignal":
+        self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
+    def handle(self, number: int, _frame: FrameType | None) -> None:
         signal.signal(number, self.before[number])
-        self.wanted = True
+        self.requested = True
         if self.waiting:
-            raise Stopped
+            raise StopRequested
 
     def wait(self, seconds: float) -> None:
-        """Sleep; raises Stopped if somebody asked to stop before or meanwhile."""
+        """Sleep; raises StopRequested if somebody asked to stop before or meanwhile."""
         self.waiting = True
         try:
-            if self.wanted:
-                raise Stopped
+            if self.requested:
+                raise StopRequested
             time.sleep(seconds)
         finally:
             self.waiting = False

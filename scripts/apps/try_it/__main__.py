@@ -1,4 +1,4 @@
-"""A page to drop a sound on and see what a trained run hears in it, moment by moment."""
+"""A page to drop a sound on and see what a trained run finds in it, moment by moment."""
 
 if __name__ == "__main__":  # as `python -m scripts try_it`
     from scripts.__main__ import run_file
@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from scripts.apps import flags
-from scripts.apps.access import PASSWORD, Access, check_secret
+from scripts.apps.access import PASSWORD, read_access
 from scripts.apps.ports import check_port
+from scripts.apps.try_it.analyser import SoundAnalyser
 from scripts.apps.try_it.examples import examples
-from scripts.apps.try_it.listener import Listener
 from scripts.common.cli import command, require
-from scripts.inference.registry import Registry, find_run, followed
+from scripts.inference.registry import Registry, find_run, tracked_reference
 
 CONTRIBUTIONS = Path("data/contributed")
 
@@ -27,7 +27,7 @@ CONTRIBUTIONS = Path("data/contributed")
 def main(argv: list[str] | None = None) -> None:
     args = flags.try_it(argv)
     require("gradio", what="the page")
-    check_secret(args.password, args.host, "password", PASSWORD)
+    access = read_access(args, "password", PASSWORD)
     check_port(args.host, args.port)
     run = find_run(args.model, args.runs, args.registry)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes
@@ -38,6 +38,6 @@ def main(argv: list[str] | None = None) -> None:
         from scripts.apps.try_it.page import SoundService, serve
 
         given = examples(run, Path(folder, "examples"))
-        newer = partial(Registry(args.registry, args.runs).newer, followed(args.model, run))
-        service = SoundService(Listener(run), given, CONTRIBUTIONS, uploads, newer)
-        serve(service, Access(args.host, args.port, args.password, args.hosts))
+        newer = partial(Registry(args.registry, args.runs).newer, tracked_reference(args.model, run))
+        service = SoundService(SoundAnalyser(run), given, CONTRIBUTIONS, uploads, newer)
+        serve(service, access)

@@ -1,8 +1,7 @@
-"""The try-it page's answers, and what it says of its model, as HTML from templates/try_it_*.html."""
+"""The try-it page's answers, and its text about the model, as HTML from templates/try_it_*.html."""
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scripts.apps.markup import text
-from scripts.apps.try_it.listener import Heard
+from scripts.apps.try_it.analyser import SoundAnalysis
 from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_axes import mark_frequencies
-from scripts.common.errors import ConfigError
 from scripts.config.run import Run
-from scripts.inference.model_card import describe_score, main_scores
+from scripts.inference.model_card import describe_score, main_scores, read_report
 from scripts.inference.predictor import Prediction
 from scripts.inference.registry import version_of
 
 SURE = 0.5  # from which probability on a genre is called likely
 WEAKEST = 2  # labels named as those that it knows least
 POINTS = 100  # of a curve; more would hide each other
-TICKS, STEPS = (
-    6,
-    (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300),
-)  # of the time axis: at most so many; s between them
+MAX_TICKS = 6  # of the time axis
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)  # s between two ticks
 CSS = Path(__file__).with_name("try_it.css").read_text(encoding="utf-8")
 
 
@@ -63,33 +59,35 @@ def render(part: str, **values: Any) -> str:
     return TEMPLATES.get_template(f"try_it_{part}.html").render(values)
 
 
-def answer(heard: Heard, name: str, number: int, fate: str = "") -> str:
+def answer(analysis: SoundAnalysis, name: str, number: int, fate: str = "") -> str:
     """All about a sound.
 
     Parameters
     ----------
-    name : of the file. number : of the answer, so that no two are the same. fate : what became of the file.
+    name : of the file.
+    number : of the answer, so that no two are the same.
+    fate : what became of the file.
     """
-    prediction, classes = heard.prediction, [heard.prediction.names.index(label) for label in heard.names]
-    heat = [] if isinstance(heard.heat, str) else [mask(layer) for layer in heard.heat]
-    nearest = [] if isinstance(heard.nearest, str) else heard.nearest.to_dict("records")
+    prediction, classes = analysis.prediction, [analysis.prediction.names.index(label) for label in analysis.names]
+    heat = [] if isinstance(analysis.heat, str) else [mask(layer) for layer in analysis.heat]
+    nearest = [] if isinstance(analysis.nearest, str) else analysis.nearest.to_dict("records")
     return render(
         "answer",
         number=number,
         name=name,
         fate=fate,
-        heard=heard,
+        analysis=analysis,
         prediction=prediction,
         single=prediction.thresholds is None,
         sure=prediction.probabilities.max() >= SURE,
-        spectrogram=mask(heard.spectrogram**1.5),
+        spectrogram=mask(analysis.spectrogram**1.5),
         heat=heat,
         nearest=nearest,
-        curves=[curve(heard.curves, heard.window, one) for one in classes],
-        averaged=round(len(heard.curves.starts) / min(len(heard.curves.starts), POINTS)),
+        curves=[curve(analysis.curves, analysis.window, one) for one in classes],
+        averaged=round(len(analysis.curves.starts) / min(len(analysis.curves.starts), POINTS)),
         bars=[bar(prediction, one) for one in classes],
         times=[(clock(at), at / prediction.seconds) for at in times(prediction.seconds)],
-        frequencies=frequencies(heard.spec),
+        frequencies=frequencies(analysis.spec),
     )
 
 
@@ -127,7 +125,7 @@ def bar(prediction: Prediction, number: int) -> dict[str, Any]:
 
 def times(seconds: float) -> list[float]:
     """Where the time axis has ticks."""
-    step = next((one for one in STEPS if seconds <= one * TICKS), STEPS[-1])
+    step = next((one for one in STEPS if seconds <= one * MAX_TICKS), STEPS[-1])
     return np.arange(0, seconds * 0.98, step).tolist()
 
 
@@ -142,36 +140,19 @@ def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What the page says of a run."""
-    experiment, config, test = run.experiment(), run.load_config(), read_test(run)
-    scores = [describe_score(*one) for one in main_scores(test, experiment.task).items()]
+    """What the page shows of a run; raises a ConfigError if its test.json is damaged."""
+    experiment, config = run.experiment(), run.load_config()
+    test = read_report(run) if (run.report / "test.json").exists() else {}
+    table = test.get("per_genre") or test.get("per_label") or {}
+    imperfect = [(label, row["f1"]) for label, row in table.items() if row.get("f1") is not None and row["f1"] < 1]
     return {
         "run": version_of(run),
         "experiment": experiment,
         "labels": config["classes"],
         "split": config["split"],
-        "single": experiment.task == "single",
+        "single": experiment.task == "single_label",
         "demo": experiment.name.startswith("demo_"),
         "test": test,
-        "scores": scores,
-        "weakest": weakest(test),
+        "scores": [describe_score(*score) for score in main_scores(test, experiment.task).items()],
+        "weakest": sorted(imperfect, key=lambda label: label[1])[:WEAKEST],
     }
-
-
-def read_test(run: Run) -> dict[str, Any]:
-    """The run's test.json; empty if it was not tested. Raises a ConfigError if it is damaged."""
-    path = run.report / "test.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        remedy = f"write it again (python -m scripts evaluate {run.name})"
-        raise ConfigError(f"{path}: not a report ({error}); {remedy}") from None
-
-
-def weakest(test: dict[str, Any]) -> list[tuple[str, float]]:
-    """The labels with the lowest F1 of the test, and their F1, if it is below 1."""
-    table = test.get("per_genre") or test.get("per_label") or {}
-    scores = [(name, row["f1"]) for name, row in table.items() if row.get("f1") is not None and row["f1"] < 1]
-    return sorted(scores, key=lambda one: one[1])[:WEAKEST]

@@ -8,7 +8,7 @@ import pandas as pd
 from scripts.config.run import Run
 from scripts.evaluate import BEST, check_split, tester
 from scripts.loading.experiment_data import Data
-from scripts.reports.tensorboard import embed_tracks, said_of
+from scripts.reports.tensorboard import embed_tracks, label_column
 from scripts.tables.label_matrix import split_names
 
 EPSILON = 1e-12
@@ -20,7 +20,7 @@ class Neighbours:
 
     Attributes
     ----------
-    tracks : one row per track, with `track_id` and `said`, its genre or labels.
+    tracks : one row per track, with `track_id` and `label`, its genre or labels.
     mean : float32 [width], of all of them.
     directions : float32 [tracks, width], where each lies from the mean, of length 1.
     """
@@ -43,9 +43,9 @@ class Neighbours:
         check_split(run, experiment, data)
         loader = data.scoring_loader(experiment, "train")
         tracks = loader.items.tracks
-        column = said_of(tracks)
-        said = tracks[["track_id"]].assign(said=[describe_labels(cell, column) for cell in tracks[column]])
-        return cls.from_vectors(said, embed_tracks(tester(run, experiment, BEST)[0], loader))
+        column = label_column(tracks)
+        labels = tracks[["track_id"]].assign(label=[describe_labels(cell, column) for cell in tracks[column]])
+        return cls.from_vectors(labels, embed_tracks(tester(run, experiment, BEST)[0], loader))
 
     @classmethod
     def from_vectors(cls, tracks: pd.DataFrame, vectors: np.ndarray) -> "Neighbours":
@@ -58,7 +58,7 @@ class Neighbours:
 
         Returns
         -------
-        Columns track_id, said, and similarity: the cosine, as seen from the mean of the training tracks, -1 to 1.
+        Columns track_id, label, and similarity: the cosine, as seen from the mean of the training tracks, -1 to 1.
         """
         similarity = self.directions @ directions(vector - self.mean)
         order = np.argsort(-similarity, kind="stable")[:count]
@@ -66,7 +66,7 @@ class Neighbours:
 
 
 def describe_labels(cell: str, column: str) -> str:
-    """What a table says of a track in one of its columns `genre` and `labels`, in words."""
+    """In words what stands in a table's column `genre` or `labels`."""
     return " + ".join(split_names(cell)) or "none of the labels" if column == "labels" else cell
 
 

@@ -1,10 +1,11 @@
 """The try-it page, on Gradio."""
 
+import asyncio
 import itertools
 import sys
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,8 +14,9 @@ from starlette.middleware import Middleware
 
 from scripts.apps.access import Access
 from scripts.apps.gradio_settings import launch_settings
+from scripts.apps.polling import poll
+from scripts.apps.try_it.analyser import LONGEST, SoundAnalyser, SoundAnalysis
 from scripts.apps.try_it.html import CSS, answer, facts, render
-from scripts.apps.try_it.listener import LONGEST, Heard, Listener
 from scripts.apps.try_it.uploads import CONSENT, LONGEST_WAIT, UploadTracker, keep
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.cli import describe_os_error
@@ -24,13 +26,9 @@ from scripts.config.run import Run
 from scripts.inference.registry import version_of
 
 LARGEST = 50  # MB of a file
-AT_ONCE = 2  # sounds that are listened to; others wait
-WAITING = 32  # people at most
-LOOK_SECONDS = 10  # between two looks at the registry
-CLEANING = (
-    60,
-    int(LONGEST_WAIT),
-)  # s: how often Gradio looks for uploads that nobody asked about, and from which age on
+AT_ONCE = 2  # sounds that are analysed; others wait
+MAX_WAITING = 32  # people
+CLEANING = 60, int(LONGEST_WAIT)  # s: between two looks for uploads that nobody asked about; age from which they go
 GIVE, ANSWER = (
     (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8") for name in ("try_it_give.js", "try_it.js")
 )
@@ -41,21 +39,22 @@ class SoundService:
 
     def __init__(
         self,
-        listener: Listener,
+        analyser: SoundAnalyser,
         examples: dict[str, Path],
         contributions: Path,
         uploads: Path,
         newer: Callable[[Run], Run | None] = lambda run: None,
     ) -> None:
-        """Listen with the run of `listener` first.
+        """Answer with the run of `analyser` first.
 
         Parameters
         ----------
-        examples : files by what they are called.
-        contributions : folder of sounds that may be kept. uploads : Gradio's, as `UploadTracker` takes it.
-        newer : what is to take over from a run, None where nothing is.
+        examples : name on the page -> file.
+        contributions : folder for sounds that may be kept.
+        uploads : Gradio's folder, as `UploadTracker` takes it.
+        newer : gives the run that is to take over from a run, None where there is none.
         """
-        self.listener, self.examples, self.contributions, self.newer = listener, examples, contributions, newer
+        self.analyser, self.examples, self.contributions, self.newer = analyser, examples, contributions, newer
         self.uploads, self.numbers = UploadTracker(uploads), itertools.count()
 
     def answer(self, event: gr.EventData) -> str:
@@ -69,15 +68,15 @@ class SoundService:
         return self.problem("This sound", "is not here, or not any more")
 
     def answer_with_model(self, event: gr.EventData) -> tuple[str, str, str]:
-        """The answer, and what the page says of the model, which may be another one by now."""
+        """The answer, and the page's text about the model, which may be another one by now."""
         return self.answer(event), *self.model()
 
     def answer_sound(self, path: str, name: str, allowed: bool | None) -> str:
-        """What is heard in a file, or what is wrong with it; `allowed` is None where it is nobody's."""
-        listener = self.listener
+        """The analysis of a file, or what is wrong with it; `allowed` is None where it is nobody's."""
+        analyser = self.analyser
         try:
-            heard = listener.hear(path)
-            return answer(heard, name, next(self.numbers), self.settle(path, allowed, listener.run, heard))
+            analysis = analyser.analyse(path)
+            return answer(analysis, name, next(self.numbers), self.settle(path, allowed, analyser.run, analysis))
         except ProjectError as error:
             return self.problem(name, str(error).removeprefix(f"{path}: ").replace(path, name))
         finally:
@@ -87,56 +86,47 @@ class SoundService:
     def problem(self, name: str, reason: str) -> str:
         return render("problem", number=next(self.numbers), name=name, reason=reason)
 
-    def settle(self, path: str, allowed: bool | None, run: Run, heard: Heard) -> str:
+    def settle(self, path: str, allowed: bool | None, run: Run, analysis: SoundAnalysis) -> str:
         """Keep an uploaded sound if that was allowed; returns what becomes of it."""
         if allowed is None:
             return ""
         if not allowed:
             return "Your sound has been deleted; nothing was kept."
         try:
-            kept = keep(path, self.contributions, version_of(run), heard.prediction)
+            kept = keep(path, self.contributions, version_of(run), analysis.prediction)
         except OSError as error:
             return f"Thank you, but it could not be kept and has been deleted: {describe_os_error(error)}."
         return f"Thank you: kept with your permission, as {kept.name}."
 
     def refresh(self) -> None:
-        """Listen with the run that is to take over, if there is one; sounds in hand are heard by the one before."""
-        if run := self.newer(self.listener.run):
-            self.listener = Listener(run)
+        """Answer with the run that is to take over, if there is one; sounds in hand stay with the one before."""
+        if run := self.newer(self.analyser.run):
+            self.analyser = SoundAnalyser(run)
             print(f"{version_of(run)} takes over", flush=True)
 
     def model(self) -> tuple[str, str]:
-        """What the page says of its model, above and below."""
-        about = facts(self.listener.run)
+        """The page's text about its model, above and below."""
+        about = facts(self.analyser.run)
         return render("head", **about), render("about", **about)
-
-
-def keep_looking(service: SoundService) -> None:
-    """Refresh again and again; a registry that cannot be read changes nothing, and is told once."""
-    told = ""
-    while True:
-        time.sleep(LOOK_SECONDS)
-        try:
-            service.refresh()
-            told = ""
-        except (ProjectError, OSError) as error:
-            if str(error) != told:
-                print(f"no look for newer models: {error}", file=sys.stderr, flush=True)
-            told = str(error)
 
 
 def serve(service: SoundService, access: Access) -> None:
     """Show the page until Ctrl-C."""
     page = build(service)
-    page.queue(max_size=WAITING)
+    page.queue(max_size=MAX_WAITING)
     page.launch(
         max_file_size=LARGEST * 2**20,
         allowed_paths=[str(path) for path in service.examples.values()],
         css=CSS,
         **launch_settings(access, Middleware(service.uploads.watch)),
     )
-    threading.Thread(target=keep_looking, args=[service], daemon=True).start()
-    print(f"try {version_of(service.listener.run)}: http://{access.host}:{access.port} (Ctrl-C stops it)", flush=True)
+
+    async def refresh() -> None:
+        service.refresh()
+
+    warn = partial(print, file=sys.stderr, flush=True)
+    threading.Thread(target=lambda: asyncio.run(poll(refresh, warn)), daemon=True).start()
+    print(f"try {version_of(service.analyser.run)}: http://{access.host}:{access.port} (Ctrl-C stops it)", flush=True)
     page.block_thread()
 
 

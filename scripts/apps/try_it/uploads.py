@@ -20,7 +20,7 @@ from scripts.inference.predictor import Prediction
 CONSENT = "The project may keep this sound and use it to train and test its models."
 LONGEST_UPLOAD = 600.0  # s
 LONGEST_WAIT = 1800.0  # s from upload to answer; whoever asks for none by then has gone
-keeping = threading.Lock()
+contributions_lock = threading.Lock()
 
 
 class UploadTracker:
@@ -49,7 +49,7 @@ class UploadTracker:
         """Pass an upload on, and note the paths that the server answers with."""
         status, body = 0, b""
 
-        async def listen(message: Message) -> None:
+        async def note_paths(message: Message) -> None:
             nonlocal status, body
             status, body = message.get("status", status), body + message.get("body", b"")
             if status == 200 and message["type"] == "http.response.body" and not message.get("more_body"):
@@ -60,7 +60,7 @@ class UploadTracker:
             self.running += 1
         try:
             async with asyncio.timeout(LONGEST_UPLOAD):
-                await app(scope, receive, listen)
+                await app(scope, receive, note_paths)
         except ClientDisconnect:
             pass
         except TimeoutError:
@@ -109,25 +109,21 @@ class UploadTracker:
 
 
 def keep(path: str | Path, folder: Path, model: str, prediction: Prediction) -> Path:
-    """Copy a sound into `folder`, named by its content, with a note (.json) of the consent and of what was heard."""
+    """Copy a sound into `folder`, named by its content, with a note (.json) of the consent and the prediction."""
     path = Path(path)
     suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else ""
-    with keeping:
+    with contributions_lock:
         kept = folder / f"{sha256(path.read_bytes()).hexdigest()[:16]}{suffix}"
         with write_aside(kept) as temporary:
             shutil.copyfile(path, temporary)
-        write_json(kept.with_suffix(".json"), note(path.name, model, prediction))
+        note = {
+            "name": path.name,
+            "received": datetime.now(UTC).isoformat(timespec="seconds"),
+            "consent": CONSENT,
+            "model": model,
+            "seconds": round(prediction.seconds, 3),
+            "labels": prediction.labels,
+            "probabilities": {label: round(value, 4) for label, value in prediction.top(5)},
+        }
+        write_json(kept.with_suffix(".json"), note)
     return kept
-
-
-def note(name: str, model: str, prediction: Prediction) -> dict:
-    """What stands beside a sound that was kept."""
-    return {
-        "name": name,
-        "received": datetime.now(UTC).isoformat(timespec="seconds"),
-        "consent": CONSENT,
-        "model": model,
-        "seconds": round(prediction.seconds, 3),
-        "found": prediction.found,
-        "probabilities": {name: round(value, 4) for name, value in prediction.top(5)},
-    }

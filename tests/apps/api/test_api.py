@@ -20,12 +20,12 @@ from fastapi.testclient import TestClient
 
 from scripts.apps.api import __main__ as api
 from scripts.apps.api.batching import Batcher, map_ahead
-from scripts.apps.api.gate import Gate, Rate
 from scripts.apps.api.limits import Limits
-from scripts.apps.api.paths import Folders
+from scripts.apps.api.paths import AllowedFolders
+from scripts.apps.api.rate_limiter import RateLimiter, SlowClientTimeout, TokenBuckets
 from scripts.apps.api.routes import Lines, follow_files, lines
 from scripts.apps.api.schemas import StreamedWindow
-from scripts.apps.api.server import Loaded, create_app, keep_looking, load, load_newer
+from scripts.apps.api.server import LoadedRun, create_app, load, load_newer
 from scripts.apps.api.service import Model
 from scripts.apps.api.uploads import Upload
 from scripts.common.errors import ConfigError
@@ -48,8 +48,8 @@ def predictor(genre_run) -> Predictor:
 @pytest.fixture(scope="module")
 def client(genre_run, tag_run, predictor):
     """Two models; requests may name what belongs to both runs."""
-    loaded = [Loaded("small", genre_run, predictor), Loaded("chords", tag_run, Predictor(tag_run, longest=20))]
-    folders = Folders([genre_run.root.parent, tag_run.root.parent])
+    loaded = [LoadedRun("small", genre_run, predictor), LoadedRun("chords", tag_run, Predictor(tag_run, longest=20))]
+    folders = AllowedFolders([genre_run.root.parent, tag_run.root.parent])
     with TestClient(create_app(loaded, LIMITS, folders)) as made:
         yield made
 
@@ -80,7 +80,7 @@ def test_files_get_the_numbers_of_the_predictor(client, predictor, songs):
     assert answer["model"] == "small"
     for result, name in zip(answer["results"], ("low.wav", "high.wav"), strict=True):
         expected = predictor(songs[name])
-        assert (result["file"], result["seconds"], result["found"]) == (name, expected.seconds, expected.found)
+        assert (result["file"], result["seconds"], result["found"]) == (name, expected.seconds, expected.labels)
         assert list(result["probabilities"].items()) == [
             (genre, pytest.approx(value, abs=2e-3)) for genre, value in expected.top(3)
         ]
@@ -116,10 +116,10 @@ def test_several_labels_with_their_thresholds(client, tag_run):
     track = tag_run.root.parent / "audio" / "001.wav"
     [result] = client.post("/predict?model=chords&top=2", files=files(track)).json()["results"]
     expected = Predictor(tag_run)(track)
-    assert result["found"] == expected.found and len(result["probabilities"]) == 2
+    assert result["found"] == expected.labels and len(result["probabilities"]) == 2
     models = {model["name"]: model for model in client.get("/models").json()}
     assert models["small"]["thresholds"] is None and models["small"]["labels"] == GENRES
-    assert models["chords"]["task"] == "multi" and set(models["chords"]["thresholds"]) == {"high", "low", "mid"}
+    assert models["chords"]["task"] == "multi_label" and set(models["chords"]["thresholds"]) == {"high", "low", "mid"}
     assert client.post("/predict?model=none", files=files(track)).status_code == 404
 
 
@@ -255,7 +255,7 @@ def test_what_is_outside_looks_like_what_is_not_there(client, songs, tmp_path):
 
 def test_folders(client, genre_run):
     with pytest.raises(ConfigError, match="no such folder"):
-        Folders(["nowhere"])
+        AllowedFolders(["nowhere"])
     answer = client.post("/predict/stream", json={"path": str(genre_run.root)})
     assert answer.status_code == 404 and "no audio" in answer.json()["error"]
 
@@ -302,7 +302,7 @@ def test_an_upload_is_cut_off_where_it_becomes_too_long(client):
 
 @pytest.mark.parametrize("limits", [Limits(upload_seconds=0.05), Limits(silence_seconds=0.05)])
 def test_an_upload_that_never_ends(genre_run, predictor, limits):
-    with TestClient(create_app([Loaded("small", genre_run, predictor)], limits)) as client:
+    with TestClient(create_app([LoadedRun("small", genre_run, predictor)], limits)) as client:
         status, body = client.portal.call(Caller("/predict", [b"--boundary-of-the-test"]).call, client.app)
         assert status == 408 and "0.05 s" in body["error"]
         assert not list(Path(client.app.state.folder).iterdir())
@@ -327,28 +327,28 @@ def test_requests_are_checked(client, songs):
 def test_rate_is_a_bucket_of_tokens():
     """120 a minute: 120 at once, then one every half second; each client has its own."""
     now = [0.0]
-    rate = Rate(120, lambda: now[0])
+    rate = TokenBuckets(120, lambda: now[0])
     assert [rate.wait("a") for _ in range(120)] == [0] * 120
     assert rate.wait("a") == pytest.approx(0.5) and rate.wait("b") == 0
     now[0] = 0.25
     assert rate.wait("a") == pytest.approx(0.25)
     now[0] = 0.5
     assert rate.wait("a") == 0 and rate.wait("a") == pytest.approx(0.5)
-    assert Rate(0.5, lambda: 0.0).wait("a") == 0  # even the slowest may ask once
+    assert TokenBuckets(0.5, lambda: 0.0).wait("a") == 0  # even the slowest may ask once
     now[0] = 1000
     assert [rate.wait("a") for _ in range(121)][119:] == [0, pytest.approx(0.5)]
 
 
 def test_rate_forgets_the_client_that_was_silent_longest(monkeypatch):
-    monkeypatch.setattr("scripts.apps.api.gate.CLIENTS", 2)
-    rate = Rate(60, lambda: 0.0)
+    monkeypatch.setattr("scripts.apps.api.rate_limiter.CLIENTS", 2)
+    rate = TokenBuckets(60, lambda: 0.0)
     for client in "abcb":
         rate.wait(client)
     assert list(rate.buckets) == ["c", "b"]
 
 
 def test_a_client_that_asks_too_often(genre_run, predictor):
-    with TestClient(create_app([Loaded("small", genre_run, predictor)], Limits(rate=2))) as client:
+    with TestClient(create_app([LoadedRun("small", genre_run, predictor)], Limits(rate=2))) as client:
         answers = [client.get("/models") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 30 and answers[2].json()["what_to_do"].startswith("wait")
@@ -369,11 +369,11 @@ def test_a_full_server_asks_to_come_back():
 
         async def call(path: str) -> dict:
             caller = Caller(path, [])
-            await gate(caller.scope, caller.receive, caller.send)
+            await limiter(caller.scope, caller.receive, caller.send)
             statuses.append(caller.sent[0]["status"])
             return dict(caller.sent[0]["headers"])
 
-        gate = Gate(app, Limits(requests=1))
+        limiter = RateLimiter(app, Limits(requests=1))
         first = asyncio.create_task(call("/predict"))
         await entered.wait()
         assert (await call("/predict"))[b"retry-after"] == b"1"
@@ -394,13 +394,13 @@ def test_it_rests_when_no_request_has_come_for_a_while(monkeypatch):
             pass
 
         rested = []
-        gate = Gate(app, Limits(), lambda: rested.append(1))
+        limiter = RateLimiter(app, Limits(), lambda: rested.append(1))
         for _ in range(3):
-            monkeypatch.setattr("scripts.apps.api.gate.QUIET_SECONDS", 3600)
-            await gate(Caller("/predict", []).scope, None, None)
-        monkeypatch.setattr("scripts.apps.api.gate.QUIET_SECONDS", 0)
+            monkeypatch.setattr("scripts.apps.api.rate_limiter.IDLE_SECONDS", 3600)
+            await limiter(Caller("/predict", []).scope, None, None)
+        monkeypatch.setattr("scripts.apps.api.rate_limiter.IDLE_SECONDS", 0)
         before = len(rested)
-        await gate(Caller("/predict", []).scope, None, None)
+        await limiter(Caller("/predict", []).scope, None, None)
         while not rested:
             await asyncio.sleep(0)
         return before, len(rested)
@@ -409,22 +409,22 @@ def test_it_rests_when_no_request_has_come_for_a_while(monkeypatch):
 
 
 def test_a_reader_that_stops_is_dropped(monkeypatch):
-    monkeypatch.setattr("scripts.apps.api.gate.READER_SECONDS", 0.01)
+    monkeypatch.setattr("scripts.apps.api.rate_limiter.READER_SECONDS", 0.01)
 
     async def app(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def story() -> None:
-        gate = Gate(app, Limits())
+        limiter = RateLimiter(SlowClientTimeout(app), Limits())
         with pytest.raises(TimeoutError):
-            await gate(Caller("/predict", []).scope, None, lambda _: asyncio.Event().wait())
-        assert gate.inside.total() == 0
+            await limiter(Caller("/predict", []).scope, None, lambda _: asyncio.Event().wait())
+        assert limiter.active.total() == 0
 
     asyncio.run(story())
 
 
 def test_tokens(genre_run, predictor, songs):
-    with TestClient(create_app([Loaded("small", genre_run, predictor)], token=TOKEN)) as client:
+    with TestClient(create_app([LoadedRun("small", genre_run, predictor)], token=TOKEN)) as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
             for answer in (
                 client.get("/models", headers=headers),
@@ -439,7 +439,7 @@ def test_tokens(genre_run, predictor, songs):
 
 
 def test_an_upload_without_a_token_is_not_read(genre_run, predictor):
-    with TestClient(create_app([Loaded("small", genre_run, predictor)], token=TOKEN)) as client:
+    with TestClient(create_app([LoadedRun("small", genre_run, predictor)], token=TOKEN)) as client:
         caller = Caller("/predict", [bytes(1000)] * 10)
         assert client.portal.call(caller.call, client.app)[0] == 401 and caller.taken == 0
 
@@ -501,8 +501,8 @@ def test_class_names_of_any_text(genre_run, songs, tmp_path, names):
     audio = sorted((genre_run.root.parent / "audio").iterdir())[:6]
     rows = {"track_id": range(6), "file_path": audio, "genre": texts * 2}  # High, Low and Mid in turn
     pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
-    loaded = [Loaded("small", run, Predictor(run, longest=20))]
-    with TestClient(create_app(loaded, folders=Folders([tmp_path, audio[0].parent]))) as client:
+    loaded = [LoadedRun("small", run, Predictor(run, longest=20))]
+    with TestClient(create_app(loaded, folders=AllowedFolders([tmp_path, audio[0].parent]))) as client:
         assert client.get("/models").json()[0]["labels"] == texts
         [result] = client.post("/predict", files=files(songs["low.wav"])).json()["results"]
         assert result["found"] == [texts[1]] and set(result["probabilities"]) == set(texts)
@@ -521,7 +521,7 @@ def test_what_goes_wrong_inside_is_told_to_the_log_alone(genre_run, predictor, s
         raise error
 
     monkeypatch.setattr(Model, "predict", fail)
-    app = create_app([Loaded("small", genre_run, predictor)])
+    app = create_app([LoadedRun("small", genre_run, predictor)])
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.post("/predict", files=files(songs["low.wav"]))
         assert answer.status_code == status and set(answer.json()) == {"error", "what_to_do"}
@@ -564,32 +564,10 @@ def test_a_promoted_version_takes_over(genre_run, tag_run, songs, tmp_path, monk
         assert answered(client, song) == ("m@production", "m@2", "chords")
 
 
-def test_the_server_looks_by_itself_and_bears_a_registry_that_fails(monkeypatch, caplog):
-    """Twice in vain, of which the log tells once, and then it is there."""
-    monkeypatch.setattr("scripts.apps.api.server.LOOK_SECONDS", 0)
-    answers = [ConfigError("no network"), ConfigError("no network"), None]
-
-    async def story() -> None:
-        found = asyncio.Event()
-
-        async def refresh() -> None:
-            if not answers:
-                found.set()
-            elif answer := answers.pop(0):
-                raise answer
-
-        looking = asyncio.create_task(keep_looking(refresh))
-        await found.wait()
-        looking.cancel()
-
-    asyncio.run(story())
-    assert [record.getMessage() for record in caplog.records].count("no look for newer models: no network") == 1
-
-
 def test_a_request_goes_on_with_the_model_that_it_began_with(genre_run, tag_run, predictor, songs):
     """A new model comes while a stream of the old one is half read."""
-    newer = [Loaded("m", tag_run, Predictor(tag_run, longest=20))]
-    app = create_app([Loaded("m", genre_run, predictor)], newer=lambda loaded: newer.pop() if newer else None)
+    newer = [LoadedRun("m", tag_run, Predictor(tag_run, longest=20))]
+    app = create_app([LoadedRun("m", genre_run, predictor)], newer=lambda loaded: newer.pop() if newer else None)
 
     async def story(app) -> list:
         model = app.state.models["m"]
@@ -627,13 +605,14 @@ def test_callers_share_batches_and_get_their_own_results():
     async def story(batcher):
         return await asyncio.gather(*(batcher(np.full((3, 2), number)) for number in range(16)))
 
-    results, sizes = batched(story, lambda items: items.sum(axis=1) + 1, most=12, wait=60)
+    results, sizes = batched(story, lambda items: items.sum(axis=1) + 1, max_items=12, max_wait=60)
     assert [result.tolist() for result in results] == [[2 * number + 1] * 3 for number in range(16)]
     assert sizes == [12] * 4
 
 
 def test_a_batch_goes_when_its_first_item_has_waited():
-    results, sizes = batched(lambda batcher: batcher(np.ones((2, 1))), lambda items: items[:, 0], most=10, wait=0.01)
+    limits = {"max_items": 10, "max_wait": 0.01}
+    results, sizes = batched(lambda batcher: batcher(np.ones((2, 1))), lambda items: items[:, 0], **limits)
     assert results.tolist() == [1, 1] and sizes == [2]
 
 
@@ -651,7 +630,7 @@ def test_an_error_or_a_caller_that_leaves_does_not_stop_the_others():
             await batcher(np.array([-1.0]))
         return await batcher(np.array([5.0]))
 
-    assert batched(story, function, most=1)[0].tolist() == [5]
+    assert batched(story, function, max_items=1)[0].tolist() == [5]
 
 
 def test_map_ahead_keeps_the_order_and_the_number_under_way():

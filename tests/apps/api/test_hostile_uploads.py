@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from scripts.apps.api.limits import Limits
-from scripts.apps.api.server import Loaded, create_app
+from scripts.apps.api.server import LoadedRun, create_app
 from scripts.inference.predictor import Predictor
 from tests.corpus import write_track
 from tests.hostile import hostile_files, multipart
@@ -60,7 +60,7 @@ def test_hostile_uploads(genre_run, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     predictor = Predictor(genre_run, longest=LIMITS.seconds)
     monkeypatch.chdir(working)
-    with TestClient(create_app([Loaded("small", genre_run, predictor)], LIMITS)) as client:
+    with TestClient(create_app([LoadedRun("small", genre_run, predictor)], LIMITS)) as client:
         before, expected, seen, descriptors = everything(tmp_path), None, set(), None
         for number, one in enumerate(hostile_files(tmp_path / "secret.wav")):
             answer = client.post("/predict", content=multipart(one.name, one.data), headers=HEADERS)
@@ -107,7 +107,7 @@ def boundary(text: str) -> dict[str, str]:
     ],
 )
 def test_bodies_that_are_no_upload(genre_run, body, headers, status, words):
-    app = create_app([Loaded("small", genre_run, Predictor(genre_run))], LIMITS)
+    app = create_app([LoadedRun("small", genre_run, Predictor(genre_run))], LIMITS)
     with TestClient(app) as client:
         answer = client.post("/predict", content=body, headers=headers)
         assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
@@ -149,7 +149,7 @@ async def upload(app, pieces: list[bytes | None]) -> int:
 @pytest.fixture(scope="module")
 def client(genre_run) -> Iterator[TestClient]:
     limits = Limits(upload_mb=2, seconds=20, rate=1e6, upload_seconds=0.2)
-    app = create_app([Loaded("small", genre_run, Predictor(genre_run))], limits)
+    app = create_app([LoadedRun("small", genre_run, Predictor(genre_run))], limits)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from scripts.apps.monitor.__main__ import main
-from scripts.apps.monitor.drift import LEAST, PERIOD, agreement, drift, periods
+from scripts.apps.monitor.drift import MIN_SOUNDS, PERIOD, agreement, drift, periods
 from scripts.apps.monitor.html import describe, history
 from scripts.apps.store import Correction, Sound, Store, StoredSound
 from tests.sounds import add_sounds, make_sound
@@ -61,7 +61,7 @@ def test_drift_finds_the_label_that_moved() -> None:
 def test_drift_seldom_finds_what_did_not_move() -> None:
     """Of 40 pairs of periods out of one distribution, about 2 may have a label that moved."""
     generator = np.random.default_rng(1)
-    pairs = generator.beta(1, 9, size=(40, 2, LEAST, 8))
+    pairs = generator.beta(1, 9, size=(40, 2, MIN_SOUNDS, 8))
     assert sum(drift(heard(first), heard(recent))["moved"].any() for first, recent in pairs) <= 4
 
 
@@ -72,7 +72,7 @@ def test_periods_are_of_the_newest_model(tmp_path: Path) -> None:
     first, recent = periods(store)
     assert [one.sound.key for one in first] == ["test-4", "test-5"]
     assert [one.sound.key for one in recent] == ["test-8", "test-7"]
-    assert PERIOD > LEAST
+    assert PERIOD > MIN_SOUNDS
 
 
 # --- cards --------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def see_tags(page, number: int, *labels: str) -> None:
     """Wait until the card has these tags."""
     from playwright.sync_api import expect
 
-    expect(tags(page, number)).to_have_text(labels)
+    expect(tags(page, number)).to_have_text(labels, timeout=60_000)
 
 
 def ticks(page, number: int) -> int:
@@ -252,7 +252,7 @@ def test_confirm_pages_charts_and_export(store: Store, address: str, open_page, 
     page.wait_for_function("document.activeElement.textContent.trim() === 'Newer'")  # there is nothing older
     page.get_by_role("tab", name="Charts").click()
     page.get_by_text("the share of the model's tags that people kept").wait_for()
-    page.get_by_text(f"at least {LEAST} sounds").wait_for()
+    page.get_by_text(f"at least {MIN_SOUNDS} sounds").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert serious_findings(page) == []
     page.get_by_role("tab", name="Export").click()

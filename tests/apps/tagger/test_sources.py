@@ -288,7 +288,7 @@ def test_endless_redirects(server: FreesoundServer) -> None:
     server.fail("/loop", *[redirect("/loop")] * 9)
     with pytest.raises(SourceError, match="TooManyRedirects"):
         local_web().read(f"{server.url}/loop")
-    assert server.asked("/loop") == web.MOST_REDIRECTS + 1
+    assert server.asked("/loop") == web.MAX_REDIRECTS + 1
 
 
 def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from matplotlib.image import imread
 from scripts.apps.store import Store
 from scripts.apps.tagger import __main__ as tagger
 from scripts.apps.tagger import schedule
-from scripts.apps.tagger.schedule import Stop, Stopped, period, until_next
+from scripts.apps.tagger.schedule import StopRequested, StopSignal, period, until_next
 from scripts.apps.tagger.sources import freesound
 from scripts.apps.tagger.sources.contract import SourceError
 from scripts.audio.decoding import slice_clips
@@ -103,8 +103,8 @@ def check_aligned(folder: Path, server: FreesoundServer, run: Run) -> None:
         assert (one.sound.title, one.sound.creator) == (f"sound {number}.wav", f"user{number}")
         expected = predictor(one.audio)
         assert list(one.sound.probabilities.values()) == expected.probabilities.tolist()
-        assert one.tags == expected.found
-        spec = predictor.experiment.spec
+        assert one.tags == expected.labels
+        spec = predictor.experiment.features.spec
         assert imread(one.image).shape[:2] == (spec.rows, spec.frames(round(expected.seconds * spec.sample_rate)))
     for kind in ("audio", "images"):
         assert len(list((folder / "sounds" / kind).iterdir())) == len(stored)
@@ -125,7 +125,7 @@ def test_newest_sounds_are_tagged_and_stored(
     assert (sound.model, sound.seconds) == ("chords", pytest.approx(2, abs=0.1))
     assert sound.created.startswith("2024-05-11T10:00:00")
     assert list(sound.probabilities) == ["high", "low", "mid"]
-    assert list((tmp_path / "sounds" / "tagger" / "freesound" / "desk").iterdir()) == []
+    assert list((tmp_path / "sounds" / "tagger" / "freesound" / "downloads").iterdir()) == []
     assert pyplot.get_fignums() == []
 
 
@@ -189,9 +189,9 @@ def test_feed(server: FreesoundServer, tmp_path: Path, flags: list[str], capsys:
 
 @pytest.mark.parametrize("kind", ["mel", "stack"])
 def test_picture_shows_the_whole_sound_high_frequencies_on_top(tmp_path: Path, kind: str) -> None:
-    spec = MelSpec(sample_rate=8000, n_fft=512, hop=256, n_mels=32, track_seconds=5, clip_seconds=1, kind=kind)
+    spec = MelSpec(sample_rate=8000, n_fft=512, hop_length=256, n_mels=32, track_seconds=5, clip_seconds=1, kind=kind)
     sound = two_and_a_half_seconds()
-    tagger.save_picture(in_windows(sound), hears(spec), tmp_path / "a.png")
+    tagger.save_picture(in_windows(sound), predictor_of(spec), tmp_path / "a.png")
     values = make_transform(spec)(sound).reshape(-1, 32, spec.frames(20_000))[0, ::-1]
     expected = colormaps["magma"](Normalize()(values))
     np.testing.assert_allclose(imread(tmp_path / "a.png"), expected, atol=1 / 255)
@@ -199,8 +199,8 @@ def test_picture_shows_the_whole_sound_high_frequencies_on_top(tmp_path: Path, k
 
 def test_picture_for_a_network_on_waveforms(tmp_path: Path) -> None:
     spec = MelSpec(sample_rate=8000, track_seconds=5, clip_seconds=1, kind="waveform")
-    tagger.save_picture(in_windows(two_and_a_half_seconds()), hears(spec), tmp_path / "loud.png")
-    tagger.save_picture(in_windows(two_and_a_half_seconds() * 0.5), hears(spec), tmp_path / "soft.png")
+    tagger.save_picture(in_windows(two_and_a_half_seconds()), predictor_of(spec), tmp_path / "loud.png")
+    tagger.save_picture(in_windows(two_and_a_half_seconds() * 0.5), predictor_of(spec), tmp_path / "soft.png")
     assert imread(tmp_path / "loud.png").shape[1] == 960
     assert (imread(tmp_path / "loud.png") != imread(tmp_path / "soft.png")).any()
 
@@ -215,8 +215,9 @@ def in_windows(sound: np.ndarray) -> Windows:
     return Windows("x", 2.5, np.arange(len(windows)) / 4, windows)
 
 
-def hears(spec: MelSpec) -> SimpleNamespace:
-    return SimpleNamespace(experiment=SimpleNamespace(spec=spec), transform=make_transform(spec))
+def predictor_of(spec: MelSpec) -> SimpleNamespace:
+    experiment = SimpleNamespace(features=SimpleNamespace(spec=spec))
+    return SimpleNamespace(experiment=experiment, transform=make_transform(spec))
 
 
 # --- what fails -----------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def test_a_file_that_can_never_work_is_remembered(
     tagger.main(args)
     out, err = capsys.readouterr()
     assert out == "folder: 2 newest sounds (5 asked for), 0 there already, 1 stored, 1 failed (unreadable: 1)\n"
-    assert str(bad) in err and "desk" not in err and str(tmp_path / "sounds") not in err
+    assert str(bad) in err and "downloads" not in err and str(tmp_path / "sounds") not in err
     for _ in range(2):
         tagger.main(args)
         out, err = capsys.readouterr()
@@ -434,7 +435,7 @@ def test_killed_with_a_download_in_hand(
     assert "2 there already, 3 stored, 0 failed" in once()[0]
     assert stored_ids(tmp_path) == NEWEST
     check_aligned(tmp_path, server, tag_run)
-    assert list((tmp_path / "sounds" / "tagger" / "freesound" / "desk").iterdir()) == []
+    assert list((tmp_path / "sounds" / "tagger" / "freesound" / "downloads").iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["prepare", "picture", "add", "after"])
@@ -526,14 +527,14 @@ def test_every_reports_a_failed_round_and_tries_the_next(
 ) -> None:
     between = []
 
-    def wait(_stop: Stop, seconds: float) -> None:
+    def wait(_stop: StopSignal, seconds: float) -> None:
         if seconds < 3000:
             return
         between.append(seconds)
         if len(between) == 3:
-            raise Stopped
+            raise StopRequested
 
-    monkeypatch.setattr(Stop, "wait", wait)
+    monkeypatch.setattr(StopSignal, "wait", wait)
     server.fail(SEARCH, *[status(500)] * 4)
     tagger.main([*flags, "--every", "1h"])
     out, err = capsys.readouterr()
@@ -546,7 +547,7 @@ def test_every_reports_a_failed_round_and_tries_the_next(
 def test_every_goes_on_whatever_fails(
     server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = [OSError(28, "No space left on device"), ConfigError("nothing is trained"), Stopped()]
+    faults = [OSError(28, "No space left on device"), ConfigError("nothing is trained"), StopRequested()]
 
     def find_run(*_: object) -> Run:
         raise faults.pop(0)
@@ -560,19 +561,19 @@ def test_every_goes_on_whatever_fails(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_wait(number: int) -> None:
-    with Stop() as stop:
+    with StopSignal() as stop:
         threading.Timer(0.05, os.kill, [os.getpid(), number]).start()
-        with pytest.raises(Stopped):
+        with pytest.raises(StopRequested):
             stop.wait(300)
-        assert stop.wanted
-        with pytest.raises(Stopped):
+        assert stop.requested
+        with pytest.raises(StopRequested):
             stop.wait(300)
 
 
 def test_second_signal_ends_at_once() -> None:
-    with Stop() as stop:
+    with StopSignal() as stop:
         signal.raise_signal(signal.SIGINT)  # to this thread: another one might get that of os.kill, and later
-        assert stop.wanted
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 

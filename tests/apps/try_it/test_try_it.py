@@ -25,17 +25,17 @@ from scripts.apps.try_it import html as try_it_html  # noqa: E402
 from scripts.apps.try_it import page as try_it_page  # noqa: E402
 from scripts.apps.try_it import uploads as try_it_uploads  # noqa: E402
 from scripts.apps.try_it.__main__ import main as try_it  # noqa: E402
-from scripts.apps.try_it.listener import Heard, Listener, filled, lay_out, picture, whole  # noqa: E402
+from scripts.apps.try_it.analyser import SoundAnalyser, SoundAnalysis, drop_silent_windows, lay_out, picture, whole  # noqa: E402
 from scripts.apps.try_it.neighbours import Neighbours, describe_labels  # noqa: E402
-from scripts.apps.try_it.page import SoundService, build, keep_looking  # noqa: E402
+from scripts.apps.try_it.page import SoundService, build  # noqa: E402
 from scripts.apps.try_it.uploads import CONSENT, UploadTracker, keep  # noqa: E402
 from scripts.audio.build_cache import build_cache  # noqa: E402
 from scripts.audio.decoding import SUFFIXES, decode  # noqa: E402
-from scripts.common.errors import AudioError, ConfigError  # noqa: E402
+from scripts.common.errors import AudioError  # noqa: E402
 from scripts.config.experiment import Experiment  # noqa: E402
 from scripts.config.run import Run  # noqa: E402
 from scripts.inference.predictor import Prediction, Predictor  # noqa: E402
-from scripts.inference.registry import Registry, find_run, followed  # noqa: E402
+from scripts.inference.registry import Registry, find_run, tracked_reference  # noqa: E402
 from scripts.train import train  # noqa: E402
 from scripts.utils.metadata import repeat_clips  # noqa: E402
 from tests.corpus import SPEC, write_track  # noqa: E402
@@ -76,10 +76,10 @@ def tones(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def listener(tones) -> Listener:
-    listener = Listener(Run("tones", tones / "runs"))
-    listener.embedding.join()
-    return listener
+def analyser(tones) -> SoundAnalyser:
+    analyser = SoundAnalyser(Run("tones", tones / "runs"))
+    analyser.embedding.join()
+    return analyser
 
 
 @pytest.fixture(scope="module")
@@ -95,32 +95,32 @@ def song(tones) -> Path:
 # --- what is computed of a sound ----------------------------------------------------------------------------
 
 
-def test_everything_that_is_heard_of_a_song(listener, song):
-    heard = listener.hear(song)
-    assert heard.names == [name for name, _ in heard.prediction.top(5)]
-    starts, best = heard.curves.starts, heard.curves.windows.argmax(axis=1)
+def test_the_analysis_of_a_song(analyser, song):
+    analysis = analyser.analyse(song)
+    assert analysis.names == [name for name, _ in analysis.prediction.top(5)]
+    starts, best = analysis.curves.starts, analysis.curves.windows.argmax(axis=1)
     assert starts.tolist() == pytest.approx([i / 3 for i in range(16)], abs=2e-3)  # to the end, none beyond
     assert {list(PITCHES)[one] for one in best[starts <= 2]} == {"C"}
     assert {list(PITCHES)[one] for one in best[starts >= 3]} == {"F"}
-    assert heard.spectrogram.shape == (32, 188) and heard.heat.shape == (5, 32, 188)
-    expected = Predictor(listener.run)(song)
-    np.testing.assert_allclose(heard.prediction.probabilities, expected.probabilities, atol=0.01)
-    assert len(heard.prediction.starts) == len(expected.starts) == 6
-    c = heard.heat[heard.names.index("C")]
+    assert analysis.spectrogram.shape == (32, 188) and analysis.heat.shape == (5, 32, 188)
+    expected = Predictor(analyser.run)(song)
+    np.testing.assert_allclose(analysis.prediction.probabilities, expected.probabilities, atol=0.01)
+    assert len(analysis.prediction.starts) == len(expected.starts) == 6
+    c = analysis.heat[analysis.names.index("C")]
     assert c[:, :94].sum() > 3 * c[:, 94:].sum()  # C was found in the first half
 
 
-def test_the_spectrogram_is_brightest_where_the_tone_is(listener, song):
-    rows = listener.hear(song).spectrogram.argmax(axis=0)
+def test_the_spectrogram_is_brightest_where_the_tone_is(analyser, song):
+    rows = analyser.analyse(song).spectrogram.argmax(axis=0)
     assert np.ptp(rows[5:85]) <= 1 and np.ptp(rows[100:180]) <= 1 and rows[150] > rows[50] + 5
 
 
-def test_nearest_tracks_are_those_of_the_same_pitch(listener, tones):
+def test_nearest_tracks_are_those_of_the_same_pitch(analyser, tones):
     for number in (0, 5, 10, 25):  # test tracks; three of each pitch were trained on
-        nearest = listener.hear(tones / "audio" / f"{number}.wav").nearest
-        assert set(nearest["said"][:2]) == {list(PITCHES)[number // 5]}
+        nearest = analyser.analyse(tones / "audio" / f"{number}.wav").nearest
+        assert set(nearest["label"][:2]) == {list(PITCHES)[number // 5]}
         assert nearest["similarity"].is_monotonic_decreasing and len(nearest) == 5
-    known = listener.hear(tones / "audio" / "12.wav").nearest.iloc[0]
+    known = analyser.analyse(tones / "audio" / "12.wav").nearest.iloc[0]
     assert known["track_id"] == "12" and known["similarity"] > 0.98
 
 
@@ -128,15 +128,15 @@ def test_without_its_cache_the_page_says_why_there_are_no_neighbours(tones, song
     shutil.copytree(tones / "runs", tmp_path / "runs")
     config = tmp_path / "runs" / "reports" / "tones" / "config.json"
     config.write_text(config.read_text().replace(str(tones / "mels"), str(tmp_path / "gone")))
-    listener = Listener(Run("tones", tmp_path / "runs"))
-    listener.embedding.join()
-    heard = listener.hear(song)
-    assert "no finished cache here" in heard.nearest
-    assert "no finished cache here" in try_it_html.answer(heard, "song.wav", 0)
+    analyser = SoundAnalyser(Run("tones", tmp_path / "runs"))
+    analyser.embedding.join()
+    analysis = analyser.analyse(song)
+    assert "no finished cache here" in analysis.nearest
+    assert "no finished cache here" in try_it_html.answer(analysis, "song.wav", 0)
 
 
 def test_neighbours_by_hand():
-    tracks = pd.DataFrame({"track_id": list("abc"), "said": ["x", "y", "z"]})
+    tracks = pd.DataFrame({"track_id": list("abc"), "label": ["x", "y", "z"]})
     neighbours = Neighbours.from_vectors(tracks, np.array([[3.0, 1], [1, 3], [-1, -1]]))  # mean (1, 1)
     found = neighbours.nearest(np.array([1.0, 2]), 2)
     assert found["track_id"].tolist() == ["b", "a"]
@@ -144,13 +144,13 @@ def test_neighbours_by_hand():
 
 
 @pytest.mark.parametrize("seconds", [1.0, 1.3, 5.0, 7.77])
-def test_windows_give_the_waveform_back(listener, tmp_path, seconds):
+def test_windows_give_the_waveform_back(analyser, tmp_path, seconds):
     write_track(tmp_path / "song.wav", 200, 5, seconds=seconds)
-    file = listener.predictor.prepare(tmp_path / "song.wav")
+    file = analyser.predictor.prepare(tmp_path / "song.wav")
     expected = decode(tmp_path / "song.wav", 8000)
     np.testing.assert_array_equal(whole(file, 8000)[:-10], expected[:-10])
     assert len(whole(file, 8000)) == len(expected)
-    kept = filled(file, 8000)
+    kept = drop_silent_windows(file, 8000)
     assert kept.starts[0] == 0 and (kept.starts[1:] + 1 <= seconds + 1 / 6 + 1e-6).all()
     assert len(kept.starts) == len(kept.waveforms)
 
@@ -169,18 +169,18 @@ def test_heat_lies_where_its_window_does():
     np.testing.assert_array_equal(found[0, 0], [0.5, 0.5, 1, 0])
 
 
-def test_several_people_at_a_time_hear_the_same(listener, song):
+def test_several_people_at_a_time_get_the_same(analyser, song):
     """Grad-CAM hooks the layers of the network that they share."""
-    expected, found = listener.hear(song), []
-    threads = [threading.Thread(target=lambda: found.append(listener.hear(song))) for _ in range(4)]
+    expected, found = analyser.analyse(song), []
+    threads = [threading.Thread(target=lambda: found.append(analyser.analyse(song))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(found) == 4
-    for heard in found:
-        np.testing.assert_allclose(heard.heat, expected.heat, atol=1e-5)
-        np.testing.assert_allclose(heard.prediction.windows, expected.prediction.windows, atol=1e-5)
+    for analysis in found:
+        np.testing.assert_allclose(analysis.heat, expected.heat, atol=1e-5)
+        np.testing.assert_allclose(analysis.prediction.windows, expected.prediction.windows, atol=1e-5)
 
 
 # --- what the page says -------------------------------------------------------------------------------------
@@ -192,9 +192,9 @@ def prediction(**values) -> Prediction:
     return Prediction(**basic | {"probabilities": windows.mean(axis=0)} | values)
 
 
-def heard_of(one: Prediction) -> Heard:
+def analysis_of(one: Prediction) -> SoundAnalysis:
     names = [name for name, _ in one.top(5)]
-    return Heard(one, one, 2.0, SPEC, np.zeros((32, 10)), names, np.zeros((len(names), 32, 10)), "none")
+    return SoundAnalysis(one, one, 2.0, SPEC, np.zeros((32, 10)), names, np.zeros((len(names), 32, 10)), "none")
 
 
 def test_curves_run_through_the_middles_of_the_windows_from_end_to_end():
@@ -203,22 +203,22 @@ def test_curves_run_through_the_middles_of_the_windows_from_end_to_end():
 
 
 def test_of_several_labels_those_above_their_thresholds_are_found():
-    page = try_it_html.answer(heard_of(prediction(thresholds=np.array([0.25, 0.75]))), "x.wav", 0)
-    assert '<h2 tabindex="-1">Hears <em>a</em></h2>' in re.sub(r"\s+", " ", page)
+    page = try_it_html.answer(analysis_of(prediction(thresholds=np.array([0.25, 0.75]))), "x.wav", 0)
+    assert '<h2 tabindex="-1">Predicted: <em>a</em></h2>' in re.sub(r"\s+", " ", page)
     marks = re.findall(r'<i style="left: ([\d.]+)%"', page)
     assert marks == ["75.0", "25.0"]  # b is likelier, and not found
-    none = try_it_html.answer(heard_of(prediction(thresholds=np.array([0.9, 0.9]))), "x.wav", 0)
-    assert "none of its 2 labels" in none
+    none = try_it_html.answer(analysis_of(prediction(thresholds=np.array([0.9, 0.9]))), "x.wav", 0)
+    assert "None of its 2 labels" in none
 
 
 def test_the_verdict_says_when_it_is_not_sure():
-    assert "Most likely" in try_it_html.answer(heard_of(prediction()), "x.wav", 0)
+    assert "Most likely" in try_it_html.answer(analysis_of(prediction()), "x.wav", 0)
     unsure = prediction(probabilities=np.array([0.4, 0.35]))
-    assert "Not sure" in try_it_html.answer(heard_of(unsure), "x.wav", 0)
+    assert "Not sure" in try_it_html.answer(analysis_of(unsure), "x.wav", 0)
 
 
 def test_names_are_no_markup():
-    page = try_it_html.answer(heard_of(prediction()), '<img src=x onerror="alert(1)">{{a}}${b}.wav', 0)
+    page = try_it_html.answer(analysis_of(prediction()), '<img src=x onerror="alert(1)">{{a}}${b}.wav', 0)
     assert "<img" not in page and "{{" not in page and "${" not in page and "&lt;img" in page
 
 
@@ -231,8 +231,8 @@ def test_the_page_says_what_the_model_is_and_cannot_do(tones):
 
 
 def test_of_several_labels_it_says_so(tag_run):
-    heard = Listener(tag_run).hear(tag_run.root.parent / "audio" / "001.wav")
-    assert ">Hears " in try_it_html.answer(heard, "1.wav", 0) and heard.prediction.thresholds.shape == (3,)
+    analysis = SoundAnalyser(tag_run).analyse(tag_run.root.parent / "audio" / "001.wav")
+    assert ">Predicted: " in try_it_html.answer(analysis, "1.wav", 0) and analysis.prediction.thresholds.shape == (3,)
     facts = try_it_html.facts(tag_run)
     page = try_it_html.render("head", **facts) + try_it_html.render("about", **facts)
     assert "3 labels" in page and "macro F1 over tracks" in page and "knows no other label" in page
@@ -265,12 +265,12 @@ def test_a_long_song_is_drawn_by_means_that_can_be_told_apart():
     points = [tuple(map(float, one.split(","))) for one in try_it_html.curve(song, 1.0, 0).split()]
     assert len(points) == 102 and points[0] == (0, 80) and points[-1] == (100, 50)
     assert {round(y) for x, y in points if 34.5 < x < 65.5} == {20}
-    assert "the mean of about 5 windows" in try_it_html.answer(heard_of(song), "x.wav", 0)
-    assert "the mean of" not in try_it_html.answer(heard_of(prediction()), "x.wav", 0)
+    assert "the mean of about 5 windows" in try_it_html.answer(analysis_of(song), "x.wav", 0)
+    assert "the mean of" not in try_it_html.answer(analysis_of(prediction()), "x.wav", 0)
 
 
 def test_what_is_wrong_with_a_file_that_could_be_decoded_in_part_is_said():
-    assert "damaged after 2.4 s" in try_it_html.answer(heard_of(prediction(note="damaged after 2.4 s")), "x.wav", 0)
+    assert "damaged after 2.4 s" in try_it_html.answer(analysis_of(prediction(note="damaged after 2.4 s")), "x.wav", 0)
 
 
 def test_a_genre_with_the_sign_between_labels_stays_one():
@@ -298,13 +298,13 @@ def test_where_they_are_gone_some_are_composed(tones, tmp_path, monkeypatch):
     assert name == "made here: Hip-Hop" and decode(path, 8000).any()
 
 
-def test_no_cleaning_of_gradio_takes_an_example_away(listener, tones, tmp_path):
+def test_no_cleaning_of_gradio_takes_an_example_away(analyser, tones, tmp_path):
     """Nor a visitor who uploads the same sound, whose file is deleted."""
     from gradio.route_utils import delete_files_created_by_app
 
     uploads, kept = tmp_path / "uploads", example_sounds.examples(Run("tones", tones / "runs"), tmp_path / "examples")
     uploads.mkdir()
-    service = SoundService(listener, kept, tmp_path / "contributed", uploads)
+    service = SoundService(analyser, kept, tmp_path / "contributed", uploads)
     delete_files_created_by_app(build(service), age=None)
     (uploads / "hash").mkdir()
     path = shutil.copy(kept["test track: B"], uploads / "hash")
@@ -329,7 +329,7 @@ def service(tmp_path) -> SoundService:
     """One that cannot listen: what it is given is silence to it."""
 
     class Deaf:
-        def hear(self, path: str) -> Heard:
+        def analyse(self, path: str) -> SoundAnalysis:
             raise AudioError(path, "silent", "only silence", "record it again")
 
     (tmp_path / "uploads").mkdir()
@@ -361,7 +361,7 @@ def test_a_sound_and_its_memory_go_whatever_happens(service, monkeypatch, failin
     path = stored(service.uploads.folder)
     service.uploads.add([path])
     if failing:
-        monkeypatch.setattr(service.listener, "hear", lambda path: 1 / 0)
+        monkeypatch.setattr(service.analyser, "analyse", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             service.answer(Event({"path": path, "allowed": False}))
     else:
@@ -384,8 +384,8 @@ def test_a_promoted_version_takes_over(tones, song, genre_run, tmp_path):
     registry = Registry(tmp_path / "registry")
     registry.add(Run("tones", tones / "runs"), "m", "production")
     run = find_run(None, tmp_path, tmp_path / "registry")
-    newer = partial(registry.newer, followed(None, run))
-    service = SoundService(Listener(run), {"song": song}, tmp_path / "kept", tmp_path / "uploads", newer)
+    newer = partial(registry.newer, tracked_reference(None, run))
+    service = SoundService(SoundAnalyser(run), {"song": song}, tmp_path / "kept", tmp_path / "uploads", newer)
     registry.add(genre_run, "m", "staging")
     service.refresh()
     assert "m@1" in service.model()[0] and ">C</span>" in service.answer(Event({"example": 0}))
@@ -397,20 +397,6 @@ def test_a_promoted_version_takes_over(tones, song, genre_run, tmp_path):
     service.uploads.add([path])
     assert ">Mid</span>" in service.answer(Event({"path": path, "allowed": True}))
     assert [json.loads(note.read_text())["model"] for note in (tmp_path / "kept").glob("*.json")] == ["m@2"]
-
-
-def test_the_page_looks_by_itself_and_bears_a_registry_that_fails(service, monkeypatch, capsys):
-    """Twice in vain, of which it tells once, and then it goes on."""
-    monkeypatch.setattr(try_it_page, "LOOK_SECONDS", 0)
-    answers = iter([ConfigError("no network"), ConfigError("no network"), KeyboardInterrupt()])
-
-    def refresh() -> None:
-        raise next(answers)
-
-    monkeypatch.setattr(service, "refresh", refresh)
-    with pytest.raises(KeyboardInterrupt):
-        keep_looking(service)
-    assert capsys.readouterr().err == "no look for newer models: no network\n"
 
 
 # --- uploads ------------------------------------------------------------------------------------------------
@@ -542,8 +528,8 @@ def give(page, *files: Path) -> None:
 
 def wait_for_answer(page, name: str) -> None:
     """Until the live region tells of the file, and the page works on nothing else."""
-    said = "document.querySelector('.said')?.textContent"
-    page.wait_for_function(f"name => {said}?.startsWith(name + ': ') && !{said}.includes('…')", arg=name)
+    status = "document.querySelector('.sound-status')?.textContent"
+    page.wait_for_function(f"name => {status}?.startsWith(name + ': ') && !{status}.includes('…')", arg=name)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -570,7 +556,7 @@ def test_a_song_gives_bars_and_curves_below_its_spectrogram_and_stays_nowhere(ap
     assert page.get_by_text("No microphone").count() == 0 and serious_findings(page) == []
     give(page, song)
     wait_for_answer(page, "a song.wav")
-    assert page.locator(".said[role=status]").inner_text().startswith("a song.wav: ")
+    assert page.locator(".sound-status[role=status]").inner_text().startswith("a song.wav: ")
     assert measure(page, "document.activeElement.type") == "file"
     assert page.locator(".bars .bar").count() == page.locator(".curves polyline").count() == 5
     assert {"C", "F"} < set(page.locator(".bars .label").all_inner_texts())
@@ -616,8 +602,8 @@ def test_songs_given_while_one_is_answered_are_answered_too(app, open_page, song
         "<html>not found</html>",
     )
     give(page, tones / "audio" / "5.wav")
-    said = page.locator(".said[role=status]").inner_text()
-    assert said == "Listening to a song.wav … Next: no song.webm, 5.wav."
+    status = page.locator(".sound-status[role=status]").inner_text()
+    assert status == "Analysing a song.wav … Next: no song.webm, 5.wav."
     held[0].continue_()
     wait_for_answer(page, "5.wav")
     assert page.locator(".answer h2 em").inner_text() == "B" and left_behind(app[1]) == []
@@ -632,7 +618,7 @@ def test_a_bad_file_gives_a_readable_message_and_so_does_no_microphone(app, open
     wait_for_answer(page, "no song.mp3")
     message = page.locator(".problem").inner_text()
     assert "no song.mp3: not audio" in message and str(app[1]) not in message
-    assert "not audio" in page.locator(".said[role=status]").inner_text()
+    assert "not audio" in page.locator(".sound-status[role=status]").inner_text()
     assert "Traceback" not in page.content() + "".join(app[0].lines) and left_behind(app[1]) == []
     page.get_by_role("button", name="Record").click()
     page.get_by_text("No microphone found or allowed here").wait_for()

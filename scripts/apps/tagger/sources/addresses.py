@@ -40,7 +40,7 @@ def public_addresses(host: str, port: int) -> list[str]:
     SourceError : one of them is not public.
     socket.gaierror, UnicodeError : there is no such name.
     """
-    addresses = [found[4][0] for found in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
+    addresses = [entry[4][0] for entry in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
     for address in addresses:
         if not is_public(address):
             message = f"{host[:100]} is at {address}, which is not a public address; allow it (--allow-private)"

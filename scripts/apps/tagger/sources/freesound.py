@@ -23,7 +23,7 @@ ADDRESS = "https://freesound.org/apiv2/search/"
 VARIABLE = "FREESOUND_TOKEN"
 APPLY = "https://freesound.org/apiv2/apply"
 LARGEST_PAGE = 150  # sounds
-APART = 1.0  # seconds between two pages: Freesound allows 60 requests a minute and 2,000 a day
+PAGE_PAUSE = 1.0  # seconds between two pages: Freesound allows 60 requests a minute and 2,000 a day
 FIELDS = "id,name,username,license,created,url,previews"
 PREVIEW, SUFFIX = "preview-hq-ogg", ".ogg"
 
@@ -55,7 +55,7 @@ class Freesound:
         settings = {"query": "", "filter": self.filter, "sort": "created_desc", "fields": FIELDS}
         offers, query = self.page(urlencode(settings | {"page_size": min(count, LARGEST_PAGE)}))
         while query and len(offers) < count:
-            self.web.wait(APART)
+            self.web.wait(PAGE_PAUSE)
             more, query = self.page(query)
             if more.keys() <= offers.keys():
                 break

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 
 from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, TRIES, Offer, SourceError, digest, plain
-from scripts.apps.tagger.sources.web import Web, shown
+from scripts.apps.tagger.sources.web import Web, redacted
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.cli import require
 
@@ -32,7 +32,7 @@ class Feed:
         content, address = self.web.read(self.url)
         feed = feedparser.parse(io.BytesIO(content), resolve_relative_uris=False)
         if not feed.get("version"):
-            raise SourceError(f"{shown(self.url)}: not an RSS or Atom feed; check the address", "not a feed")
+            raise SourceError(f"{redacted(self.url)}: not an RSS or Atom feed; check the address", "not a feed")
         now = datetime.now(UTC)
         offers = {offer.key: offer for entry in feed.entries for offer in self.offers(entry, feed.feed, address, now)}
         return sorted(offers.values(), key=lambda offer: offer.created, reverse=True)[:count]
@@ -59,7 +59,7 @@ class Feed:
 
     def where(self, offer: Offer) -> str:
         """As `Source.where`: the address of the audio."""
-        return shown(offer.location)
+        return redacted(offer.location)
 
 
 def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """HTTP for sources of sounds: limits on size, time and addresses, and patience with a server that fails or is busy."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -23,7 +24,7 @@ BUSY = 60.0  # seconds to wait for a server that has had too many requests and d
 LONGEST_PAUSE = 300.0  # seconds; a server that asks for more is left alone
 LONGEST_LIST = 2**24  # bytes of a list of sounds
 CHUNK = 2**16
-MOST_REDIRECTS = 5
+MAX_REDIRECTS = 5
 HEADERS = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Web:
         """
         self.largest, self.wait, self.timeout, self.deadline = largest, wait, timeout, deadline
         self.session = requests.Session()
-        self.session.max_redirects = MOST_REDIRECTS
+        self.session.max_redirects = MAX_REDIRECTS
         if not allow_private:
             self.session.mount("http://", PublicAdapter())
             self.session.mount("https://", PublicAdapter())
@@ -71,7 +72,7 @@ class Web:
             return self.get(url, lambda chunks, address: (b"".join(chunks), address), LONGEST_LIST, auth)
         except SourceError as error:
             if error.reason == TOO_LARGE:
-                message = f"{shown(url)}: a list of more than {LONGEST_LIST / 2**20:g} MiB; give a shorter one"
+                message = f"{redacted(url)}: a list of more than {LONGEST_LIST / 2**20:g} MiB; give a shorter one"
                 raise SourceError(message, TOO_LARGE) from None
             raise
 
@@ -112,9 +113,9 @@ class Web:
         while chunk := response.raw.read1(CHUNK, decode_content=True):
             size += len(chunk)
             if size > largest:
-                raise too_large(shown(url), largest)
+                raise too_large(redacted(url), largest)
             if time.monotonic() > end:
-                raise SourceError(f"{shown(url)}: not there after {self.deadline:g} s; try again later", "too slow")
+                raise SourceError(f"{redacted(url)}: not there after {self.deadline:g} s; try again later", "too slow")
             yield chunk
 
 
@@ -127,25 +128,19 @@ def check(url: str, response: requests.Response, largest: int) -> None:
     """Raise a SourceError unless an answer of an allowed size follows."""
     status, announced = response.status_code, response.headers.get("Content-Length", "")
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise refusal(url, status, asked_pause(response))
+        pause = BUSY if status == HTTPStatus.TOO_MANY_REQUESTS else 0.0
+        with contextlib.suppress(InvalidHeader):
+            pause = Retry().parse_retry_after(response.headers.get("Retry-After", ""))  # seconds, or a date
+        raise http_error(url, status, pause)
     if status != HTTPStatus.OK:
-        raise refusal(url, status, None)
+        raise http_error(url, status, None)
     if announced.isdecimal() and int(announced) > largest:
-        raise too_large(shown(url), largest)
+        raise too_large(redacted(url), largest)
 
 
-def asked_pause(response: requests.Response) -> float:
-    """Seconds that a busy server asks to wait, as a number or a date."""
-    default = BUSY if response.status_code == HTTPStatus.TOO_MANY_REQUESTS else 0.0
-    try:
-        return Retry().parse_retry_after(response.headers.get("Retry-After", ""))
-    except InvalidHeader:
-        return default
-
-
-def refusal(url: str, status: int, pause: float | None) -> SourceError:
+def http_error(url: str, status: int, pause: float | None) -> SourceError:
     remedy = f"it asks to wait {pause:.0f} s" if pause else "try again later" if pause == 0 else "check the address"
-    return SourceError(f"{shown(url)}: the server answers HTTP {status}; {remedy}", f"HTTP {status}", pause)
+    return SourceError(f"{redacted(url)}: the server answers HTTP {status}; {remedy}", f"HTTP {status}", pause)
 
 
 def explain(url: str, error: Exception) -> SourceError:
@@ -155,11 +150,11 @@ def explain(url: str, error: Exception) -> SourceError:
     ):
         slow = isinstance(error, requests.Timeout)
         reason = "no answer in time" if slow else "no connection, or it broke off"
-        return SourceError(f"{shown(url)}: {reason}; check the network, or try again later", reason, 0.0)
+        return SourceError(f"{redacted(url)}: {reason}; check the network, or try again later", reason, 0.0)
     reason = f"not to be had ({type(error).__name__})"
-    return SourceError(f"{shown(url)}: {reason}; check the address", reason)
+    return SourceError(f"{redacted(url)}: {reason}; check the address", reason)
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """The address for a message, without user, password and query."""
     return url.partition("?")[0].rpartition("@")[2][:200]

@@ -1,6 +1,6 @@
 // runs once, inside the gr.HTML that takes sounds: files, recordings and examples, answered one after the other
 const find = (selector) => element.querySelector(selector);
-const say = (...sentences) => { find(".said").textContent = sentences.filter(Boolean).join(" "); };
+const report = (...sentences) => { find(".sound-status").textContent = sentences.filter(Boolean).join(" "); };
 // Gradio lays the page anew after a lost connection: what is no longer part of it does nothing
 const on = (kind, act) => document.addEventListener(kind, (event) => element.isConnected && act(event));
 const waiting = [];
@@ -8,15 +8,15 @@ let current, played, focused;
 
 function take(...sounds) {
   waiting.push(...sounds);
-  if (current && waiting.length) say(`Listening to ${current.name} …`, `Next: ${waiting.map(({ name }) => name).join(", ")}.`);
+  if (current && waiting.length) report(`Analysing ${current.name} …`, `Next: ${waiting.map(({ name }) => name).join(", ")}.`);
   if (!current) next();
 }
 
 const takeFiles = (files) => take(...[...files].map((file) => ({ file, name: file.name })));
 
-async function next(said) {
+async function next(outcome) {
   current = waiting.shift();
-  say(said, current && `Listening to ${current.name} …`);
+  report(outcome, current && `Analysing ${current.name} …`);
   if (!current) return;
   const { file, name, example } = current;
   try {
@@ -96,7 +96,7 @@ button.addEventListener("click", async () => {
   try {
     await record();
   } catch {
-    say("No microphone found or allowed here; the page's address has to begin with https:// or be localhost.");
+    report("No microphone found or allowed here; the page's address has to begin with https:// or be localhost.");
   } finally {
     asking = false;
   }

@@ -21,17 +21,17 @@ from scripts.config.run import Run
 from scripts.inference.predictor import Prediction, Predictor, Windows, whole
 
 FINER = 3  # times as many windows for the curves as for the answer
-SILENCE = 1 / 6  # of the last window, at most; more than that was heard in the one before
+SILENCE = 1 / 6  # of the last window, at most; with more, the window before it has the sound already
 LONGEST = 600.0  # seconds
 TOP = 5
 COLUMNS = 1000  # of a picture; more would not be seen
 AT_ONCE = 16  # windows whose gradients are in memory
-PATIENCE = "the training tracks are still being read; try again in a moment"
+STILL_READING = "the training tracks are still being read; try again in a moment"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a network hears in a sound.
+class SoundAnalysis:
+    """What a network finds in a sound.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Heard:
     spec : of the spectrogram.
     spectrogram : float32 [rows, columns] over the whole sound, 0 (quiet) to 1 (loud).
     names : the likeliest labels, at most `TOP`, best first.
-    heat : float32 [names, rows, columns], where each of them was found, 0 to 1; or why there is none.
+    heat : float32 [names, rows, columns], Grad-CAM of each of them, 0 to 1; or why there is none.
     nearest : training tracks, as `Neighbours.nearest`; or why there are none.
     """
 
@@ -55,7 +55,7 @@ class Heard:
     nearest: pd.DataFrame | str
 
 
-class Listener:
+class SoundAnalyser:
     """A run, loaded once, for any number of people at a time."""
 
     def __init__(self, run: Run) -> None:
@@ -69,56 +69,56 @@ class Listener:
         window = self.predictor.window_samples
         step = max(1, round(window * (1 - self.predictor.overlap)) // FINER)
         self.predictor.overlap = 1 - step / window
-        spec = self.predictor.experiment.spec
+        spec = self.predictor.experiment.features.spec
         self.spec = dataclasses.replace(spec, kind="mel") if spec.kind == "waveform" else spec
         self.transform = make_transform(self.spec)
-        self.neighbours: Neighbours | str = PATIENCE
-        self.embedding = threading.Thread(target=self.embed_training, daemon=True)
+        self.neighbours: Neighbours | str = STILL_READING
+
+        def embed_training() -> None:
+            try:
+                self.neighbours = Neighbours.of(run)
+            except (ProjectError, OSError) as error:
+                self.neighbours = str(error)
+
+        self.embedding = threading.Thread(target=embed_training, daemon=True)
         self.embedding.start()
 
-    def embed_training(self) -> None:
-        """Read the neighbours, or find why there are none."""
-        try:
-            self.neighbours = Neighbours.of(self.run)
-        except (ProjectError, OSError) as error:
-            self.neighbours = str(error)
-
-    def hear(self, path: str | Path) -> Heard:
-        """Listen to a file; raises an AudioError as `Predictor.prepare`."""
+    def analyse(self, path: str | Path) -> SoundAnalysis:
+        """All about a file; raises an AudioError as `Predictor.prepare`."""
         file = self.predictor.prepare(path)
         values = self.transform(whole(file, self.spec.sample_rate))
         pixels = picture(values.reshape(-1, *values.shape[-2:])[0])
         # to within two samples, these are the windows of `scripts.predict` and of the test
         coarse = dataclasses.replace(file, starts=file.starts[::FINER], waveforms=file.waveforms[::FINER])
-        prediction, curves = self.predictor.predict([coarse, filled(file, self.spec.sample_rate)])
+        prediction, curves = self.predictor.predict([coarse, drop_silent_windows(file, self.spec.sample_rate)])
         names = [name for name, _ in prediction.top(TOP)]
         batches = self.inputs(coarse.waveforms)
         heat, nearest = self.find_heat(batches, prediction, names, pixels.shape[1]), self.find_nearest(batches)
         window = self.predictor.window_samples / self.spec.sample_rate
-        return Heard(prediction, curves, window, self.spec, pixels, names, heat, nearest)
+        return SoundAnalysis(prediction, curves, window, self.spec, pixels, names, heat, nearest)
 
     def inputs(self, windows: np.ndarray) -> list[torch.Tensor]:
         """[windows, samples] -> what the network sees, in batches [<= AT_ONCE, channels, rows, frames]."""
-        how, device = self.predictor.experiment.normalise, self.predictor.device
+        mode, device = self.predictor.experiment.features.normalise, self.predictor.device
         parts = (windows[i : i + AT_ONCE] for i in range(0, len(windows), AT_ONCE))
         values = (torch.from_numpy(self.predictor.values(part).astype(np.float16)).to(device) for part in parts)
-        return [normalise(one, how) for one in values]
+        return [normalise(one, mode) for one in values]
 
     def find_heat(
         self, batches: Sequence[torch.Tensor], prediction: Prediction, names: list[str], columns: int
     ) -> np.ndarray | str:
         """[names, rows, columns]: Grad-CAM of all windows, each as strong as its probability; or why not."""
-        spec = self.predictor.experiment.spec
+        spec = self.predictor.experiment.features.spec
         if spec.kind == "waveform" or spec.selection == "loudest":
             return "this network does not see the whole spectrogram"
         numbers = [prediction.names.index(name) for name in names]
         try:
-            with self.predictor.lock:  # it listens to the layers, which would also tell it of other people's sounds
+            with self.predictor.lock:  # its hooks on the layers would also see other people's sounds
                 heat = np.concatenate([grad_cam(self.predictor.model, x, numbers) for x in batches], axis=1)
         except ConfigError as error:
             return str(error)
         heat *= prediction.windows[:, numbers].T[:, :, None, None]
-        return lay_out(heat, prediction.starts, prediction.seconds, spec.sample_rate / spec.hop, columns)
+        return lay_out(heat, prediction.starts, prediction.seconds, spec.sample_rate / spec.hop_length, columns)
 
     @torch.inference_mode()
     def find_nearest(self, batches: Sequence[torch.Tensor]) -> pd.DataFrame | str:
@@ -131,8 +131,8 @@ class Listener:
         return neighbours.nearest(vectors.mean(0).cpu().numpy())
 
 
-def filled(file: Windows, sample_rate: int) -> Windows:
-    """The same without windows that end far beyond the sound, whose silence would be heard as well."""
+def drop_silent_windows(file: Windows, sample_rate: int) -> Windows:
+    """The same without windows that end far beyond the sound, whose silence would count as well."""
     window = file.waveforms.shape[1] / sample_rate
     count = max(1, np.count_nonzero(file.starts + window <= file.seconds + SILENCE * window))
     return dataclasses.replace(file, starts=file.starts[:count], waveforms=file.waveforms[:count])
@@ -152,8 +152,11 @@ def lay_out(heat: np.ndarray, starts: np.ndarray, seconds: float, frame_rate: fl
 
     Parameters
     ----------
-    heat : [labels, windows, rows, frames]. starts : of the windows, in s. seconds : of the picture.
+    heat : float [labels, windows, rows, frames].
+    starts : float [windows], s.
+    seconds : length of the picture.
     frame_rate : frames in a second.
+    columns : width of the picture.
 
     Returns
     -------
