@@ -1,6 +1,7 @@
 # make run    set up, then execute notebook.ipynb on the demo corpus (or on FMA: see its first cell)
 # make app    set up, then open a page to drop songs on (after `make run`, or with any trained run)
 # make test   set up, then run the tests
+# make check  lint and the fast tests
 # Without make: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/jupyter lab
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ READY := .venv/ready
 READY_APPS := .venv/ready-apps
 READY_DEV := .venv/ready-dev
 
-.PHONY: run app test lint bench clean
+.PHONY: run app test check lint bench clean
 
 run: $(READY)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebook.ipynb
@@ -25,11 +26,14 @@ lint: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+check: lint
+	$(BIN)/python -m pytest tests/test_structure.py tests/config tests/metrics tests/tables tests/training
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv data/demo runs/logs runs/checkpoints runs/reports .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv data/demo data/notebook runs/logs runs/checkpoints runs/reports .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:

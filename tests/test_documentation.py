@@ -1,4 +1,4 @@
-"""The blocks of commands in README.md and docs/ as they stand there, one after the other, on a few tiny sounds."""
+"""The blocks of README.md, CONTRIBUTING.md and docs/ as they stand there, one after the other, on a few tiny sounds."""
 
 import asyncio
 import dataclasses
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from scripts import models
 from scripts.__main__ import COMMANDS, main
 from scripts.apps.api import server
-from scripts.apps.tagger.schedule import Stop, Stopped
+from scripts.apps.tagger.schedule import StopRequested, StopSignal
 from scripts.audio.spec import MelSpec
 from scripts.config.experiments import EXPERIMENTS
 from scripts.datasets import get_dataset
@@ -27,11 +27,16 @@ from scripts.utils import mixtures
 from tests.corpus import SPEC
 
 ROOT = Path(__file__).resolve().parents[1]
-IN_ORDER = ("README", "predict", "registry", "api", "tagger", "monitor", "try_it", "export", "docker")
-PAGES = [ROOT / ("README.md" if name == "README" else f"docs/{name}.md") for name in IN_ORDER]
+DOCS = ("own_sounds", "extras", "tags", "results", "speed", "index", "predict", "registry", "api", "tagger", "monitor",
+        "try_it", "export", "docker")  # fmt: skip
+# in this order: the first trains fma_cnn_3s, which later pages use, and the README's own songs take over its tables
+PAGES = [ROOT / "docs" / "presets.md", ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS),
+         ROOT / "CONTRIBUTING.md"]  # fmt: skip
 ELSEWHERE = {"corrections.md": "tests/apps/test_corrections.py"}
+LINKED = sorted(path for folder in (".", "docs", "data", "runs", "sources") for path in (ROOT / folder).glob("*.md"))
 NOT_RUN = {  # what a line begins with, and why
     r"make |python3 -m venv|pip install|.*-m jupyter": "installs or opens what the tests stand on",
+    r"\S*python -m (pytest|cProfile|benchmarks)": "the tests, or minutes of measuring; tests/benchmarks has it small",
     r"tensorboard |docker |printf ": "another program's",
     r"curl ": "asks a server that runs meanwhile, as tests/apps/api does",
     r".*--source (freesound|rss)": "needs a network; tests/apps/tagger has servers of its own",
@@ -40,8 +45,10 @@ NOT_RUN = {  # what a line begins with, and why
 COMMAND = re.compile(r"((?:\w+=\S+ +)*)\S*python (?:-m scripts (\w+)|scripts/utils/(\w+)\.py)(.*)")
 QUICK = {"spec": SPEC, "epochs": 1, "device": "cpu", "threads": 1}
 SMALL = {  # networks of the experiments here, as those of the sources take long
-    "committee": {"model_settings": {"of": "lean_tagger", "members": 2, "settings": {"channels": [8, 8]}}},
-    "fluffy": {"model_settings": {"of": "lean_tagger", "settings": {"channels": [8, 8]}, "widths": [8]}},
+    "committee": {
+        "model": {"name": "committee", "network": "lean_tagger", "members": 2, "settings": {"channels": [8, 8]}}
+    },
+    "fluffy": {"model": {"name": "fluffy", "network": "lean_tagger", "settings": {"channels": [8, 8]}, "widths": [8]}},
 }
 SECRET = "a token or a password of a test"
 SERVERS = ("api", "try_it", "monitor")
@@ -85,9 +92,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     get_dataset("irmas").make_tiny(folder / "data" / "irmas")
     for number, path in enumerate(sorted((folder / "data" / "irmas").rglob("*.wav"))):
         write_tone(path, number // 8, number, seconds=3.2)  # as long as a clip of the descriptors at least
+    songs, tags = ["path,label,artist"], ["path,labels"]
     for number in range(36):
         kind = number % 3
-        write_tone(folder / "my_songs" / ("Folk", "Jazz", "Rock")[kind] / f"{number}.wav", kind, number, seconds=3.2)
+        song = f"my_songs/{('Folk', 'Jazz', 'Rock')[kind]}/{number}.wav"
+        write_tone(folder / song, kind, number, seconds=3.2)
+        songs.append(f"{song},{Path(song).parent.name},artist {number // 2}")
+        tags.append(f"{song},{('guitar;voice', 'guitar', '-')[kind]}")
+    (folder / "my_songs.csv").write_text("\n".join(songs), encoding="utf-8")
+    (folder / "my_tags.csv").write_text("\n".join(tags), encoding="utf-8")
     for number, name in enumerate(("song.mp3", "song.wav", "other.wav", "my_music/a.mp3", "my_music/b/b.flac")):
         write_tone(folder / name, number % 3, 100 + number)
         write_tone(folder / "recordings" / f"{number}.ogg", number % 3, 200 + number)
@@ -97,11 +110,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setattr(MelSpec.__init__, "__defaults__", dataclasses.astuple(SPEC))
         for name, experiment in EXPERIMENTS.items():
-            patch.setitem(
-                EXPERIMENTS, name, dataclasses.replace(experiment, **QUICK, **SMALL.get(experiment.model, {}))
-            )
+            patch.setitem(EXPERIMENTS, name, experiment.updated(**QUICK, **SMALL.get(experiment.model.name, {})))
         patch.setattr(mixtures, "parse_request", lambda text: dataclasses.replace(parse(text), count=8))
-        patch.setattr(Stop, "wait", end_round)
+        patch.setattr(StopSignal, "wait", end_round)
         make_server = server.make_server
         patch.setattr(server, "make_server", lambda app: end_at_once(make_server(app)))
         patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).touch())  # drawing takes long
@@ -121,10 +132,10 @@ def end_at_once(started: uvicorn.Server) -> uvicorn.Server:
     return started
 
 
-def end_round(stop: Stop, seconds: float) -> None:
+def end_round(stop: StopSignal, seconds: float) -> None:
     """Instead of waiting for the next one, or for an answer."""
-    stop.wanted = True
-    raise Stopped
+    stop.requested = True
+    raise StopRequested
 
 
 def free_port() -> int:
@@ -183,4 +194,20 @@ def test_every_page_is_run_and_every_exception_is_needed():
     for pattern in NOT_RUN:
         assert any(re.match(pattern, line) for line in lines), f"no line begins with {pattern} any more"
     ran = {found[2] or found[3] for line in lines if not reason(line) for found in [COMMAND.match(line)] if found}
-    assert set(COMMANDS) - ran == {"demo", "demo_notes", "networks", "visualisation", "merge", "corrections"}
+    assert set(COMMANDS) - ran == {"demo", "demo_notes", "visualisation", "merge", "corrections"}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            path, _, heading = target.partition("#")
+            assert (page.parent / path).exists(), target
+            text = (page.parent / path).read_text(encoding="utf-8") if heading else ""
+            assert heading in ("", *(title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)))
+
+
+def test_the_index_lists_every_page_once():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert sorted(re.findall(r"^\| \[([\w.]+)\]\(\1\) \|", index, re.MULTILINE)) == sorted(pages)
