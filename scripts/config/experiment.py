@@ -215,12 +215,12 @@ class TrainingSettings(Settings):
     sampling: Literal["even", "balanced"] = "even"
     frozen_epochs: Whole = 0
     grad_clip: float | None = None
-    patience: int | None = None
+    patience: Positive | None = None
     keep_epochs: Whole = 0
-    seed: int = 0
+    seed: Whole = 0
     device: str = "auto"
     precision: str = "auto"
-    threads: int | None = None
+    threads: Positive | None = None
 
 
 class TestSettings(Settings):
@@ -269,7 +269,7 @@ class Experiment(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     average: AverageSettings = AverageSettings()
-    augment: Annotated[dict[str, Any], AfterValidator(lambda settings: complete(settings) and settings)] = {}
+    augment: Annotated[dict[str, dict[str, Any]], AfterValidator(lambda settings: complete(settings) and settings)] = {}
     mix: Annotated[dict[str, Any], AfterValidator(rename)] = {}
     training: TrainingSettings = TrainingSettings()
     test: TestSettings = TestSettings()
@@ -319,6 +319,8 @@ class Experiment(Settings):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Experiment":
         """The inverse of `as_dict`; also of what earlier versions wrote, all settings on one level."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"{values!r} is no experiment; give the config.json of a run")
         return cls(**upgraded(values) if "table" in values else values)
 
     def as_markdown(self) -> str:
@@ -413,7 +415,8 @@ def describe(error: ValidationError) -> str:
     where = ".".join([*groups, name])
     if first["type"] == "missing":
         return f"{where} is missing; give it, or take the config.json of a run"
-    return f"{where} is {json.dumps(first['input'], default=str)}; {first['msg'].replace('Input', 'it', 1)}"
+    wanted = first["msg"].replace("Input", "it", 1).partition(" or instance of")[0]
+    return f"{where} is {json.dumps(first['input'], default=str)}; {wanted}"
 
 
 def parse_assignments(texts: Iterable[str], flag: str = "--set", example: str = "epochs=10") -> dict[str, Any]:

@@ -60,7 +60,10 @@ def test_earlier_names_of_settings_are_taken():
         ("spec.mels=3", "unknown setting 'mels'"),
         ("scheduler=cosin", "did you mean 'cosine'"),
         ("unit=song", "unknown unit"),
-        ("model=3", "model is 3"),
+        ("model=3", "model is 3; it should be a valid dictionary$"),
+        ("augment.mixup=3", "augment.mixup is 3"),
+        ("seed=-1", "training.seed is -1"),
+        ("threads=0", "training.threads is 0"),
     ],
 )
 def test_wrong_changes_say_what_is_allowed(change, message):
