@@ -43,6 +43,7 @@ NOT_RUN = {  # what a line begins with, and why
     r"python -m scripts networks": "measures every network, for minutes; tests/test_models.py builds them",
 }
 COMMAND = re.compile(r"((?:\w+=\S+ +)*)\S*python (?:-m scripts (\w+)|scripts/utils/(\w+)\.py)(.*)")
+OUTPUTS = re.compile(r"--(?:out|output|full-output|output-root|playlist)[ =](\S+)")  # what a line says that it writes
 QUICK = {"spec": SPEC, "epochs": 1, "device": "cpu", "threads": 1}
 SMALL = {  # networks of the experiments here, as those of the sources take long
     "committee": {
@@ -185,6 +186,8 @@ def test_a_block_as_it_stands(block: Block, world: Path, done: set[str], monkeyp
         if line not in done and not reason(line):
             done.add(line)
             run_line(line, monkeypatch)
+            missing = [path for path in OUTPUTS.findall(line) if not Path(path).exists()]
+            assert not missing, f"{line}: wrote no {missing}"
 
 
 def test_every_page_is_run_and_every_exception_is_needed():

@@ -25,20 +25,8 @@ SMALL = ["table=clips.csv", "cache=mels", "epochs=1", "metric=last", "device=cpu
 
 def make_tables() -> None:
     main(["metadata", "--input", "labels.csv", "--output", "clips.csv", "--full-output", "tracks.csv"])
-    main(
-        [
-            "mels",
-            "--full-csv",
-            "tracks.csv",
-            "--csv",
-            "clips.csv",
-            "--output-root",
-            "mels",
-            "--workers",
-            "1",
-            *SPEC_FLAGS,
-        ]
-    )
+    tables = ["--full-csv=tracks.csv", "--csv=clips.csv", "--output-root=mels"]
+    main(["mels", *tables, "--workers=1", *SPEC_FLAGS])
 
 
 def use(run: str, names: list[str]) -> None:
@@ -86,6 +74,8 @@ def test_labels_stay_as_they_are_written(tmp_path: Path, monkeypatch: pytest.Mon
         rows.append(f"songs/{number}.wav,{cells[number % 4]}\n")
     Path("list.csv").write_text("\ufeffFile_Path , Tags\n" + "".join(rows))
     main(["labeled_tracks", "--dataset", "multi_table", "--root", "list.csv", "--output", "labels.csv"])
+    with open("labels.csv", newline="") as file:
+        assert {row["labels"] for row in csv.DictReader(file)} == {"1", "01;None", "NA", "-"}
     make_tables()
     train(Experiment(name="tags", table="clips.csv", cache="mels", epochs=1, **CHORDS), root=Path("runs"))
     use("tags", ["01", "1", "NA", "None"])
