@@ -1,4 +1,4 @@
-"""Figures of systems that give a track several labels: scores, errors, the data itself, and speed.
+"""Figures of systems that give a track several labels: scores and errors.
 
 The truth is [tracks, labels] with 1 present, 0 absent and NaN unknown; unknown entries are drawn nowhere. Of a large
 vocabulary only the labels with the most tracks are drawn.
@@ -22,12 +22,9 @@ from scripts.common.plotting import (
     LEGEND,
     add_colour_bar,
     add_legend,
-    colours,
     new_figure,
 )
 from scripts.reports.figures import f1_per_genre
-from scripts.tables.label_matrix import label_matrix
-from scripts.tables.label_table import PARTS
 
 MAX_BARS, MAX_CURVES, MAX_CELLS = 40, 20, 30  # labels in a figure
 CELLS_WITH_TEXT = 20  # labels; the counts of more could not be read
@@ -174,49 +171,4 @@ def pair_matrix(counts: np.ndarray, shares: np.ndarray, names: Sequence[str], ac
     axes.set(xlabel=across, ylabel=down)
     axes.spines[:].set_visible(False)
     add_colour_bar(figure, image, axes, "share of the row's tracks")
-    return figure
-
-
-# --- data and speed -----------------------------------------------------------------------------------------
-
-
-def dataset_distribution(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Tracks and seconds of each label, stacked by the part of the split.
-
-    Parameters
-    ----------
-    table : a multi-label label table, with `labels`, `split` and `duration_s`.
-    names : the vocabulary.
-    """
-    present = label_matrix(table, names) == 1
-    chosen = most_frequent(present.sum(axis=0), MAX_BARS)
-    figure, [panels] = new_figure(1.2 + 0.24 * len(chosen), columns=2)
-    seconds = table["duration_s"].fillna(0).to_numpy()
-    for axes, amounts, unit in zip(panels, (np.ones(len(table)), seconds), ("tracks", "seconds"), strict=True):
-        left = np.zeros(len(chosen))
-        for part, colour in zip(PARTS, COLOURS, strict=False):
-            widths = ((table["split"] == part).to_numpy() * amounts) @ present[:, chosen]
-            axes.barh(range(len(chosen)), widths, left=left, color=colour, height=0.7, label=part)
-            left += widths
-        axes.set(xlabel=f"{unit} with the label", ylim=(len(chosen) - 0.5, -0.5), yticks=[])
-        axes.grid(axis="x", color=GRID)
-    panels[0].set_yticks(range(len(chosen)), [names[number] for number in chosen], parse_math=False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc=ABOVE, ncols=3, **LEGEND)
-    return figure
-
-
-def inference_time(table: pd.DataFrame) -> Figure:
-    """How long a prediction takes against how long the audio is: a line for each run.
-
-    Parameters
-    ----------
-    table : columns run, duration_s (of the audio), inference_s.
-    """
-    runs = table.sort_values("duration_s").groupby("run", sort=False)
-    figure, [[axes]] = new_figure(3.1 + 0.1 * runs.ngroups)
-    for (run, rows), colour in zip(runs, colours(runs.groups), strict=True):
-        axes.plot(rows["duration_s"], rows["inference_s"], color=colour, linewidth=1.4, marker="o", ms=4, label=run)
-    axes.set(xlabel="duration of the audio (s)", ylabel="time for a prediction (s)", xlim=(0, None), ylim=(0, None))
-    axes.grid(color=GRID)
-    add_legend(figure, ABOVE, 2)
     return figure

@@ -8,7 +8,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scripts.metrics.multi_label import per_label
 from scripts.reports import multi_label_figures as tag_figures
-from scripts.tables.label_matrix import join
 from tests.figures import assert_nothing_is_cut_off, tick_labels
 
 NAN = np.nan
@@ -132,44 +131,7 @@ def test_pairs_of_a_large_vocabulary_are_of_the_labels_with_the_most_tracks() ->
         assert "in the cells" not in axes.get_xlabel()
 
 
-# --- data and speed -----------------------------------------------------------------------------------------
-
-
-def test_distribution_stacks_the_parts() -> None:
-    table = pd.DataFrame(
-        {
-            "labels": ["cello;flute", "cello", "cello", "-"],
-            "split": ["train", "train", "test", "train"],
-            "duration_s": [3.0, NAN, 5.0, 7.0],
-        }
-    )
-    figure = tag_figures.dataset_distribution(table, NAMES[:2])
-    for axes, expected in zip(figure.axes, ([[2, 1], [0, 0], [1, 0]], [[3, 3], [0, 0], [5, 0]]), strict=True):
-        assert [[bar.get_width() for bar in part] for part in axes.containers] == expected
-        starts = [bar.get_x() for bar in axes.containers[2]]
-        assert starts == np.sum(expected[:2], axis=0).tolist()
-    assert tick_labels(figure.axes[0].yaxis) == NAMES[:2]
-    assert legend_labels(figure) == ["train", "validation", "test"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["tracks with the label", "seconds with the label"]
-
-
-def test_inference_time_has_a_line_for_each_run() -> None:
-    columns = {"run": ["b", "a", "b"], "duration_s": [60, 10, 10], "inference_s": [0.6, 0.2, 0.1]}
-    figure = tag_figures.inference_time(pd.DataFrame(columns))
-    (axes,) = figure.axes
-    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert lines == {"a": [[10, 0.2]], "b": [[10, 0.1], [60, 0.6]]}
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("duration of the audio (s)", "time for a prediction (s)")
-    assert (axes.get_xlim()[0], axes.get_ylim()[0]) == (0, 0)
-
-
 # --- the page -----------------------------------------------------------------------------------------------
-
-
-def distribution(labels: int):
-    truth, _, names = draw(50, labels)
-    cells = [join(np.array(names)[row == 1]) for row in truth]
-    return tag_figures.dataset_distribution(pd.DataFrame({"labels": cells, "split": "train", "duration_s": 9.0}), names)
 
 
 def bars(labels: int):
@@ -187,7 +149,6 @@ FIGURES = {
     "curves": lambda labels: tag_figures.ranking_curves(*draw(50, labels)),
     "histograms": histograms,
     "co-occurrence": lambda labels: tag_figures.co_occurrence(draw(50, labels)[0], draw(50, labels)[2]),
-    "distribution": distribution,
 }
 
 
