@@ -61,7 +61,7 @@ class Server:
 def make_run(root: Path) -> Run:
     """`fma_cnn_3s` as it is before its first step: scores do not matter here."""
     run, experiment = Run("bench", root), get_experiment("fma_cnn_3s")
-    run.save_config(experiment, [f"genre {number}" for number in range(CLASSES)], "none")
+    run.save_config(experiment, classes=[f"genre {number}" for number in range(CLASSES)], split="none")
     save_checkpoint(run.checkpoints / "best.pt", {"model": make_model(experiment, CLASSES).state_dict(), "epoch": 0})
     return run
 

@@ -16,7 +16,6 @@ from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.lock import locked
 from scripts.common.machine import choose_device
-from scripts.common.storage import write_json
 from scripts.config import flags
 from scripts.config.experiment import Experiment, parse_assignments
 from scripts.config.experiments import chosen_experiment
@@ -76,9 +75,7 @@ def pretrain(
     with locked(run.report):
         open_run(run, experiment, facts, resume)
         unknown = save_trained_on(run, experiment, data.used)
-        write_json(
-            run.config_path, {"run": run.name, "experiment": experiment.as_dict(), **facts, "inherited": unknown}
-        )
+        run.save_config(experiment, **facts, inherited=unknown)
         trainer = make_trainer(experiment, run, model, pretext.loss, len(loader))
         print(describe_start(experiment, trainer, data))
         return trainer.fit(loader, None, "last", resume, experiment.as_markdown())

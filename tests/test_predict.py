@@ -116,7 +116,7 @@ def test_unknown_run_suggests_the_nearest(genre_run):
 def test_a_run_on_a_table_of_features_hears_nothing(genre_run, tmp_path):
     rows = genre_run.experiment().updated(unit="row", columns=57, model={"name": "mlp"})
     other = Run("rows", tmp_path)
-    other.save_config(rows, GENRES, "0")
+    other.save_config(rows, classes=GENRES, split="0")
     with pytest.raises(ConfigError, match="reads a table of features"):
         Predictor(other)
 

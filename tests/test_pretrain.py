@@ -313,7 +313,7 @@ def test_a_foreign_checkpoint_is_told_with_what_does_not_fit(experiment, tmp_pat
 def config(experiment, tmp_path_factory):
     """The experiment as a config.json, which the command can be given."""
     run = Run("small", tmp_path_factory.mktemp("config"))
-    run.save_config(experiment, ["High", "Low", "Mid"], "")
+    run.save_config(experiment, classes=["High", "Low", "Mid"], split="")
     return run.config_path
 
 

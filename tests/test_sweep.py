@@ -112,7 +112,7 @@ sweep.sweep(experiment, {"batch_size": [8, 16]}, 2, root=root)
 def test_processes_share_a_study_and_one_is_killed(tmp_path):
     experiment = make_experiment(tmp_path, epochs=1, metric="loss")
     run, folder = Run("config", tmp_path), tmp_path / "sweeps" / "small"
-    run.save_config(experiment, [], "")
+    run.save_config(experiment, classes=[], split="")
     started = [
         subprocess.Popen([sys.executable, "-c", WORKER, run.config_path, tmp_path, how], stdin=subprocess.PIPE)
         for how in ("blocks", "works")

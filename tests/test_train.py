@@ -286,7 +286,7 @@ def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(experiment, tmp
 def test_more_epochs_are_refused_where_the_others_depend_on_them(experiment, tmp_path, start, changes, message):
     begun = experiment.changed(start)
     run, data = Run("small", tmp_path), Data.load(begun)
-    run.save_config(begun, data.classes, data.fingerprint)
+    run.save_config(begun, classes=data.classes, split=data.fingerprint)
     with pytest.raises(ConfigError, match=f"{message}.*--tag NAME.*--overwrite"):
         train(begun.changed(changes), root=tmp_path, resume=True)
 
@@ -320,7 +320,7 @@ def test_evaluate_refuses_another_split(experiment, finished, tmp_path):
     run = Run("small", tmp_path)
     config = finished[0].load_config()
     moved = experiment.changed([f'table="{tmp_path}/other.csv"'])
-    run.save_config(moved, config["classes"], config["split"])
+    run.save_config(moved, classes=config["classes"], split=config["split"])
     with pytest.raises(ConfigError, match="now has the split"):
         evaluate(run)
 
@@ -328,7 +328,7 @@ def test_evaluate_refuses_another_split(experiment, finished, tmp_path):
 @pytest.mark.parametrize("damage", ["bytes", "foreign", "network", "gone"])
 def test_wrong_checkpoint_is_told_in_one_line(experiment, finished, tmp_path, damage):
     run, config = Run("small", tmp_path), finished[0].load_config()
-    run.save_config(experiment, config["classes"], config["split"])
+    run.save_config(experiment, classes=config["classes"], split=config["split"])
     run.checkpoints.mkdir(parents=True)
     path = run.checkpoints / "best.pt"
     if damage == "bytes":

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,19 +51,9 @@ class Run:
     def exists(self) -> bool:
         return self.config_path.exists()
 
-    def save_config(
-        self,
-        experiment: Experiment,
-        classes: list[str],
-        split: str,
-        inherited: list[str] | None = None,
-        labels: str | None = None,
-    ) -> None:
-        """Write `config.json`: experiment, class names, fingerprints of split and labels, and the leaks inherited."""
-        config = {"run": self.name, "experiment": experiment.as_dict(), "classes": classes, "split": split}
-        config |= {} if labels is None else {"labels": labels}
-        config |= {} if inherited is None else {"inherited": inherited}
-        write_json(self.config_path, config)
+    def save_config(self, experiment: Experiment, **facts: Any) -> None:
+        """Write `config.json`: the experiment, and what else is known: classes, fingerprints, inherited leaks."""
+        write_json(self.config_path, {"run": self.name, "experiment": experiment.as_dict(), **facts})
 
     def load_config(self) -> dict:
         """`config.json` of a finished or unfinished run.

@@ -30,7 +30,7 @@ def experiment(tmp_path_factory) -> Experiment:
 def untrained(experiment: Experiment, folder) -> Run:
     """A run with the weights that it starts with."""
     run, data = Run(experiment.name, folder), Data.load(experiment)
-    run.save_config(experiment, data.classes, data.fingerprint)
+    run.save_config(experiment, classes=data.classes, split=data.fingerprint)
     torch.manual_seed(0)
     weights = make_model(experiment, len(data.classes)).state_dict()
     save_checkpoint(run.checkpoints / "best.pt", {"epoch": 1, "model": weights})

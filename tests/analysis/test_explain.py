@@ -124,7 +124,7 @@ def untrained(folder, name: str = "small", **settings) -> Run:
     """A run with the weights that it starts with."""
     experiment = Experiment(name=name, table="none.csv", cache="none", device="cpu", **{"spec": SPEC, **settings})
     run = Run(name, folder)
-    run.save_config(experiment, GENRES, "0")
+    run.save_config(experiment, classes=GENRES, split="0")
     torch.manual_seed(0)
     save_checkpoint(run.checkpoints / "best.pt", {"epoch": 1, "model": make_model(experiment, 3).state_dict()})
     return run

@@ -286,7 +286,7 @@ def untrained(folder: Path, **settings: Any) -> Run:
             tensor.uniform_(0.5, 2)
         if "head" in name and name.endswith("weight"):
             tensor.mul_(10)
-    run.save_config(experiment, GENRES, "00000000")
+    run.save_config(experiment, classes=GENRES, split="00000000")
     save_checkpoint(run.checkpoints / "best.pt", {"epoch": 1, "model": network.state_dict()})
     return run
 

@@ -129,7 +129,7 @@ def test_run_that_cannot_be_registered(genre_run: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         models.add(copy)
     rows = genre_run.experiment().updated(unit="row", columns=57, model={"name": "mlp"})
-    copy.save_config(rows, GENRES, "0")
+    copy.save_config(rows, classes=GENRES, split="0")
     with pytest.raises(ConfigError, match="reads a table of features"):
         models.add(copy)
     with pytest.raises(ConfigError, match="did you mean 'production'"):

@@ -25,7 +25,7 @@ def store(folder: Path, name: str, experiment: Experiment, parts: list[str] | No
     """What a run that learnt from some parts leaves behind; returns the experiment as it starts from its weights."""
     run, table = Run(name, folder / "runs"), read_split(experiment)[1]
     unknown = save_trained_on(run, experiment, table[table["split"].isin(parts or learning_parts(experiment))])
-    run.save_config(experiment, [], fingerprint(table), unknown)
+    run.save_config(experiment, classes=[], split=fingerprint(table), inherited=unknown)
     return experiment.updated(initial=str(run.checkpoints / "best.pt"))
 
 
