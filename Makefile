@@ -25,6 +25,7 @@ test: $(READY_DEV)
 lint: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 check: lint
 	$(BIN)/python -m pytest tests/test_structure.py tests/config tests/metrics tests/tables tests/training
@@ -33,7 +34,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv data/demo data/notebook runs/logs runs/checkpoints runs/reports .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv data/demo data/notebook runs/logs runs/checkpoints runs/reports .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -6,6 +6,7 @@ if __name__ == "__main__":  # as `python -m scripts crossval`, whose help needs 
     run_file("crossval")
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def cross_validate(
     root: Path = ROOT,
     resume: bool = False,
     overwrite: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """Train and test `folds` x `repeats` times, as the runs `<name>-<tag>-r<repeat>f<fold>`.
 
     Repeat r deals the tracks out with the seed `fold_seed` + r. Writes cross_validation.json and the pooled
@@ -86,7 +87,7 @@ def cross_validate(
     return summary
 
 
-def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:
+def what_averaging_gains(folds: list[pd.DataFrame]) -> dict[str, Any]:
     """What averaging clips gains in one repeat, from the clips.csv of its folds, see `single_label.averaging`."""
     clips = pd.concat(folds, ignore_index=True)
     tracks, _ = pd.factorize(clips["track_id"])
@@ -97,7 +98,7 @@ def what_averaging_gains(folds: list[pd.DataFrame]) -> dict:
     return {"first_repeat": averaging(scores, int(np.bincount(tracks).max()))}
 
 
-def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
+def summarise(predictions: pd.DataFrame, reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Scores of the pooled predictions (columns track_id, genre, predicted, repeat, fold)."""
     correct = predictions["genre"] == predictions["predicted"]
     per_repeat = correct.groupby(predictions["repeat"]).mean()
@@ -117,7 +118,7 @@ def summarise(predictions: pd.DataFrame, reports: list[dict]) -> dict:
     }
 
 
-def summarise_multi_label(predictions: pd.DataFrame, reports: list[dict]) -> dict:
+def summarise_multi_label(predictions: pd.DataFrame, reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Scores of runs with several labels a track, over their folds."""
     scores = pd.DataFrame(reports)[["f1_macro", "f1_micro", "average_precision_macro"]].astype(float)
     return {
@@ -129,7 +130,7 @@ def summarise_multi_label(predictions: pd.DataFrame, reports: list[dict]) -> dic
     }
 
 
-def describe(name: str, summary: dict, reports: list[dict]) -> str:
+def describe(name: str, summary: dict[str, Any], reports: list[dict[str, Any]]) -> str:
     """The scores in a few lines for the screen."""
     head = f"{name}: {summary['repeats']} x {summary['folds']} folds, {summary['tracks']} tracks"
     folds = f"folds: {describe_spread(reports)}"

@@ -6,6 +6,7 @@ if __name__ == "__main__":  # as `python -m scripts evaluate`, whose help needs 
     run_file("evaluate")
 
 import json
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,7 +42,7 @@ def evaluate(
     checkpoint: str = BEST,
     top_k: int = single_label.TOP_K,
     tensorboard: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """Score a checkpoint of the run on a part of its split, print the scores and return them.
 
     The best epoch's scores on the test part are also written as the run's report.
@@ -104,7 +105,7 @@ def tester(run: Run, experiment: Experiment, checkpoint: str) -> tuple[Trainer, 
     return Trainer(model, criterion, optimizer, settings=experiment.training), epoch
 
 
-def facts_of(run: Run, experiment: Experiment, data: Data, part: str, checkpoint: str, epoch: int) -> dict:
+def facts_of(run: Run, experiment: Experiment, data: Data, part: str, checkpoint: str, epoch: int) -> dict[str, Any]:
     """What scores are of: run, part, split, seed, epoch, number formats in training and testing, and known leaks.
 
     The leaks by the weights that the run started from are those of its start, or of now if it did not write them down.
@@ -126,7 +127,7 @@ def facts_of(run: Run, experiment: Experiment, data: Data, part: str, checkpoint
     }
 
 
-def summarise_part(experiment: Experiment, data: Data, part: str, tests: dict[str, Scores], top_k: int) -> dict:
+def summarise_part(experiment: Experiment, data: Data, part: str, tests: dict[str, Any], top_k: int) -> dict[str, Any]:
     left_out = data.left_out[data.left_out["split"] == part]
     facts = data.items.part(part), data.items.part("train"), data.classes, left_out, tests.get("validation")
     if experiment.task == "multi_label":
@@ -134,7 +135,7 @@ def summarise_part(experiment: Experiment, data: Data, part: str, tests: dict[st
     return single_label.summarise(tests[part], *facts, top_k)
 
 
-def write_tests(run: Run, data: Data, tests: dict[str, Scores], facts: dict, summary: dict) -> None:
+def write_tests(run: Run, data: Data, tests: dict[str, Scores], facts: dict[str, Any], summary: dict[str, Any]) -> None:
     """The report, the predictions of validation, the scores in the run's log, and the thresholds in its checkpoint."""
     scores, items, names = tests["test"], data.items.part("test"), data.classes
     if isinstance(scores, MultiLabelScores):
@@ -152,7 +153,9 @@ def write_tests(run: Run, data: Data, tests: dict[str, Scores], facts: dict, sum
     RunLog(run.logs).add_test(scores, facts["best_epoch"], figures)
 
 
-def show(run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores, summary: dict) -> None:
+def show(
+    run: Run, experiment: Experiment, data: Data, trainer: Trainer, scores: Scores, summary: dict[str, Any]
+) -> None:
     """Settings, embeddings and mistakes in TensorBoard."""
     from scripts.reports.tensorboard import Board
 

@@ -13,6 +13,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,21 +21,38 @@ from torch import nn
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
-MODELS: dict[str, Callable[..., nn.Module]] = {}
 BAD_VALUE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)  # what layers raise on nonsense
 
 
-def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+class Network(nn.Module):
+    """What all networks share: the logits are those of `head` on the embedding of `backbone`."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, mels, frames] -> [batch, width]."""
+        return self.backbone(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, mels, frames] -> logits [batch, classes]."""
+        return self.head(self.embed(x))
+
+
+MODELS: dict[str, Callable[..., Network]] = {}
+
+
+def register(name: str) -> Callable[[Callable[..., Network]], Callable[..., Network]]:
     """Make a network class known to `build_model` under `name`."""
 
-    def remember(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def remember(network: Callable[..., Network]) -> Callable[..., Network]:
         MODELS[name] = network
         return network
 
     return remember
 
 
-def known_models() -> dict[str, Callable[..., nn.Module]]:
+def known_models() -> dict[str, Callable[..., Network]]:
     """All networks by name; imports every module of `scripts.architectures`, each of which registers its own."""
     for path in sorted(Path(__file__).with_name("architectures").glob("*.py")):
         if path.stem != "__init__":
@@ -42,7 +60,7 @@ def known_models() -> dict[str, Callable[..., nn.Module]]:
     return MODELS
 
 
-def build_model(name: str, classes: int, frames: int, mels: int = 128, **kwargs) -> nn.Module:
+def build_model(name: str, classes: int, frames: int, mels: int = 128, **kwargs: Any) -> Network:
     """Make a network for spectrograms of [mels, frames], with weights drawn from torch's generator.
 
     Every network has `embed(x [batch, channels, mels, frames]) -> [batch, width]` and a last submodule `head`, so
@@ -72,7 +90,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def embedding_width(model: nn.Module, *shape: int) -> int:
+def embedding_width(model: Network, *shape: int) -> int:
     """How many numbers the network's embedding of an item [channels, mels, frames] has, from one of zeros."""
     training, device = model.training, next(model.parameters()).device
     width = model.eval().embed(torch.zeros(1, *shape, device=device)).shape[1]
@@ -100,21 +118,6 @@ def flatten_or_average(pool: str, mels: int, frames: int, halvings: int) -> tupl
     if pool == "average":
         return [nn.AdaptiveAvgPool2d(1), nn.Flatten()], 1
     return [nn.Flatten()], (mels // shrink) * (frames // shrink)
-
-
-class Network(nn.Module):
-    """What all networks share: the logits are those of `head` on the embedding of `backbone`."""
-
-    backbone: nn.Module
-    head: nn.Module
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, mels, frames] -> [batch, width]."""
-        return self.backbone(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, mels, frames] -> logits [batch, classes]."""
-        return self.head(self.embed(x))
 
 
 @register("cnn4")
@@ -163,7 +166,7 @@ class CNN4(Network):
 
 def block(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
     """Convolution, normalisation if asked for, ReLU, pooling, dropout."""
-    layers = [nn.Conv2d(inputs, outputs, 3, padding=1)]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1)]
     if norm == "batch":
         layers.append(nn.BatchNorm2d(outputs))
     return nn.Sequential(*layers, nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(dropout))

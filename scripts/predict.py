@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -25,6 +25,7 @@ from scripts.inference import flags
 from scripts.inference.file_tags import (
     NO_FIELD,
     Change,
+    Existing,
     are_genres,
     has_genre,
     plan_change,
@@ -107,7 +108,7 @@ def make_playlist(path: Path, rows: list[Row]) -> None:
     print_line(f"{path}: {count} files" + (f", {len(rows) - count} left out" if count < len(rows) else ""))
 
 
-def attempt(step: Callable, items: Iterable, failed: list[str]) -> Iterator[tuple]:
+def attempt(step: Callable[[Any], Any], items: Iterable[Any], failed: list[str]) -> Iterator[tuple[Any, Any]]:
     """Each item with what the step gives for it; files that it fails for are reported, and added to `failed`."""
     for item in items:
         try:
@@ -136,8 +137,9 @@ def tag(rows: list[Row], args: argparse.Namespace, table: Table | None) -> str:
     Returns how many could not be changed; empty if all could.
     """
     folders = [path if Path(path).is_dir() else Path(path).parent for path in args.files]
-    existing = "keep" if args.keep else "append" if args.append else "replace"
-    labelled, failed, done = [row for row in rows if row.labels], [], []
+    existing: Existing = "keep" if args.keep else "append" if args.append else "replace"
+    labelled, done = [row for row in rows if row.labels], []
+    failed: list[str] = []
     plans = attempt(lambda row: plan_change(row.file, row.labels, existing, folders), labelled, failed)
     changes = [change for _, change in plans if change.old != change.new]
     if args.dry_run:

@@ -77,7 +77,7 @@ def pretrain(
         unknown = save_trained_on(run, experiment, data.used)
         run.save_config(experiment, **facts, inherited=unknown)
         trainer = make_trainer(experiment, run, model, pretext.loss, len(loader))
-        print(describe_start(experiment, trainer, data))
+        print(describe_start(run, experiment, trainer, data))
         return trainer.fit(loader, None, "last", resume, experiment.as_markdown())
 
 
@@ -90,8 +90,8 @@ def load_unlabelled(experiment: Experiment, parts: Sequence[str]) -> Data:
     TableError, CacheError : the table or the cache is missing or does not fit, or the parts are empty.
     """
     if experiment.data.unit == "row" or experiment.features.spec.kind == "waveform":
-        items = "rows of features" if experiment.data.unit == "row" else "waveforms"
-        raise ConfigError(f"{experiment.name} has {items}; pretraining needs spectrograms: take another experiment")
+        kind = "rows of features" if experiment.data.unit == "row" else "waveforms"
+        raise ConfigError(f"{experiment.name} has {kind}; pretraining needs spectrograms: take another experiment")
     rows, chosen = read_unlabelled(experiment, parts)
     if chosen.empty:
         raise TableError(f"{experiment.data.table}: no track in {', '.join(parts)}; choose other --parts")

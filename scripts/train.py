@@ -8,6 +8,7 @@ if __name__ == "__main__":  # as `python -m scripts train`, whose help needs non
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ from scripts.loading.experiment_data import Data, corrected, label_fingerprint, 
 from scripts.loading.inheritance import inherited_leaks, learning_parts, refuse_leaks, save_trained_on
 from scripts.loading.training_loader import training_loader
 from scripts.metrics.single_label import METRICS
-from scripts.models import count_parameters, embedding_width
+from scripts.models import Network, count_parameters, embedding_width
 from scripts.reports.markdown import mean_and_deviation
 from scripts.tables.splits import fingerprint
 from scripts.trainer import Trainer
@@ -39,7 +40,7 @@ from scripts.training.weight_average import WeightAverage
 
 def train(
     experiment: Experiment, tag: str = "", root: Path = ROOT, resume: bool = False, overwrite: bool = False
-) -> dict:
+) -> dict[str, Any]:
     """Train the experiment as the run `<name>` or `<name>-<tag>`, test it, and return what test.json holds.
 
     Parameters
@@ -72,7 +73,7 @@ def fit(experiment: Experiment, data: Data, run: Run, resume: bool = False, over
     loader = training_loader(experiment, data)
     validation = None if experiment.test.metric == "last" else data.scoring_loader(experiment, "validation")
     trainer = make_trainer(experiment, run, model, criterion, len(loader))
-    print(describe_start(experiment, trainer, data))
+    print(describe_start(run, experiment, trainer, data))
     return trainer.fit(loader, validation, experiment.test.metric, resume, experiment.as_markdown())
 
 
@@ -86,7 +87,7 @@ def begin_run(experiment: Experiment, data: Data, run: Run, resume: bool, overwr
     run.save_config(experiment, **facts, inherited=inherited)
 
 
-def start_model(experiment: Experiment, classes: int) -> nn.Module:
+def start_model(experiment: Experiment, classes: int) -> Network:
     """The experiment's network with `classes` logits as training begins; its seed decides all that is random after."""
     keep_freed_memory()
     if experiment.training.threads:
@@ -98,7 +99,7 @@ def start_model(experiment: Experiment, classes: int) -> nn.Module:
     return model
 
 
-def make_criterion(experiment: Experiment, data: Data, model: nn.Module) -> nn.Module:
+def make_criterion(experiment: Experiment, data: Data, model: Network) -> nn.Module:
     """The experiment's loss; with `class_weights="balanced"` a class weighs the more, the rarer it is in training."""
     weights, width = None, 0
     if experiment.loss.class_weights == "balanced":
@@ -110,7 +111,7 @@ def make_criterion(experiment: Experiment, data: Data, model: nn.Module) -> nn.M
 
 
 def make_trainer(
-    experiment: Experiment, run: Run, model: nn.Module, criterion: Callable[..., torch.Tensor], steps: int
+    experiment: Experiment, run: Run, model: Network, criterion: Callable[..., torch.Tensor], steps: int
 ) -> Trainer:
     """The trainer of a network with the experiment's optimiser and schedule; `steps` is the number of batches."""
     settings = experiment.training
@@ -137,18 +138,18 @@ def make_trainer(
     return Trainer(model, criterion, optimizer, scheduler, settings, average, run)
 
 
-def describe_start(experiment: Experiment, trainer: Trainer, data: Data) -> str:
+def describe_start(run: Run, experiment: Experiment, trainer: Trainer, data: Data) -> str:
     """Run, network, machine, split and sizes, for the screen."""
     sizes = (f"{len(data.items.part(part).tracks)} {part}" for part in ("train", "validation", "test"))
     return (
-        f"{trainer.run.name}: {experiment.model.name}, {count_parameters(trainer.model):,} parameters, "
+        f"{run.name}: {experiment.model.name}, {count_parameters(trainer.model):,} parameters, "
         f"{trainer.device}, {describe_precision(name_of(trainer.precision))}\n"
         f"split {data.fingerprint}: {', '.join(sizes)} tracks, {len(data.left_out)} left out; "
-        f"TensorBoard: tensorboard --logdir {trainer.run.root}/logs"
+        f"TensorBoard: tensorboard --logdir {run.root}/logs"
     )
 
 
-def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, overwrite: bool) -> dict:
+def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, overwrite: bool) -> dict[str, Any]:
     """As `train`; with `resume` a run with these settings that has been tested already is not touched."""
     run = Run.of(experiment, tag, root)
     tested = run.report / TEST
@@ -168,7 +169,7 @@ def train_seeds(
     root: Path = ROOT,
     resume: bool = False,
     overwrite: bool = False,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Train once with each seed, as the runs `<name>-<tag>-seed<N>`; prints mean and deviation, returns all reports.
 
     With `resume` the finished ones are kept.
@@ -181,7 +182,7 @@ def train_seeds(
     return reports
 
 
-def describe_spread(reports: list[dict]) -> str:
+def describe_spread(reports: list[dict[str, Any]]) -> str:
     """Mean and standard deviation (n - 1) of the main scores over several runs."""
     names = ("track_accuracy", "clip_accuracy", "f1_macro", "f1_micro", "average_precision_macro")
     scores = {name: [report[name] for report in reports] for name in names if name in reports[0]}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from scripts.config.experiment import TrainingSettings
 from scripts.config.run import Run
 from scripts.metrics.single_label import METRICS, Metric
 from scripts.metrics.test_scores import Scores, make_scores
+from scripts.models import Network
 from scripts.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from scripts.training.ensemble import EnsembleBuffer
 from scripts.training.freezing import freeze_backbone, train_mode, unfreeze
@@ -27,6 +29,7 @@ from scripts.training.weight_average import WeightAverage
 
 LOG_EVERY = 10  # batches
 HISTORY = "metrics.csv"
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # what a loader yields: x, y, track
 
 
 class Trainer:
@@ -47,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         criterion: Callable[..., torch.Tensor],
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
@@ -56,19 +59,19 @@ class Trainer:
         run: Run | None = None,
     ) -> None:
         self.device = choose_device(settings.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         for network in (model, average.averaged) if average else (model,):
             use_cpu_kernels(network)
         self.criterion, self.optimizer, self.scheduler, self.average = criterion, optimizer, scheduler, average
         self.on_embeddings = getattr(criterion, "on_embeddings", False)
         self.settings, self.precision = settings, choose_precision(settings.precision, self.device)
         self.run, self.log = run, RunLog(run.logs if run else None)
-        self.history: list[dict] = []
+        self.history: list[dict[str, Any]] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
 
     # --- one pass over the data ---
 
-    def train(self, loader: Iterable, epoch: int) -> dict[str, float]:
+    def train(self, loader: Batches, epoch: int) -> dict[str, float]:
         """One epoch of training.
 
         Returns
@@ -122,10 +125,10 @@ class Trainer:
             return self.criterion(embeddings, logits, y), logits[None]
         logits = self.forward(x)
         members = logits if logits.ndim == 3 else logits[None]
-        return sum(self.criterion(member, y) for member in members), members
+        return sum((self.criterion(member, y) for member in members), torch.zeros((), device=self.device)), members
 
     @torch.inference_mode()
-    def test(self, loader: Iterable, epoch: int = 0, clips_per_track: int = 10) -> Scores:
+    def test(self, loader: Batches, epoch: int = 0, clips_per_track: int = 10) -> Scores:
         """Score every clip, then every track by the mean of its clips' logits, in float32.
 
         `clips_per_track` is for loaders without `items`, which have the number of each track.
@@ -147,9 +150,9 @@ class Trainer:
             buffer.add(logits[-1], labels[-1], tracks[-1])
         means, truth = buffer.result()
         criterion = nn.functional.cross_entropy if self.on_embeddings else self.criterion  # there are logits alone
-        on_device = (torch.as_tensor(values, device=self.device) for values in (means.astype(np.float32), truth))
-        loss = criterion(*on_device).item()
-        return make_scores(loss, *(np.concatenate(parts) for parts in (logits, labels, tracks)), means, truth)
+        given, wanted = (torch.as_tensor(values, device=self.device) for values in (means.astype(np.float32), truth))
+        loss = criterion(given, wanted).item()
+        return make_scores(loss, np.concatenate(logits), np.concatenate(labels), np.concatenate(tracks), means, truth)
 
     def tested_model(self) -> nn.Module:
         """The network whose scores and weights count: the average of weights if there is one."""
@@ -170,12 +173,12 @@ class Trainer:
         """On the device, its channels last in memory."""
         return x.to(self.device, memory_format=torch.channels_last)
 
-    def batches(self, loader: Iterable, epoch: int, name: str) -> tqdm:
+    def batches(self, loader: Batches, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
         return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5, disable=None)
 
-    def check_finite(self, loss: float, track: torch.Tensor, loader: Iterable) -> None:
+    def check_finite(self, loss: float, track: torch.Tensor, loader: Batches) -> None:
         if np.isfinite(loss):
             return
         items, numbers = getattr(loader, "items", None), sorted(set(track.tolist()))
@@ -190,8 +193,8 @@ class Trainer:
 
     def fit(
         self,
-        train_loader: Iterable,
-        validation_loader: Iterable | None,
+        train_loader: Batches,
+        validation_loader: Batches | None,
         metric: str = "track_accuracy",
         resume: bool = False,
         description: str = "",
@@ -219,7 +222,7 @@ class Trainer:
         self.log.close()
         return pd.DataFrame(self.history)
 
-    def run_epoch(self, train_loader: Iterable, validation: Iterable | None, epoch: int, metric: Metric) -> None:
+    def run_epoch(self, train_loader: Batches, validation: Batches | None, epoch: int, metric: Metric) -> None:
         row = {"epoch": epoch, **self.train(train_loader, epoch)}
         if self.average:
             self.average.after_epoch(self.model, epoch)
@@ -254,7 +257,7 @@ class Trainer:
             save_checkpoint(self.run.checkpoints / name, weights)
         save_checkpoint(self.run.checkpoints / "last.pt", weights | self.training_state())
 
-    def training_state(self) -> dict:
+    def training_state(self) -> dict[str, Any]:
         """All that the next epoch depends on besides the weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -288,7 +291,7 @@ class Trainer:
             self.history = rows[rows["epoch"] <= state["epoch"]].to_dict("records")
         return state["epoch"]
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])

@@ -1,7 +1,7 @@
 """Audio files made on the spot, and runs that are trained once for all tests that only use them."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ import pytest
 import soundfile
 import torch
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
+from scripts.metrics import single_label
 from scripts.train import train
 from tests.corpus import CHORDS, make_chords, make_experiment
 
@@ -48,6 +50,31 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`refusal(main, arguments)` is the line in which the command says why it ends with exit code 2."""
+
+    def call(command: Callable, *arguments: object, **settings: object) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            command(*arguments, **settings)
+        err = capsys.readouterr().err
+        assert stopped.value.code == 2 and "Traceback" not in err
+        last = err.strip().splitlines()[-1]
+        assert last.startswith("error: ") or ": error: " in last
+        return last
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def quick_reports() -> Iterator[None]:
+    """Reports have pictures of nothing and intervals of few draws: for modules that train runs of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).write_bytes(b"a picture"))
+        patch.setattr(single_label, "DRAWS", 500)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,6 @@ def every_help() -> dict:
 def test_the_list_has_a_line_for_each_command(every_help):
     lines = every_help["pages"]["--help"].splitlines()
     assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
-    assert max(map(len, lines)) <= 110
     assert call("-m", "scripts").stdout.splitlines() == lines
 
 
@@ -91,11 +90,6 @@ def test_an_unknown_command_is_answered_by_the_nearest_name():
     result = call("-m", "scripts", "mel", "--workers", "2")
     assert_one_line(result, "unknown command 'mel'", "did you mean 'mels'?")
     assert len(result.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_a_main(name):
-    assert callable(importlib.import_module(f"scripts.{MODULES[name]}").main)
 
 
 def parser_of(name: str) -> Callable:
@@ -124,8 +118,8 @@ def table_flags(folder: Path) -> list[str]:
     return [*tables, "--output-root", f"{folder}/mels", *SPEC_FLAGS]
 
 
-def test_from_audio_to_prediction_by_commands_alone(tmp_path):
-    """mp3s in, a report and a prediction out, nothing but commands in between."""
+def test_from_audio_to_prediction_by_commands_alone(tmp_path, capsys, run):
+    """mp3s in, a report and a prediction out, nothing but commands in between; by file, by module and by name."""
     make_corpus(tmp_path, suffix=".mp3")
     tables = [f"--output={tmp_path}/metadata_ensemble.csv", f"--full-output={tmp_path}/metadata_30_secs.csv"]
     split = ["--input", f"{tmp_path}/metadata_30_secs.csv", *tables, "--clips", "5", "--split", "official"]
@@ -133,15 +127,16 @@ def test_from_audio_to_prediction_by_commands_alone(tmp_path):
     assert "18 tracks: 18 ok" in call("scripts/utils/mels.py", *table_flags(tmp_path)).stdout
     settings = [f"table={tmp_path}/metadata_ensemble.csv", f"cache={tmp_path}/mels", "epochs=2", "batch_size=8"]
     settings += [f"spec.{flag.strip('-').replace('-', '_')}" for flag in SPEC_FLAGS]
-    runs = ["--runs", tmp_path / "runs"]
-    trained = call("-m", "scripts", "train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
+    runs = ["--runs", f"{tmp_path}/runs"]
+    train = ["--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs]
+    trained = call("-m", "scripts.train", *train)
     assert "track accuracy 1.000" in trained.stdout, trained.stderr
     assert (tmp_path / "runs" / "reports" / "fma_cnn_3s-t" / "test.json").is_file()
-    song = tmp_path / "audio" / "000000.mp3"
-    assert "High" in call("-m", "scripts", "predict", song, "--run", "fma_cnn_3s-t", *runs, "--top", "1").stdout
-    assert "track accuracy 1.000" in call("-m", "scripts.evaluate", "fma_cnn_3s-t", *runs).stdout
-    again = call("-m", "scripts.train", "--experiment", "fma_cnn_3s", "--tag", "t", "--set", *settings, *runs)
-    assert_one_line(again, "fma_cnn_3s-t exists", "--resume")
+    main(["predict", f"{tmp_path}/audio/000000.mp3", "--run", "fma_cnn_3s-t", *runs, "--top", "1"])
+    assert "High" in capsys.readouterr().out
+    main(["evaluate", "fma_cnn_3s-t", *runs])
+    assert "track accuracy 1.000" in capsys.readouterr().out
+    assert_one_line(run("train", *train), "fma_cnn_3s-t exists", "--resume")
 
 
 # --- what does not fit --------------------------------------------------------------------------------------
@@ -202,7 +197,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, run):
     assert_one_line(run(*command), str(tmp_path / "runs"))
 
 
-def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys):
+def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys, refusal):
     make_corpus(tmp_path, 6)
     original, full = caching.RowWriter.write, {"at": 3}
 
@@ -217,10 +212,7 @@ def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(caching, "parallel_map", in_this_process)
     monkeypatch.setattr(caching.RowWriter, "write", write)
-    with pytest.raises(SystemExit) as stopped:
-        mels.main([*table_flags(tmp_path), "--workers", "1"])
-    assert stopped.value.code == 2
-    assert "No space left on device; free some space" in capsys.readouterr().err
+    assert "No space left on device; free some space" in refusal(mels.main, [*table_flags(tmp_path), "--workers", "1"])
     assert not list((tmp_path / "mels").glob("*mel_????????/tracks.csv"))
     full["at"] = 100
     mels.main([*table_flags(tmp_path), "--workers", "1"])

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import gradio
 import pytest
 import uvicorn
-from matplotlib.figure import Figure
 
-from scripts import models
+from scripts import crossval, models, sweep
 from scripts.__main__ import COMMANDS, main
 from scripts.apps.api import server
 from scripts.apps.tagger.schedule import StopRequested, StopSignal
@@ -82,10 +81,10 @@ def reason(line: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def world(tmp_path_factory: pytest.TempPathFactory, quick_reports: None) -> Iterator[Path]:
     """The current folder: tiny FMA and Philharmonia where the README has them, own songs, and experiments of an epoch.
 
-    Spectrograms are small, mixtures few, and servers start and end at once.
+    Spectrograms are small, mixtures, folds and trials few, and servers start and end at once.
     """
     folder = tmp_path_factory.mktemp("world")
     get_dataset("fma").make_tiny(folder / "data")
@@ -106,17 +105,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         write_tone(folder / name, number % 3, 100 + number)
         write_tone(folder / "recordings" / f"{number}.ogg", number % 3, 200 + number)
     (folder / "data" / "new_songs").mkdir()
-    parse = mixtures.parse_request
+    parse, search, fold = mixtures.parse_request, sweep.sweep, crossval.cross_validate
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(MelSpec.__init__, "__defaults__", dataclasses.astuple(SPEC))
         for name, experiment in EXPERIMENTS.items():
             patch.setitem(EXPERIMENTS, name, experiment.updated(**QUICK, **SMALL.get(experiment.model.name, {})))
         patch.setattr(mixtures, "parse_request", lambda text: dataclasses.replace(parse(text), count=8))
+        patch.setattr(sweep, "sweep", lambda experiment, space, trials, *rest: search(experiment, space, 2, *rest))
+        patch.setattr(crossval, "cross_validate", lambda experiment, folds, *rest: fold(experiment, 2, *rest))
         patch.setattr(StopSignal, "wait", end_round)
         make_server = server.make_server
         patch.setattr(server, "make_server", lambda app: end_at_once(make_server(app)))
-        patch.setattr(Figure, "savefig", lambda figure, path, **_: Path(path).touch())  # drawing takes long
         patch.setattr(gradio.Blocks, "block_thread", lambda page: page.close())
         yield folder
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -145,10 +144,9 @@ def test_a_temperature_that_validation_does_not_tell_is_said(experiment, sure):
     assert ("ece_scaled" in calibration) is (" at temperature " in text) is not sure
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_scores_are_float32s_whatever_training_computes_with(experiment, precision, tmp_path, capsys):
-    report = train(experiment.updated(precision=precision), root=tmp_path)
-    said = f"training {precision}, scores float32"
+def test_scores_are_float32s_whatever_training_computes_with(experiment, tmp_path, capsys):
+    report = train(experiment.updated(precision="bfloat16"), root=tmp_path)
+    said = "training bfloat16, scores float32"
     assert report["precision"] == said
     start, *_, tested = (line for line in capsys.readouterr().out.splitlines() if said in line)
     assert "parameters" in start and "split" in tested
@@ -250,12 +248,7 @@ def test_tensorboard_goes_with_the_report(run):
         evaluate(run, part="validation", tensorboard=True)
 
 
-def test_bad_input_is_one_line(run, capsys, tmp_path: Path):
-    with pytest.raises(SystemExit, match="2"):
-        main(["smal", "--runs", str(run.root)])
-    assert "did you mean 'small'" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        call(run, "--checkpoint", "epoch_099.pt")
-    error = capsys.readouterr().err
-    assert "epoch_099.pt: no such checkpoint; there are best.pt, last.pt" in error
-    assert error.strip().splitlines()[-1].startswith("error: ")
+def test_bad_input_is_one_line(run, refusal):
+    assert "did you mean 'small'" in refusal(main, ["smal", "--runs", str(run.root)])
+    told = "epoch_099.pt: no such checkpoint; there are best.pt, last.pt"
+    assert told in refusal(call, run, "--checkpoint", "epoch_099.pt")

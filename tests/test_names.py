@@ -19,6 +19,8 @@ from scripts.tables.overrides import apply_overrides
 from scripts.train import train
 from tests.corpus import CHORDS, SPEC_FLAGS
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 SPEC = [f"spec.{flag.removeprefix('--').replace('-', '_')}" for flag in SPEC_FLAGS]
 SMALL = ["table=clips.csv", "cache=mels", "epochs=1", "metric=last", "device=cpu", "threads=1", "batch_size=8", *SPEC]
 
@@ -47,9 +49,9 @@ def use(run: str, names: list[str]) -> None:
     assert json.loads(Path("exported/config.json").read_text())["classes"] == names
 
 
-@pytest.mark.parametrize("names", [["01", "02", "1"], ["Drum; Bass", "None", "nan"]])
-def test_genres_stay_as_they_are_written(names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_genres_stay_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    names = ["01", "1", "Drum; Bass", "None", "nan"]
     for kind, name in enumerate(names):
         for number in range(10):
             write_tone(Path("songs", name, f"{number}.wav"), kind, number)

@@ -21,6 +21,8 @@ from scripts.training.checkpoints import load_checkpoint, save_checkpoint
 from scripts.training.pretext import MOVED, ORIGINAL, REPLACED, TASKS, MaskedPatches, TilePuzzle, another, load_backbone
 from tests.corpus import make_experiment
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 SHAPE = (1, 32, 40)
 
 
@@ -333,11 +335,8 @@ def config(experiment, tmp_path_factory):
         (["--task=mae", "--table=none.csv"], "none.csv: no such table"),
     ],
 )
-def test_bad_input_is_told_in_one_line(config, tmp_path, capsys, flags, message):
-    with pytest.raises(SystemExit, match="2"):
-        main(["--config", str(config), "--runs", str(tmp_path), *flags])
-    told = capsys.readouterr().err.strip().splitlines()
-    assert told[-1].startswith("error: ") and message in told[-1]
+def test_bad_input_is_told_in_one_line(config, tmp_path, refusal, flags, message):
+    assert message in refusal(main, ["--config", str(config), "--runs", str(tmp_path), *flags])
     assert not (tmp_path / "reports").exists()
 
 

@@ -9,11 +9,7 @@ from tests.conftest import NO_BROWSER, pytest_terminal_summary
 
 @pytest.mark.parametrize(
     ("reasons", "lines"),
-    [
-        ([f"Skipped: {NO_BROWSER}: it is not there"] * 2 + ["Skipped: no GPU"], 1),
-        (["Skipped: no GPU"], 0),
-        ([], 0),
-    ],
+    [([f"Skipped: {NO_BROWSER}: it is not there"] * 2 + ["Skipped: no GPU"], 1), (["Skipped: no GPU"], 0), ([], 0)],
 )
 def test_browser_tests_that_were_skipped_are_told_of(reasons: list[str], lines: int) -> None:
     said = []

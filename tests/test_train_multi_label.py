@@ -21,6 +21,8 @@ from scripts.train import train, train_seeds
 from scripts.training.checkpoints import load_checkpoint
 from tests.corpus import CHORDS, TONES, make_chords, make_experiment
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 
 @pytest.fixture(scope="module")
 def chords(tmp_path_factory: pytest.TempPathFactory) -> Experiment:

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ PAIRS_SHOWN = 20
 # --- measuring ----------------------------------------------------------------------------------------------
 
 
-def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: int = 0) -> dict:
+def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: int = 0) -> dict[str, Any]:
     """What leaks are worth on GTZAN's public table of features; with the clips, where their table is there too.
 
     Parameters
@@ -84,7 +85,7 @@ def audit_features(root: Path, classifier: str = "svm", draws: int = 20, seed: i
 
 def audit_own(
     table_path: str | Path, cache: MelCache, classifier: str = "nearest", draws: int = 5, seed: int = 0
-) -> dict:
+) -> dict[str, Any]:
     """What the leaks of one's own table are worth, and which recordings stand in two parts of its split.
 
     Parameters
@@ -122,7 +123,7 @@ def audit_own(
     }
 
 
-def artists_of_genres(tracks: pd.DataFrame) -> list[dict]:
+def artists_of_genres(tracks: pd.DataFrame) -> list[dict[str, Any]]:
     """How many artists each genre has, of the tracks whose artist is known; those with the fewest first.
 
     Each has genre, tracks, known (tracks), artists, and of the most frequent one its name and tracks: most_frequent,
@@ -139,7 +140,7 @@ def artists_of_genres(tracks: pd.DataFrame) -> list[dict]:
     return sorted(rows, key=lambda row: (row["artists"], row["genre"]))
 
 
-def duplicates_across(table: pd.DataFrame, cache: MelCache, track_ids: pd.Series) -> tuple[list[dict], int]:
+def duplicates_across(table: pd.DataFrame, cache: MelCache, track_ids: pd.Series) -> tuple[list[dict[str, Any]], int]:
     """Pairs of tracks with the same recording in two parts, and the number of pairs within a part.
 
     Each pair has track_id, part, other_id, other_part, bit_errors, offset_s and exact: whether the files hold the
@@ -166,7 +167,7 @@ def same_samples(tracks: pd.DataFrame) -> Callable[[str, str], bool | None]:
 # --- the report ---------------------------------------------------------------------------------------------
 
 
-def score_rows(result: dict) -> list[tuple[str, str, dict]]:
+def score_rows(result: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """(split, "track accuracy" or "clip accuracy", score) of all scores of a result."""
     if "splits" not in result:
         kinds = {name: "clip accuracy" if name.startswith("clips") else "track accuracy" for name in LABELS}
@@ -179,26 +180,26 @@ def score_rows(result: dict) -> list[tuple[str, str, dict]]:
     ]
 
 
-def bounds(score: dict) -> tuple[float, float]:
+def bounds(score: dict[str, Any]) -> tuple[float, float]:
     """The 95 % interval, or one standard deviation to either side."""
     mean, sd = score["mean"], score.get("sd", 0.0)
     return score.get("interval_95", (mean - sd, mean + sd))
 
 
-def spread(score: dict) -> str:
+def spread(score: dict[str, Any]) -> str:
     if "sd" in score:
         return f"± {score['sd']:.3f} ({score['n']} {score['unit']})"
     low, high = score["interval_95"]
     return f"95 % {low:.3f}-{high:.3f} ({score['n']} tracks)"
 
 
-def describe(result: dict) -> list[str]:
+def describe(result: dict[str, Any]) -> list[str]:
     """The result in lines for the screen."""
     lines = [f"{label:42}{kind:16}{score['mean']:.3f}  {spread(score)}" for label, kind, score in score_rows(result)]
     return [*lines, "", *findings(result)]
 
 
-def describe_leakage(leakage: dict) -> str:
+def describe_leakage(leakage: dict[str, Any]) -> str:
     share = leakage["share"]
     if share <= 0:
         return "nothing is lost on the fault-filtered split: the random splits of the same sizes score no higher"
@@ -208,7 +209,7 @@ def describe_leakage(leakage: dict) -> str:
     )
 
 
-def findings(result: dict) -> list[str]:
+def findings(result: dict[str, Any]) -> list[str]:
     """What leakage is worth; of one's own data who is known from train, the leaks, and the recordings in two parts.
 
     And, where they are known, how many artists a genre has.
@@ -226,20 +227,20 @@ def findings(result: dict) -> list[str]:
     return lines
 
 
-def describe_seen(split: dict) -> str:
+def describe_seen(split: dict[str, Any]) -> str:
     artists = "artists unknown" if split["seen_artists"] is None else f"{split['seen_artists']:.0%} by an artist in it"
     sizes = f"{split['train_clips']} clips to fit on, {split['test_clips']} to score"
     return f"{split['seen_tracks']:.0%} of the test tracks are in the other part, {artists}; {sizes}"
 
 
-def describe_artists(row: dict) -> str:
+def describe_artists(row: dict[str, Any]) -> str:
     count, known = row["most_frequent_tracks"], row["known"]
     unknown = f", {row['tracks'] - known} of unknown artists" if known < row["tracks"] else ""
     who = f"{count} of {known} tracks ({count / known:.0%}) by {row['most_frequent']}"
     return f"{row['genre']}: {row['artists']} artist{'s' if row['artists'] > 1 else ''}, {who}{unknown}"
 
 
-def describe_pair(pair: dict) -> str:
+def describe_pair(pair: dict[str, Any]) -> str:
     kind = {True: "the same samples", False: "other samples", None: "files not there to compare"}[pair["exact"]]
     return (
         f"{pair['track_id']} ({pair['part']}) and {pair['other_id']} ({pair['other_part']}): {kind}, "
@@ -247,7 +248,7 @@ def describe_pair(pair: dict) -> str:
     )
 
 
-def figure(result: dict) -> Figure:
+def figure(result: dict[str, Any]) -> Figure:
     """Every score with its interval, clip accuracy and track accuracy in two colours."""
     rows = score_rows(result)[::-1]
     drawing, [[axes]] = new_figure(1.2 + 0.3 * len(rows))
@@ -264,7 +265,7 @@ def figure(result: dict) -> Figure:
     return drawing
 
 
-def write_report(folder: Path, result: dict) -> None:
+def write_report(folder: Path, result: dict[str, Any]) -> None:
     """Write audit.json, audit.md and accuracies.png."""
     table = ["| split | score | mean | spread |", "|---|---|---|---|"]
     for label, kind, score in score_rows(result):
@@ -284,7 +285,7 @@ def write_report(folder: Path, result: dict) -> None:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def run_audit(args: argparse.Namespace) -> tuple[str, dict]:
+def run_audit(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What is audited, and the result."""
     if args.dataset:
         pick("dataset to audit", args.dataset, DATASETS)
@@ -304,6 +305,7 @@ def only_spec(root: Path) -> MelSpec | None:
     folders = [path.parent for path in (root / "spec.json", *root.glob("*/spec.json")) if path.is_file()]
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return read_spec(folders[0]) if len(folders) == 1 else None
+    return None
 
 
 @command

@@ -16,6 +16,7 @@ from scripts.common.storage import write_csv, write_json
 from scripts.config.run import ROOT, Run
 from scripts.metrics.multi_label import multi_label_scores
 from scripts.metrics.single_label import bootstrap_interval, macro_f1, per_genre
+from scripts.metrics.test_scores import MultiLabelScores, SingleLabelScores
 from scripts.metrics.thresholds import best_thresholds
 from scripts.reports import multi_label, single_label
 from scripts.reports.markdown import markdown_table
@@ -184,18 +185,19 @@ def summarise(parts: dict[str, SavedPredictions], first: dict[str, Any]) -> dict
 
     Thresholds of labels are chosen by the rule of the first member, of whose test.json `first` is a part.
     """
-    test, validation = parts["test"], parts["validation"].scores if "validation" in parts else None
-    arguments = test.scores, test.items, test.items, test.names, pd.DataFrame({"status": []}), validation
-    if test.task == "multi_label":
-        return multi_label.summarise(*arguments, rule=first["threshold_rule"])
-    return single_label.summarise(*arguments)
+    test, scores = parts["test"], parts["test"].scores
+    validation: Any = parts["validation"].scores if "validation" in parts else None  # of the same kind
+    rest = test.items, test.items, test.names, pd.DataFrame({"status": []}), validation
+    if isinstance(scores, MultiLabelScores):
+        return multi_label.summarise(scores, *rest, rule=first["threshold_rule"])
+    return single_label.summarise(scores, *rest)
 
 
-def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, SavedPredictions]) -> None:
+def write_report(run: Run, facts: dict[str, Any], summary: dict[str, Any], parts: dict[str, SavedPredictions]) -> None:
     """Write the report of a run, and the predictions for validation where all members have some."""
-    test = parts["test"]
-    if test.task == "multi_label":
-        multi_label.write_report(run.report, facts, summary, test.scores, test.items, test.names)
+    test, scores = parts["test"], parts["test"].scores
+    if isinstance(scores, MultiLabelScores):
+        multi_label.write_report(run.report, facts, summary, scores, test.items, test.names)
     else:
         single_label.write_report(run.report, facts, summary, test.table(summary), test.names)
     path = run.report / FILES["validation"]
@@ -207,13 +209,12 @@ def write_report(run: Run, facts: dict, summary: dict, parts: dict[str, SavedPre
 
 def show(member: Member, weight: str) -> dict[str, str]:
     """A row of the table of members and blend."""
-    test = member.parts["test"]
-    scores = multi_label_row if test.task == "multi_label" else single_label_row
-    return {"run": member.name, "weight": weight} | scores(member) | {"loss": f"{test.scores.loss:.4f}"}
+    test, scores = member.parts["test"], member.parts["test"].scores
+    row = single_label_row(scores, test.names) if isinstance(scores, SingleLabelScores) else multi_label_row(member)
+    return {"run": member.name, "weight": weight} | row | {"loss": f"{scores.loss:.4f}"}
 
 
-def single_label_row(member: Member) -> dict[str, str]:
-    scores, names = member.parts["test"].scores, member.parts["test"].names
+def single_label_row(scores: SingleLabelScores, names: list[str]) -> dict[str, str]:
     correct = scores.predictions == scores.labels
     low, high = bootstrap_interval(correct)
     f1 = macro_f1(per_genre(scores.labels, scores.predictions, names))

@@ -5,7 +5,7 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,8 +66,9 @@ class SingleLabelTest:
         others = {"macro_f1": test["macro_f1"], "ece": test["calibration"]["ece"]}
         return with_intervals(self.name, test, self.DRAWN) | others | {key: test[key] for key in ("chance", "majority")}
 
-    def difference(self, other: Self) -> dict[str, float]:
+    def difference(self, other: "Tested") -> dict[str, float]:
         """The difference in track accuracy with its interval, the tracks that only one gets right, and McNemar's p."""
+        assert isinstance(other, SingleLabelTest)  # see `check_same_tracks`
         difference = self.correct.astype(int) - other.correct
         low, high = bootstrap_interval(difference)
         row = {"difference": difference.mean(), "difference_low": low, "difference_high": high}
@@ -127,9 +128,10 @@ class MultiLabelTest:
         baseline = self.test["baselines"]["prevalence"]["f1_macro"]
         return with_intervals(self.name, self.test, self.SCORES) | {"prevalence": baseline}
 
-    def difference(self, other: Self) -> dict[str, float]:
+    def difference(self, other: "Tested") -> dict[str, float]:
         """The differences in macro F1 and mAP, <score>, <score>_low and <score>_high, and p of that in macro F1."""
-        row = {}
+        assert isinstance(other, MultiLabelTest)  # see `check_same_tracks`
+        row: dict[str, float] = {}
         for score in self.DRAWN:
             difference = self.draws[score] - other.draws[score]
             low, high = centred_interval(difference, minimum=-1)
@@ -223,7 +225,7 @@ def group_seeds(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
     Runs called <name>-seed0, <name>-seed1, ... are one group; a run without a seed in its name is its own.
     """
     groups = table.groupby(table["run"].str.replace(SEED, "", regex=True).rename("group"), sort=False)
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for score in scores:
         columns |= {score: groups[score].mean(), f"{score}_sd": groups[score].std()}
     return pd.DataFrame({"runs": groups.size(), **columns}).reset_index()

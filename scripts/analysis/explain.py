@@ -77,7 +77,7 @@ def feature_maps(model: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Collects the feature maps [batch, channels, height, width] of a forward pass, in their order."""
     maps: list[torch.Tensor] = []
 
-    def remember(_module: nn.Module, _inputs: tuple, output: object) -> None:
+    def remember(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) >= 2:
             maps.append(output)
 

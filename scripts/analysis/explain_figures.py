@@ -48,13 +48,13 @@ def embedding_map(points: np.ndarray, groups: Sequence[str], names: tuple[str, s
     points : [tracks, 2]. groups : [tracks], such as genres. names : of the axes.
     """
     figure, [[axes]] = new_figure(5.6, title=title)
-    groups = pd.Series(list(groups))
-    counts = groups.value_counts()
+    given = pd.Series(list(groups))
+    counts = given.value_counts()
     chosen = sorted(counts.index[:MAX_GROUPS])
-    rest = ~groups.isin(chosen).to_numpy()
+    rest = ~given.isin(chosen).to_numpy()
     axes.plot(*points[rest].T, "o", color=GREY, markersize=3, alpha=0.5, label=f"{len(counts) - len(chosen)} others")
     for name, (marker, colour) in zip(chosen, product(MARKERS, COLOURS), strict=False):
-        mine = (groups == name).to_numpy()
+        mine = (given == name).to_numpy()
         axes.plot(*points[mine].T, marker, color=colour, markersize=4, alpha=0.7, label=f"{name} ({counts[name]})")
     axes.set(xlabel=names[0], ylabel=names[1], aspect="equal", adjustable="datalim")
     axes.grid(color=GRID)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class MeanScore:
     sd: float | None = None
     interval_95: tuple[float, float] | None = None
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Without what it does not have."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
@@ -171,7 +172,8 @@ def draw_sizes(
 ) -> Iterator[Rows]:
     """Random splits of a pool of rows with so many of each class in (train, test)."""
     for draw in range(draws):
-        generator, parts = np.random.default_rng((seed, draw)), ([], [])
+        generator = np.random.default_rng((seed, draw))
+        parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for label, (train, test) in enumerate(zip(*sizes, strict=True)):
             members = generator.permutation(pool[labels[pool] == label])
             parts[0].append(members[test : test + train])
@@ -198,7 +200,7 @@ def clip_statistics(items: Items) -> np.ndarray:
 
 def measure_splits(
     items: Items, artists: pd.Series, classifier: str = "nearest", draws: int = 5, seed: int = 0
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """One classifier on clip statistics under four splits with as many test tracks (or clips) as the table's own.
 
     Parameters
@@ -280,7 +282,7 @@ SPLITS: dict[str, Callable[[Items, pd.Series, int], Rows]] = {
 }
 
 
-def measure_split(examples: Examples, items: Items, artists: pd.Series, drawn: list[Rows]) -> dict:
+def measure_split(examples: Examples, items: Items, artists: pd.Series, drawn: list[Rows]) -> dict[str, Any]:
     """The scores of some draws of one split, all test tracks together."""
     shares = pd.concat([track_shares(examples, items, *rows) for rows in drawn]).groupby(level=0).mean()
     seen = np.array([seen_in_train(items, artists, *rows) for rows in drawn]).mean(axis=0)

@@ -37,7 +37,7 @@ def summarise(names: list[str], classes: int, frames: int, mels: int, device: to
 
 @torch.inference_mode()
 def row(name: str, classes: int, frames: int, mels: int, device: torch.device) -> dict[str, str | int | float]:
-    model = build_model(name, classes, frames, mels).to(device, memory_format=torch.channels_last).eval()
+    model = build_model(name, classes, frames, mels).to(device).to(memory_format=torch.channels_last).eval()
     clip = torch.zeros(1, 1, mels, frames, device=device)
     with FlopCounterMode(display=False) as counter:  # of convolutions and matrix products
         model(clip)

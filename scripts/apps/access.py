@@ -13,7 +13,8 @@ SECRET_LENGTH = 16
 MAKE = "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
 
 Message = MutableMapping[str, Any]
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 

@@ -35,13 +35,11 @@ LAUNCH: dict[str, Any] = {
 def launch_settings(access: Access, *middleware: Middleware) -> dict[str, Any]:
     """For `gr.Blocks.launch`: where the page is served, who may see it, and `LAUNCH`."""
     guards = [] if access.known_hosts is None else [Middleware(KnownHosts, hosts=access.known_hosts)]
-
-    def is_password(_name: str, password: str) -> bool:
-        return secrets.compare_digest(password.encode(), access.secret.encode())
-
+    secret = access.secret
+    is_password = None if secret is None else lambda _, given: secrets.compare_digest(given.encode(), secret.encode())
     return LAUNCH | {
         "server_name": access.host,
         "server_port": access.port,
-        "auth": None if access.secret is None else is_password,
+        "auth": is_password,
         "app_kwargs": {"middleware": [*guards, *middleware]},
     }

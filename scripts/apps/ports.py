@@ -18,7 +18,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (socket.gaierror, UnicodeError):
         raise ConfigError(f"no host {host!r}; give an address of this machine, such as 127.0.0.1") from None
     except OSError as error:
-        taken, reason = error.errno == errno.EADDRINUSE, os.strerror(error.errno)
+        taken = error.errno == errno.EADDRINUSE
+        reason = os.strerror(error.errno) if error.errno else str(error)
         what = f"port {port} of {host}" + (" is taken" if taken else "")
         remedy = "stop what runs there or give another --port" if taken else "give another --host or --port"
         raise ConfigError(f"{what}: {reason}; {remedy}") from None

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,6 +288,6 @@ def is_known(database: sqlite3.Connection, key: str) -> bool:
     return database.execute("SELECT 1 FROM sounds WHERE key = ?", (key,)).fetchone() is not None
 
 
-def insert(database: sqlite3.Connection, table: str, row: dict[str, str | float]) -> None:
+def insert(database: sqlite3.Connection, table: str, row: Mapping[str, str | float]) -> None:
     places = ", ".join(f":{name}" for name in row)
     database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", row)

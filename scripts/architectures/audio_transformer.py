@@ -75,16 +75,16 @@ class AudioTransformer(Network):
 
         full = make_config(ASTConfig, config, num_labels=AUDIOSET_CLASSES)
         kind = ASTModel if rows is None else ASTForAudioClassification
-        network = load_network(kind, full, pretrained, PUBLISHED, ARCHITECTURE)
+        network: Any = load_network(kind, full, pretrained, PUBLISHED, ARCHITECTURE)
         self.backbone = network if rows is None else network.audio_spectrogram_transformer
-        norm = nn.LayerNorm(full.hidden_size, full.layer_norm_eps)
-        self.head = nn.Sequential(norm, nn.Linear(full.hidden_size, classes))
+        norm, linear = nn.LayerNorm(full.hidden_size, full.layer_norm_eps), nn.Linear(full.hidden_size, classes)
+        self.head = nn.Sequential(norm, linear)
         if rows is not None:
-            copy_rows(network.classifier, self.head, rows)
+            copy_rows(network.classifier, norm, linear, rows)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, 1, 1, samples] -> [batch, hidden_size]."""
-        config = self.backbone.config
+        config: Any = self.backbone.config
         return self.backbone(log_mels(x.flatten(1), config.num_mel_bins, config.max_length)).pooler_output
 
 
@@ -109,9 +109,8 @@ def check_rows(rows: Sequence[int], classes: int) -> list[int]:
 
 
 @torch.no_grad()
-def copy_rows(classifier: nn.Module, head: nn.Sequential, rows: list[int]) -> None:
-    """Make the head give the logits that the AudioSet classifier gives in these rows."""
-    norm, linear = head
+def copy_rows(classifier: Any, norm: nn.LayerNorm, linear: nn.Linear, rows: list[int]) -> None:
+    """Make a head of both layers give the logits that the AudioSet classifier gives in these rows."""
     norm.load_state_dict(classifier.layernorm.state_dict())
     linear.weight.copy_(classifier.dense.weight[rows])
     linear.bias.copy_(classifier.dense.bias[rows])

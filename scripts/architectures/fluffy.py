@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from scripts.architectures.heads import DeepHead, LabelHeads
@@ -28,7 +27,7 @@ class DeepHeadNetwork(Network):
     ConfigError : what `build_model` raises.
     """
 
-    make_head = DeepHead
+    make_head: type[nn.Module] = DeepHead
 
     def __init__(
         self,
@@ -42,14 +41,10 @@ class DeepHeadNetwork(Network):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.backbone = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
-        self.backbone.head = nn.Identity()
-        inputs = embedding_width(self.backbone, in_channels, mels, frames)
+        base = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
+        self.backbone, base.head = base, nn.Identity()
+        inputs = embedding_width(base, in_channels, mels, frames)
         self.head = self.make_head(inputs, widths, classes, dropout)
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, in_channels, mels, frames] -> [batch, width]."""
-        return self.backbone.embed(x)
 
 
 @register("fluffy")

@@ -63,7 +63,7 @@ class LabelHeads(nn.Sequential):
         self.labels = labels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.expand(self.labels, -1, -1)).squeeze(2).T
+        return super().forward(x.expand(self.labels, -1, -1)).squeeze(2).T  # type: ignore[no-untyped-call]
 
 
 class LabelNorm(nn.Module):

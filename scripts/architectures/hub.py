@@ -3,7 +3,7 @@
 import inspect
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -75,7 +75,7 @@ def load_network(
         theirs, ours = (json.loads(each.to_json_string(False)) for each in (config.from_dict(settings), config))
         if differ := {name: theirs[name] for name in architecture if theirs[name] != ours[name]}:
             raise ValueError(f"made with other settings; set config={differ}")
-        model, report = network.from_pretrained(
+        model, report = cast(Any, network).from_pretrained(
             folder, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
         if missing := sorted(report["missing_keys"]):

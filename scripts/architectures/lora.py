@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from scripts.architectures.heads import AttentionPooling
@@ -57,7 +56,7 @@ class Lora(Network):
 
         base = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
         self.head, base.head = base.head, nn.Identity()
-        adapters = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
+        adapters = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))  # type: ignore[arg-type]
         self.backbone = inject_adapter_in_model(adapters, base)
         self.freeze_base()
 
@@ -68,7 +67,3 @@ class Lora(Network):
         for module in self.backbone.modules():
             if isinstance(module, AttentionPooling):
                 module.requires_grad_(True)
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, in_channels, mels, frames] -> [batch, width]."""
-        return self.backbone.embed(x)

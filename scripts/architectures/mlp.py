@@ -38,7 +38,8 @@ class MLP(Network):
         super().__init__()
         if not widths or len(widths) != len(dropouts):
             raise ConfigError(f"widths={widths} and dropouts={dropouts}; give one dropout for each width, at least one")
-        layers, inputs = [nn.Flatten()], in_channels * mels * frames
+        layers: list[nn.Module] = [nn.Flatten()]
+        inputs = in_channels * mels * frames
         for width, dropout in zip(widths, dropouts, strict=True):
             layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
             inputs = width

@@ -29,7 +29,7 @@ class SideBySide(Network):
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, in_channels, mels, frames] -> [batch, width], the networks' embeddings one after another."""
-        return torch.cat([network.embed(x) for network in self.backbones], dim=1)
+        return torch.cat([network(x) for network in self.backbones], dim=1)  # without their heads
 
 
 class SeparateHeads(nn.Module):

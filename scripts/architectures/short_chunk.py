@@ -87,7 +87,7 @@ class GlobalPool(nn.Module):
     """[batch, channels, mels, frames] -> [batch, channels], by one of `POOLS`."""
 
     def __init__(self, pool: str) -> None:
-        from timm.layers import SelectAdaptivePool2d  # takes a second to import
+        from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d  # takes a second to import
 
         super().__init__()
         self.pool = SelectAdaptivePool2d(pool_type=POOLS[pick("pool", pool, POOLS)], flatten=True)

@@ -38,7 +38,8 @@ class CoalaTagger(Network):
         super().__init__()
         if min(mels, frames) < 24:
             raise ConfigError(f"input of {mels} mels x {frames} frames; coala_tagger needs at least 24 of each")
-        layers, inputs = [nn.BatchNorm2d(in_channels)], in_channels
+        layers: list[nn.Module] = [nn.BatchNorm2d(in_channels)]
+        inputs = in_channels
         for outputs, pool in COALA_STAGES:
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
             layers.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.MaxPool2d(pool), nn.ReLU()))

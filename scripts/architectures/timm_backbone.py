@@ -60,8 +60,9 @@ class TimmBackbone(Network):
         head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.backbone = make_backbone(backbone, in_channels, pretrained)
-        self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(self.backbone.head_hidden_size, classes))
+        network: Any = make_backbone(backbone, in_channels, pretrained)
+        self.backbone = network
+        self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(network.head_hidden_size, classes))
 
 
 for name, backbone in BACKBONES.items():
@@ -81,7 +82,7 @@ def make_backbone(name: str, in_channels: int, pretrained: bool | str) -> nn.Mod
         check_weights(pretrained, name)
         options["pretrained_cfg_overlay"] = {"file": pretrained}
     try:
-        backbone = timm.create_model(name, pretrained=bool(pretrained), **options)
+        backbone: Any = timm.create_model(name, pretrained=bool(pretrained), **options)
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise

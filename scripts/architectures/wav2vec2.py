@@ -1,7 +1,7 @@
 """wav2vec2: convolutions on the waveform and a transformer on what they make of it."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ ARCHITECTURE = (
     "num_conv_pos_embedding_groups",
 )
 PARTS = ("all", "features")
-AVERAGES = {"mean": torch.mean, "max": torch.amax}
+AVERAGES: dict[str, Callable[..., torch.Tensor]] = {"mean": torch.mean, "max": torch.amax}
 
 
 @register("wav2vec2")
@@ -80,12 +80,13 @@ class Wav2Vec2(Network):
         from transformers import Wav2Vec2Config, Wav2Vec2Model
 
         full = make_config(Wav2Vec2Config, config, layerdrop=0.0, mask_time_prob=0.0)
-        network = load_network(Wav2Vec2Model, full, pretrained, PUBLISHED, ARCHITECTURE)
+        network: Any = load_network(Wav2Vec2Model, full, pretrained, PUBLISHED, ARCHITECTURE)
         network.feature_extractor._requires_grad = False  # frozen convolutions would keep all their steps otherwise
         self.backbone = network if part == "all" else network.feature_extractor
         width = full.hidden_size if part == "all" else full.conv_dim[-1]
-        attention = pooling == "attention"
-        self.pool = AttentionPooling(width, width) if attention else functools.partial(AVERAGES[pooling], dim=1)
+        self.pool: Callable[[torch.Tensor], torch.Tensor] = (
+            functools.partial(AVERAGES[pooling], dim=1) if pooling in AVERAGES else AttentionPooling(width, width)
+        )
         self.head = DeepHead(width, widths, classes, dropout)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:

@@ -81,12 +81,12 @@ class WaveletNetwork(Network):
             )
         self.bank = WaveletBank(wavelet, filters, kernel, stride, sample_rate, f_min, f_max)
         columns = self.bank(torch.zeros(1, 1, 1, frames)).shape[3]
-        self.backbone = build_model(network, classes, columns, filters, in_channels=in_channels, **(settings or {}))
-        self.head, self.backbone.head = self.backbone.head, nn.Identity()
+        base = build_model(network, classes, columns, filters, in_channels=in_channels, **(settings or {}))
+        self.backbone, self.head, base.head = base, base.head, nn.Identity()
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, in_channels, 1, samples] -> [batch, width]."""
-        return self.backbone.embed(self.bank(x))
+        return self.backbone(self.bank(x))
 
 
 class WaveletBank(nn.Module):
@@ -108,6 +108,8 @@ class WaveletBank(nn.Module):
     ------
     ConfigError : an unknown wavelet, or frequencies that the kernel cannot hold or the sample rate does not reach.
     """
+
+    filters: torch.Tensor
 
     def __init__(
         self, wavelet: str, filters: int, kernel: int, stride: int, sample_rate: int, f_min: float, f_max: float

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ class Worker:
 
     spec: MelSpec
     transform: Callable[[np.ndarray], np.ndarray]
-    arrays: tuple["RowWriter", "RowWriter"]
+    arrays: tuple["RowWriter", ...]
 
 
 class RowWriter:
@@ -63,7 +64,7 @@ class RowWriter:
 
     def write(self, row: int, values: np.ndarray) -> None:
         self.file.seek(self.offset + row * self.row_bytes)
-        data = memoryview(np.ascontiguousarray(values, np.float16)).cast("B")
+        data = np.ascontiguousarray(values, np.float16).data.cast("B")
         while data:
             data = data[self.file.write(data) :]
 
@@ -77,7 +78,7 @@ def start(folder: Path, spec: MelSpec) -> None:
     worker = Worker(spec, make_transform(spec), tuple(map(RowWriter, array_paths(folder, spec))))
 
 
-def cache_track(job: tuple[int, str]) -> dict:
+def cache_track(job: tuple[int, str]) -> dict[str, Any]:
     """Cache one file into its row; returns how it went: row, seconds, clips, status, reason."""
     row, path = job
     spec, (tracks, clips), seconds = worker.spec, worker.arrays, 0.0
@@ -154,7 +155,7 @@ def fill_folder(folder: Path, files: pd.DataFrame, spec: MelSpec, workers: int |
             f"{folder}: decoded by {old.decoder}; adding tracks by {decoder_version()} would mix the two; "
             "give --overwrite to cache all of it again"
         )
-    if again:
+    if old and again:
         print(f"{old.describe_outdated(again)} and are made again", file=sys.stderr)
     needed, free = disk_space(partial, spec, len(plan))
     if needed > free:
@@ -237,7 +238,7 @@ def prepare(partial: Path, spec: MelSpec, plan: pd.DataFrame) -> None:
     write_csv(partial / "plan.csv", plan)
 
 
-def is_same_start(partial: Path, record: dict, plan: pd.DataFrame) -> bool:
+def is_same_start(partial: Path, record: dict[str, Any], plan: pd.DataFrame) -> bool:
     try:
         stored = json.loads((partial / "spec.json").read_text())
         same_record = all(stored[name] == record[name] for name in ("fingerprint", "decoder"))
@@ -281,7 +282,7 @@ def disk_space(partial: Path, spec: MelSpec, tracks: int) -> tuple[int, int]:
     return max(0, whole - there), shutil.disk_usage(partial.parent).free
 
 
-def note(journal, record: dict) -> None:
+def note(journal: TextIO, record: dict[str, Any]) -> None:
     journal.write(json.dumps(record) + "\n")
     journal.flush()
 
@@ -292,7 +293,7 @@ def trim_journal(path: Path) -> None:
     path.write_bytes(whole + newline)
 
 
-def read_journal(partial: Path) -> Iterator[dict]:
+def read_journal(partial: Path) -> Iterator[dict[str, Any]]:
     """The records of finished rows."""
     path = partial / JOURNAL
     return map(json.loads, path.read_text().splitlines() if path.is_file() else [])

@@ -17,11 +17,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scripts.audio.decoding import SLACK, decoder_version, library_version
+from scripts.audio.decoding import decoder_version, library_version
+from scripts.audio.ffmpeg import SLACK
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError
 from scripts.common.storage import read_csv, to_numbers
@@ -163,7 +165,7 @@ def read_spec(folder: Path) -> MelSpec:
     return MelSpec.of(json.loads((folder / "spec.json").read_text())["spec"])
 
 
-def spec_record(spec: MelSpec, decoder: str) -> dict:
+def spec_record(spec: MelSpec, decoder: str) -> dict[str, Any]:
     """What `spec.json` holds."""
     return {"spec": dataclasses.asdict(spec), "fingerprint": spec.fingerprint(), "unit": spec.unit, "decoder": decoder}
 

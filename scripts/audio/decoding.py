@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -294,7 +294,8 @@ def ogg_links(source: Source) -> list[bytes]:
         if file.read(4) != b"OggS":
             return []
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            starts, end = [], 0
+            starts: list[int] = []
+            end = 0
             for page in re.finditer(rb"OggS\0[\2\3\6\7].{20}(.)", content, re.DOTALL):
                 if page.start() != end or not starts:
                     starts.append(page.start())
@@ -403,7 +404,9 @@ def lay_noise(padded: np.ndarray, *_: object) -> None:
 
 
 # ending -> NumPy's padding
-PADDING = {"zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect", "noise": lay_noise}
+PADDING: dict[str, Any] = {
+    "zeros": "constant", "repeat": "wrap", "hold": "edge", "reflect": "reflect", "noise": lay_noise,
+}  # fmt: skip
 
 
 def slice_clips(waveform: np.ndarray, samples: int, step: int | None = None) -> np.ndarray:
@@ -457,7 +460,7 @@ def loud_share(waveform: np.ndarray, level: float, enough: float = 1.0) -> float
     """Share of the samples that leave the level; counted until it is more than `enough`, which in music is soon."""
     count = 0
     for start in range(0, len(waveform), GLANCE):
-        count += np.count_nonzero(np.abs(waveform[start : start + GLANCE] - level) >= SILENCE)
+        count += int(np.count_nonzero(np.abs(waveform[start : start + GLANCE] - level) >= SILENCE))
         if count > enough * len(waveform):
             break
     return count / len(waveform)

@@ -17,7 +17,6 @@ EPSILON = np.finfo(np.float32).eps  # added to a magnitude before its logarithm
 FRAMES_AT_ONCE = 128  # whose power is multiplied with the mel filters
 PAIRS_AT_ONCE = 16  # windowed pairs and their spectra fit into a core's second-level cache
 MELS_AT_ONCE = 16  # neighbouring mel filters share a short range of frequency bins
-KERNEL = {"nogil": True, "cache": True}
 
 
 def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
@@ -28,7 +27,9 @@ def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
     """
     if spec.kind == "waveform":
         return as_row
-    kinds = {"mel": LogMel, "linear": LogPower, "mfcc": Mfcc, "stack": MelStack, "log_magnitude": LogMagnitude}
+    kinds: dict[str, type[LogPower | MelStack]] = {
+        "mel": LogMel, "linear": LogPower, "mfcc": Mfcc, "stack": MelStack, "log_magnitude": LogMagnitude,
+    }  # fmt: skip
     return kinds[spec.kind](spec)
 
 
@@ -186,8 +187,8 @@ class MelStack:
         return np.stack([transform(waveform) for transform in self.transforms], axis=-3)
 
 
-@numba.njit("void(float32[::1], float64[::1], int64, complex128[:, ::1])", **KERNEL)
-def pack(waveform, window, hop, pairs):  # pragma: no cover - compiled
+@numba.njit("void(float32[::1], float64[::1], int64, complex128[:, ::1])", nogil=True, cache=True)
+def pack(waveform: np.ndarray, window: np.ndarray, hop: int, pairs: np.ndarray) -> None:  # pragma: no cover - compiled
     """Windowed frames, even ones as real parts and odd ones as imaginary parts."""
     for pair in range(len(pairs)):
         start = 2 * pair * hop
@@ -195,8 +196,8 @@ def pack(waveform, window, hop, pairs):  # pragma: no cover - compiled
             pairs[pair, i] = complex(waveform[start + i] * window[i], waveform[start + hop + i] * window[i])
 
 
-@numba.njit("void(complex128[:, ::1], float32[:, ::1])", **KERNEL)
-def unpack(spectra, power):  # pragma: no cover - compiled
+@numba.njit("void(complex128[:, ::1], float32[:, ::1])", nogil=True, cache=True)
+def unpack(spectra: np.ndarray, power: np.ndarray) -> None:  # pragma: no cover - compiled
     """The power of both frames: a real frame's spectrum is even in its real part and odd in its imaginary part."""
     last = spectra.shape[1]
     for pair in range(len(spectra)):

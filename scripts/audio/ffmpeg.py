@@ -26,9 +26,9 @@ Stretch = tuple[int, np.ndarray]  # sample rate, [samples, channels]
 
 def open_ffmpeg(source: Source) -> av.container.InputContainer:
     if isinstance(source, Path):
-        return av.open(str(source.absolute()), options=FFMPEG)
+        return av.open(str(source.absolute()), "r", options=FFMPEG)
     source.seek(0)
-    return av.open(source, options=FFMPEG)
+    return av.open(source, "r", options=FFMPEG)
 
 
 def is_recording(channels: int, rate: int) -> bool:
@@ -47,7 +47,8 @@ class Frames:
 
     def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
         self.container, self.stream = container, stream
-        self.seconds, self.fault, self.ended, self.broken_off = 0.0, None, False, False
+        self.seconds, self.ended, self.broken_off = 0.0, False, False
+        self.fault: float | None = None
 
     def __iter__(self) -> Iterator[Stretch]:
         """Frames in the format that each has: a stream may change its rate and its channels on the way."""
@@ -112,7 +113,7 @@ def look_through(source: Source) -> Survey:
     try:
         with open_ffmpeg(source) as container:
             stream = container.streams.audio[0]
-            pledge, tick = promised(container, stream), float(stream.time_base)
+            pledge, tick = promised(container, stream), float(stream.time_base or 0)
             for packet in container.demux(stream):
                 if container.format.name == "aac":
                     held += adts_seconds(packet)
@@ -126,7 +127,7 @@ def look_through(source: Source) -> Survey:
     return Survey(held, pledge)
 
 
-def adts_seconds(packet: av.Packet) -> float:
+def adts_seconds(packet: "av.Packet[av.AudioStream]") -> float:
     """Length of an ADTS packet by the rate in its own header (ISO/IEC 13818-7, 6.2.1); FFmpeg takes the first one's."""
     index = memoryview(packet)[2] >> 2 & 15 if packet.size > 2 else 15
     return 1024 / ADTS_RATES[index] if index < len(ADTS_RATES) else 0.0
@@ -138,7 +139,7 @@ def promised(container: av.container.InputContainer, stream: av.AudioStream) -> 
         return promised_frames(Path(container.name)) * (1152 if stream.rate >= 32_000 else 576) / stream.rate
     if container.format.name not in PROMISING:
         return 0.0
-    if stream.duration:
+    if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 

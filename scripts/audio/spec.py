@@ -165,7 +165,7 @@ class MelSpec:
         """Rows and frames."""
         return self.rows, self.frames(self.clip_samples)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod

@@ -235,7 +235,7 @@ def draw_partners(
     """
     mixtures = np.full((len(first), max_sources), -1)
     mixtures[:, 0], taken = first, present[first]
-    group = np.unique(groups, return_inverse=True)[1] if groups is not None else np.zeros(len(present), int)
+    group = np.unique(np.asarray(groups), return_inverse=True)[1] if groups is not None else np.zeros(len(present), int)
     members, sizes = np.argsort(group, kind="stable"), np.bincount(group)
     begin, size = (np.cumsum(sizes) - sizes)[group[first]], sizes[group[first]]
     for place in range(1, max_sources):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,9 @@ class FeatureData:
 # --- training and testing -----------------------------------------------------------------------------------
 
 
-def score_classifier(data: FeatureData, run: Run, classifier: str, seed: int = 0, balanced: bool = False) -> dict:
+def score_classifier(
+    data: FeatureData, run: Run, classifier: str, seed: int = 0, balanced: bool = False
+) -> dict[str, Any]:
     """Train and test `make_classifier(classifier, seed, balanced)`, write the run's report and print it.
 
     Parameters
@@ -214,7 +217,7 @@ def fold_accuracies(data: FeatureData, logits: np.ndarray) -> dict[str, list[flo
     return {kind: [getattr(fold, kind) for fold in folds] for kind in ("track_accuracy", "clip_accuracy")}
 
 
-def describe_test(facts: dict, summary: dict) -> str:
+def describe_test(facts: dict[str, Any], summary: dict[str, Any]) -> str:
     """The report for the screen."""
     lines = [f"{facts['run']}, {facts['features']} features, split {facts['split']}", describe_summary(summary)]
     for kind, values in facts.get("folds", {}).items():

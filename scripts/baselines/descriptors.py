@@ -7,7 +7,9 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -95,7 +97,7 @@ def gtzan57(waveform: np.ndarray) -> dict[str, float]:
 
 def mean_and_variance(series: dict[str, np.ndarray]) -> dict[str, float]:
     """<name>_mean and <name>_var of each series, over all of its values."""
-    statistics = {"mean": np.mean, "var": np.var}
+    statistics: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "var": np.var}
     return {f"{name}_{kind}": f(values) for name, values in series.items() for kind, f in statistics.items()}
 
 
@@ -108,7 +110,8 @@ def separate(spectrum: np.ndarray, magnitude: np.ndarray, samples: int) -> tuple
     across_frequency = np.stack([smooth(row) for row in np.ascontiguousarray(magnitude.T)]).T
     harmonic = librosa.util.softmask(across_time, across_frequency, power=2, split_zeros=True)
     percussive = librosa.util.softmask(across_frequency, across_time, power=2, split_zeros=True)
-    return tuple(fit_length(librosa.istft(spectrum * mask), samples) for mask in (harmonic, percussive))
+    harmonic, percussive = (fit_length(librosa.istft(spectrum * mask), samples) for mask in (harmonic, percussive))
+    return harmonic, percussive
 
 
 smooth = functools.partial(median_filter, size=MEDIAN_FRAMES, mode="reflect")
@@ -128,7 +131,7 @@ def irmas28(waveform: np.ndarray) -> dict[str, float]:
     Hjorth (Electroencephalography and Clinical Neurophysiology, 1970). Entropies lie between 0 and 1.
     """
     length = len(waveform)
-    frame = {"frame_length": length, "hop_length": length, "center": False}
+    frame: dict[str, Any] = {"frame_length": length, "hop_length": length, "center": False}
     magnitude = np.abs(librosa.stft(waveform, n_fft=length, hop_length=length, center=False))
     mel = librosa.feature.melspectrogram(S=magnitude**2, sr=SAMPLE_RATE, n_fft=length)
     spectral = {"S": magnitude, "sr": SAMPLE_RATE, "n_fft": length}
@@ -169,9 +172,9 @@ def ordinal_counts(waveform: np.ndarray) -> np.ndarray:
 
 def hjorth(waveform: np.ndarray) -> tuple[float, float]:
     """Mobility and complexity: the spread of the slope, and of the slope's slope, relative to the one before."""
-    spreads = [np.std(np.diff(waveform.astype(float), n)) for n in range(3)]
-    mobility = spreads[1] / spreads[0]
-    return mobility, spreads[2] / spreads[1] / mobility
+    spreads = np.array([np.std(np.diff(waveform.astype(float), n)) for n in range(3)])
+    mobility, change = spreads[1:] / spreads[:-1]
+    return mobility, change / mobility
 
 
 def mel_statistics(waveform: np.ndarray) -> dict[str, float]:
@@ -259,7 +262,7 @@ def describe_locked(
     return described, left_out
 
 
-def describe_file(job: tuple[int, str, str, bool]) -> dict:
+def describe_file(job: tuple[int, str, str, bool]) -> dict[str, Any]:
     """The record of one (row, path, set, clips): its rows of descriptors, or why there are none."""
     row, path, which, clips = job
     record = {"row": row, "status": "ok", "reason": "", "values": []}
@@ -278,7 +281,7 @@ def describe_plan(tracks: pd.DataFrame, which: str, clips: bool) -> str:
     """One line that differs whenever a result may: the set, the files as they are now, and what decodes them."""
     files = [(track, path, *size_and_time(path)) for track, path in tracks.itertuples(index=False)]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-    versions = f"{decoder_version()}, librosa {librosa.__version__}"
+    versions = f"{decoder_version()}, librosa {version('librosa')}"
     return json.dumps({"set": which, "clips": clips, "files": digest, "versions": versions})
 
 
@@ -291,7 +294,7 @@ def size_and_time(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def resume(journal: Path, plan: str) -> dict[int, dict]:
+def resume(journal: Path, plan: str) -> dict[int, dict[str, Any]]:
     """The finished records of a journal by row; one of another plan, or none, is begun anew."""
     whole = journal.read_text().rpartition("\n")[0].split("\n") if journal.is_file() else []
     lines = whole if whole[:1] == [plan] else [plan]
@@ -299,7 +302,7 @@ def resume(journal: Path, plan: str) -> dict[int, dict]:
     return {record["row"]: record for record in map(json.loads, lines[1:])}
 
 
-def collect(tracks: pd.DataFrame, records: list[dict], clips: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+def collect(tracks: pd.DataFrame, records: list[dict[str, Any]], clips: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables of described and of left-out tracks, from one record per track."""
     rows = [
         {"track_id": track, **({"clip": clip} if clips else {}), **values}

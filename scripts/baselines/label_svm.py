@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from scripts.config.run import Run
 from scripts.loading.feature_rows import join
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import track_means
-from scripts.metrics.test_scores import MultiLabelScores, make_scores
+from scripts.metrics.test_scores import MultiLabelScores, mean_over_labels
 from scripts.reports.multi_label import describe_summary, predictions_table, summarise, track_labels, write_report
 from scripts.reports.predictions import FILES, FLOOR
 from scripts.tables.label_matrix import label_matrix, label_names
@@ -119,7 +120,7 @@ def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Pa
 # --- training and testing -----------------------------------------------------------------------------------
 
 
-def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C: float = 1) -> dict:
+def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C: float = 1) -> dict[str, Any]:
     """Fit and test a machine for each label of a table, write the run's report and print it.
 
     Parameters
@@ -155,8 +156,8 @@ def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C
 
 
 def write_scores(
-    run: Run, facts: dict, tracks: pd.DataFrame, items: Items, probabilities: np.ndarray, names: list[str]
-) -> dict:
+    run: Run, facts: dict[str, Any], tracks: pd.DataFrame, items: Items, probabilities: np.ndarray, names: list[str]
+) -> dict[str, Any]:
     """Score test and validation, write the report and return its numbers."""
     scores = {part: score_part(items, probabilities, part) for part in FILES}
     parts = {part: items.part(part) for part in PARTS}
@@ -175,7 +176,7 @@ def score_part(items: Items, probabilities: np.ndarray, part: str) -> MultiLabel
     logits = logit(np.clip(probabilities[mine[items.track]], FLOOR, 1 - FLOOR))
     means, truth = track_means(logits, chosen.track), track_labels(chosen)
     loss = float(np.nanmean(np.logaddexp(0, means) - truth * means))  # binary cross entropy
-    return make_scores(loss, logits, chosen.labels, chosen.track, means, truth)
+    return MultiLabelScores(loss, *mean_over_labels(truth, means), logits, chosen.track, means, truth)
 
 
 # --- the command --------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def flags(add: Callable[[argparse.ArgumentParser], None]) -> Callable[[list[str]
     def parse(argv: list[str] | None = None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog=f"python -m scripts {add.__name__}",
-            description=inspect.cleandoc(add.__doc__),
+            description=inspect.cleandoc(add.__doc__ or ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add(parser)
@@ -70,7 +70,9 @@ def one_line_errors(shell: Any) -> None:
     shell : IPython's, as `get_ipython()` gives it.
     """
 
-    def show(shell: Any, kind: type, error: Exception, traceback: Any, tb_offset: int | None = None) -> None:
+    def show(
+        shell: Any, kind: type, error: ProjectError | OSError, traceback: Any, tb_offset: int | None = None
+    ) -> None:
         message = str(error) if isinstance(error, ProjectError) else describe_os_error(error)
         print("error: " + " ".join(message.split()), file=sys.stderr)
 

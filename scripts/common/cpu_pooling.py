@@ -7,6 +7,8 @@ zero. So one kernel serves float32 and bfloat16. Values and gradients equal torc
 a hash of (a seed drawn from torch's generator, the element's index), so it does not depend on threads.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 import torch
@@ -14,10 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
-NEGATIVE_INFINITY = {torch.float32: np.int32(-0x0080_0000), torch.bfloat16: np.int16(-0x0080)}  # as bit patterns
-WITHOUT_SIGN = {torch.float32: np.int32(0x7FFF_FFFF), torch.bfloat16: np.int16(0x7FFF)}
+Word = np.int32 | np.int16  # the bits of a number
+NEGATIVE_INFINITY: dict[torch.dtype, Word] = {torch.float32: np.int32(-0x0080_0000), torch.bfloat16: np.int16(-0x0080)}
+WITHOUT_SIGN: dict[torch.dtype, Word] = {torch.float32: np.int32(0x7FFF_FFFF), torch.bfloat16: np.int16(0x7FFF)}
 DROPPED = np.uint8(4)  # 0-3: which of the four inputs was passed on
-KERNEL = {"parallel": True, "nogil": True, "cache": True}
 POOLING = repr(nn.MaxPool2d(2))
 u32 = np.uint32
 
@@ -84,7 +86,7 @@ class FusedPool(torch.autograd.Function):
     """The CPU's way, for tensors in channels-last memory (others are converted)."""
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, p: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, p: float) -> torch.Tensor:
         use_torchs_threads()
         x = x.contiguous(memory_format=torch.channels_last)
         batch, channels, height, width = x.shape
@@ -99,7 +101,7 @@ class FusedPool(torch.autograd.Function):
         return y.mul_(1 / (1 - p)) if p else y
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         use_torchs_threads()
         (choice,) = ctx.saved_tensors
         if ctx.p:
@@ -113,7 +115,7 @@ class FusedPool(torch.autograd.Function):
 def use_torchs_threads() -> None:
     """numba shares OpenMP with torch: its first launch, and another number of threads, would change torch's."""
     threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
 
 
@@ -132,7 +134,7 @@ def bits(x: torch.Tensor) -> np.ndarray:
 
 
 @numba.njit(inline="always")
-def mix(h):
+def mix(h: u32) -> u32:
     """A bijective hash of 32 bits in which every input bit reaches every output bit."""
     h = u32((h ^ (h >> u32(16))) * u32(0x7FEB352D))
     h = u32((h ^ (h >> u32(15))) * u32(0x846CA68B))
@@ -140,13 +142,22 @@ def mix(h):
 
 
 @numba.njit(inline="always")
-def positive_nan(value, negative_infinity, without_sign):
+def positive_nan(value: Word, negative_infinity: Word, without_sign: Word) -> Word:
     """Take the sign off a NaN, so that it counts as larger than any number."""
     return value & without_sign if negative_infinity < value < 0 else value
 
 
-@numba.njit(**KERNEL)
-def pool(x, y, choice, negative_infinity, without_sign, limit, key_a, key_b):  # pragma: no cover - compiled
+@numba.njit(parallel=True, nogil=True, cache=True)
+def pool(  # pragma: no cover - compiled
+    x: np.ndarray,
+    y: np.ndarray,
+    choice: np.ndarray,
+    negative_infinity: Word,
+    without_sign: Word,
+    limit: u32,
+    key_a: u32,
+    key_b: u32,
+) -> None:
     """Each of the four loops over (frames, channels) is simple enough to become vector instructions."""
     batch, height, width, channels = y.shape
     for line in numba.prange(batch * height):
@@ -164,8 +175,10 @@ def pool(x, y, choice, negative_infinity, without_sign, limit, key_a, key_b):  #
             drop(y[b, i], choice[b, i], u32(line * width * channels), limit, key_a, key_b)
 
 
-@numba.njit(**KERNEL)
-def pool_values(x, y, negative_infinity, without_sign):  # pragma: no cover - compiled
+@numba.njit(parallel=True, nogil=True, cache=True)
+def pool_values(  # pragma: no cover - compiled
+    x: np.ndarray, y: np.ndarray, negative_infinity: Word, without_sign: Word
+) -> None:
     batch, height, width, channels = y.shape
     for line in numba.prange(batch * height):
         b, i = line // height, line % height
@@ -180,7 +193,7 @@ def pool_values(x, y, negative_infinity, without_sign):  # pragma: no cover - co
 
 
 @numba.njit(inline="always")
-def drop(y, choice, start, limit, key_a, key_b):
+def drop(y: np.ndarray, choice: np.ndarray, start: u32, limit: u32, key_a: u32, key_b: u32) -> None:
     """Set to zero what a hash of the element's index and the keys chooses."""
     width, channels = y.shape
     for j in range(width):
@@ -191,8 +204,8 @@ def drop(y, choice, start, limit, key_a, key_b):
             choice[j, c] = DROPPED if dropped else choice[j, c]
 
 
-@numba.njit(**KERNEL)
-def unpool(gradient, choice, result):  # pragma: no cover - compiled
+@numba.njit(parallel=True, nogil=True, cache=True)
+def unpool(gradient: np.ndarray, choice: np.ndarray, result: np.ndarray) -> None:  # pragma: no cover - compiled
     batch, height, width, channels = gradient.shape
     zero = result.dtype.type(0)
     for line in numba.prange(batch * height):

@@ -17,7 +17,7 @@ class AudioError(ProjectError):
         super().__init__(f"{path}: {reason}; {remedy}")
         self.path, self.status, self.reason, self.remedy = str(path), status, reason, remedy
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type["AudioError"], tuple[str, ...]]:
         return type(self), (self.path, self.status, self.reason, self.remedy)
 
 

@@ -32,7 +32,7 @@ def parallel_map(
     jobs: Sequence[Any],
     workers: int | None = None,
     initializer: Callable[..., None] | None = None,
-    initargs: tuple = (),
+    initargs: tuple[Any, ...] = (),
 ) -> Iterator[Any]:
     """Yield `function(job)` for every job, in order of completion.
 
@@ -72,7 +72,7 @@ def parallel_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], jobs: Iterable[Any]) -> set[Future]:
+def submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], jobs: Iterable[Any]) -> set[Future[Any]]:
     """Hand jobs to the pool, which starts its workers with the first of them."""
     with new_processes():
         return {pool.submit(function, job) for job in jobs}
@@ -95,7 +95,7 @@ def new_processes() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
-def start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
+def start_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     """One thread, no stderr, and an end with the parent."""
     nowhere = os.open(os.devnull, os.O_WRONLY)  # libsndfile's MP3 decoder writes there; the rows hold it, too
     os.dup2(nowhere, 2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LegendLocType
 
 from scripts.common.storage import write_aside
 
@@ -17,8 +19,9 @@ WIDTH = 6.4  # inches
 DPI = 150  # 960 pixels wide
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito, 2008
 GREY, GRID = "#888888", "#e6e6e6"
-LEGEND = {"frameon": False, "fontsize": 9}
-ABOVE, BELOW = "outside upper center", "outside lower center"
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
+ABOVE: Final = "outside upper center"
+BELOW: Final = "outside lower center"
 ACCURACY = "accuracy (share correct)"
 
 
@@ -48,7 +51,9 @@ def colours(names: Sequence[str] | Mapping[str, object]) -> list[str]:
     return [COLOURS[number % len(COLOURS)] for number in range(len(names))]
 
 
-def add_legend(figure: Figure, loc: str, columns: int, handles: Sequence[Artist] | None = None, **settings) -> Legend:
+def add_legend(
+    figure: Figure, loc: LegendLocType, columns: int, handles: Sequence[Artist] | None = None, **settings: Any
+) -> Legend:
     """A legend of what is drawn, or of `handles`, whose names are shown as they are, dollar signs included."""
     settings |= LEGEND | ({"handles": handles} if handles is not None else {})
     legend = figure.legend(loc=loc, ncols=columns, **settings)

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from scripts.common.errors import TableError
 
-TABLE_TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # a file's name need not be UTF-8
+# a file's name need not be UTF-8
+TABLE_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 PATHS = ("file_path", "file")  # columns whose cells may begin and end with spaces
 in_bytes = functools.partial(tqdm.format_sizeof, suffix="B")  # such as "1.53GB"
 CELL = pd.StringDtype("python", na_value=np.nan)  # pyarrow's cannot hold names that are not UTF-8
@@ -27,8 +28,8 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = os.fsencode(path.name)  # of 255 bytes at most
-    name = path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()
+    encoded = os.fsencode(path.name)  # of 255 bytes at most
+    name = path.name if len(encoded) <= 200 else hashlib.sha256(encoded).hexdigest()
     temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         yield temporary

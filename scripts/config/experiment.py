@@ -35,10 +35,10 @@ Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 
 
-def one_of(kind: str, known: Iterable[str]) -> Any:
-    """The type of a name that is one of several; another one is refused with the nearest of them."""
+def one_of(kind: str, known: Iterable[str]) -> AfterValidator:
+    """What checks a name that is one of several; another one is refused with the nearest of them."""
     known = tuple(known)
-    return Annotated[str, AfterValidator(lambda name: pick(kind, name, known))]
+    return AfterValidator(lambda name: pick(kind, name, known))
 
 
 class Settings(BaseModel):
@@ -93,12 +93,12 @@ class DataSettings(Settings):
 
     table: str
     cache: str
-    unit: one_of("unit", UNITS) = "clip"
+    unit: Annotated[str, one_of("unit", UNITS)] = "clip"
     labels: list[str] = []
     overrides: str = ""
     limit: Positive | None = None
     fold: Fold | None = None
-    train_share: float = Field(1.0, gt=0, le=1)
+    train_share: float = Field(default=1.0, gt=0, le=1)
     allow_leak: bool = False
 
     @property
@@ -118,7 +118,7 @@ class FeatureSettings(Settings):
     """
 
     spec: Annotated[MelSpec, BeforeValidator(MelSpec.of)] = MelSpec()
-    normalise: one_of("normalise", NORMALISATIONS) = "item"
+    normalise: Annotated[str, one_of("normalise", NORMALISATIONS)] = "item"
     columns: Whole = 0
 
 
@@ -170,8 +170,8 @@ class OptimizerSettings(Choice):
     learning_rate, weight_decay : its "lr" and "weight_decay".
     """
 
-    name: one_of("optimizer", sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS)) = "Adam"
-    learning_rate: float = Field(1e-3, gt=0)
+    name: Annotated[str, one_of("optimizer", sorted(OPTIMIZERS.keys() - CLOSURE_OPTIMIZERS))] = "Adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = 0.0
 
 
@@ -184,14 +184,14 @@ class SchedulerSettings(Choice):
     warmup_epochs : the learning rate first rises for so many epochs.
     """
 
-    name: one_of("scheduler", SCHEDULERS) = "none"
+    name: Annotated[str, one_of("scheduler", SCHEDULERS)] = "none"
     warmup_epochs: Whole = 0
 
 
 class AverageSettings(Choice):
     """ "none", "ema" or "swa" weights, see `scripts.training.weight_average`, and its keyword."""
 
-    name: one_of("average", AVERAGES) = "none"
+    name: Annotated[str, one_of("average", AVERAGES)] = "none"
 
 
 class TrainingSettings(Settings):
@@ -235,9 +235,9 @@ class TestSettings(Settings):
     thresholds : of several labels, chosen on validation: "half" (1/2), "global" or "label", see `metrics.thresholds`.
     """
 
-    metric: one_of("metric", METRICS) = "track_accuracy"
-    aggregation: one_of("aggregation", AGGREGATIONS) = "mean"
-    thresholds: one_of("thresholds", RULES) = "label"
+    metric: Annotated[str, one_of("metric", METRICS)] = "track_accuracy"
+    aggregation: Annotated[str, one_of("aggregation", AGGREGATIONS)] = "mean"
+    thresholds: Annotated[str, one_of("thresholds", RULES)] = "label"
 
 
 class Experiment(Settings):
@@ -384,7 +384,7 @@ def in_groups(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any
 
 def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
     """Nested settings by their paths, such as "model.width"."""
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
         result |= flat(value, f"{before}{name}.") if isinstance(value, dict) and value else {before + name: value}
     return result

@@ -12,7 +12,7 @@ from scripts.config.tag_presets import PRESETS as TAGS
 
 PRESETS = [*GENRES, *TAGS]
 
-DEMO_EPOCHS = 10
+DEMO_EPOCHS = 8
 
 
 def on_demo(experiment: Experiment) -> Experiment:
@@ -37,7 +37,7 @@ EXPERIMENTS["demo_polyphony"] = EXPERIMENTS["philharmonia_polyphony"].updated(
     table="data/demo/polyphony/metadata.csv",  # mixtures of the synthetic notes
     cache="data/demo/polyphony/mels",
     model={"name": "lean_tagger"},
-    epochs=DEMO_EPOCHS,
+    epochs=10,
 )
 
 

@@ -70,10 +70,10 @@ def differences(stored: dict[str, Any], given: dict[str, Any], before: str = "")
     names = []
     for name in {**given, **stored}:
         one, other = stored.get(name), given.get(name)
-        if json.dumps(one) == json.dumps(other):
-            continue
-        inside = isinstance(one, dict) and isinstance(other, dict)
-        names += differences(one, other, f"{before}{name}.") if inside else [before + name]
+        if isinstance(one, dict) and isinstance(other, dict):
+            names += differences(one, other, f"{before}{name}.")
+        elif json.dumps(one) != json.dumps(other):
+            names.append(before + name)
     return names
 
 

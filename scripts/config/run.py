@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from scripts.common.cli import pick
 from scripts.common.cpu_pooling import use_cpu_kernels
 from scripts.common.errors import CheckpointError, ConfigError
 from scripts.common.storage import write_json
 from scripts.config.experiment import Experiment
-from scripts.models import build_model
+from scripts.models import Network, build_model
 from scripts.training.checkpoints import load_checkpoint, load_weights
 
 ROOT = Path("runs")
@@ -55,7 +54,7 @@ class Run:
         """Write `config.json`: the experiment, and what else is known: classes, fingerprints, inherited leaks."""
         write_json(self.config_path, {"run": self.name, "experiment": experiment.as_dict(), **facts})
 
-    def load_config(self) -> dict:
+    def load_config(self) -> dict[str, Any]:
         """`config.json` of a finished or unfinished run.
 
         Raises
@@ -72,11 +71,11 @@ class Run:
     def experiment(self) -> Experiment:
         return Experiment.from_dict(self.load_config()["experiment"])
 
-    def load_model(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> nn.Module:
+    def load_model(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> Network:
         """The run's network with the weights of one of its checkpoints, ready for prediction; raises as `load`."""
         return self.load(checkpoint, device)[0]
 
-    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[nn.Module, int]:
+    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[Network, int]:
         """The network, as `load_model`, and the epoch its weights are of.
 
         Raises
@@ -96,7 +95,7 @@ class Run:
         state = load_checkpoint(path)
         load_weights(model, state, path)
         use_cpu_kernels(model)
-        return model.to(device, memory_format=torch.channels_last).eval(), state["epoch"]
+        return model.to(device).to(memory_format=torch.channels_last).eval(), state["epoch"]
 
     def thresholds(self) -> np.ndarray | None:
         """The probability from which on each label is predicted, float64 [labels]; None where a track has one label."""
@@ -117,13 +116,13 @@ def without_download(experiment: Experiment) -> Experiment:
     )
 
 
-def random_weights(settings: dict) -> dict:
+def random_weights(settings: dict[str, Any]) -> dict[str, Any]:
     """The same settings, also those of a network inside the network, with `pretrained` off."""
     inside = {key: random_weights(value) if key == "settings" and value else value for key, value in settings.items()}
     return inside | {"pretrained": False} if "pretrained" in inside else inside
 
 
-def read_config(path: str | Path) -> dict:
+def read_config(path: str | Path) -> dict[str, Any]:
     """Read a `config.json`; a ConfigError says what is wrong with it."""
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -141,7 +140,7 @@ def read_config(path: str | Path) -> dict:
         raise ConfigError(f"{path}: not a run's config.json ({error}); give that of another run") from None
 
 
-def make_model(experiment: Experiment, classes: int) -> nn.Module:
+def make_model(experiment: Experiment, classes: int) -> Network:
     """The experiment's network, with weights drawn from torch's generator."""
     rows, frames = experiment.shape
     channels = {"in_channels": experiment.features.spec.channels} if experiment.features.spec.channels > 1 else {}

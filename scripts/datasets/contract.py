@@ -15,7 +15,7 @@ from scripts.common.parallel import parallel_map
 from scripts.tables.label_table import COLUMNS, is_unicode
 
 OPTIONAL = ("fold", "absent")
-FEW_FILES = 200  # read sooner than processes start
+FEW_FILES = 100  # read sooner than processes start
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -58,7 +59,7 @@ def read_part(folder: Path, field: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_notes(path: Path) -> dict[str, dict]:
+def read_notes(path: Path) -> dict[str, dict[str, Any]]:
     """examples.json: note -> what is known about it."""
     try:
         notes = json.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +72,7 @@ def read_notes(path: Path) -> dict[str, dict]:
     return notes
 
 
-def name_of(path: Path, note: str, facts: dict, field: str) -> str:
+def name_of(path: Path, note: str, facts: dict[str, Any], field: str) -> str:
     value = facts.get(field) if isinstance(facts, dict) else None
     if not isinstance(value, str):
         raise TableError(f"{path}: note {note} has {value!r} for {field}, not a name; unpack the archive again")

@@ -52,7 +52,7 @@ def track_rows(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]
     """All that a label table says about each row of a CSV but for its labels."""
     check_filled(path, listing, columns)
     roles = {role: listing[column] if column else None for role, column in columns.items()}
-    paths = roles["path"].map(lambda text: find_path(text, path.parent))
+    paths = listing[columns["path"]].map(lambda text: find_path(text, path.parent))
     check_encoding(path, paths)
     stems = paths.map(lambda text: Path(text).as_posix().removesuffix(Path(text).suffix))
     rows = {

@@ -45,6 +45,8 @@ def dct_matrix(spec: MelSpec) -> np.ndarray:
 class Power(nn.Module):
     """[batch, samples] -> linear power [batch, bins, frames]."""
 
+    window: torch.Tensor
+
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
         self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
@@ -60,6 +62,8 @@ class Power(nn.Module):
 
 class Product(nn.Module):
     """[batch, columns, frames] -> [batch, rows, frames], multiplied with a matrix [rows, columns]."""
+
+    matrix: torch.Tensor
 
     def __init__(self, matrix: np.ndarray) -> None:
         super().__init__()
@@ -171,7 +175,7 @@ class Windows(nn.Module):
             return completed.unflatten(1, (count, self.window))
         return completed.unfold(1, self.window, self.step)
 
-    def stop(self, samples: int) -> int:
+    def stop(self, samples: int) -> int | torch.SymInt:
         """Before which sample the last window starts; without a branch, which would fix the length."""
         within_track = torch.sym_min(samples - (self.window - 1) // 2, self.track - self.window + 1)
         longer = torch.sym_min(1, torch.sym_max(0, samples - self.track))

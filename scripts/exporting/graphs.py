@@ -36,8 +36,8 @@ WITHOUT_OFFSET = ("item", "image")  # normalisations that a shift of all values 
 # --- networks with probabilities ----------------------------------------------------------------------------
 
 
-class FromSpectrogram(nn.Module):
-    """[batch, (channels,) rows, frames], as the cache holds them, -> probabilities [batch, classes]."""
+class NormalisedNetwork(nn.Module):
+    """A run's network with its normalisation, from [batch, (channels,) rows, frames] as the cache holds them."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -49,11 +49,15 @@ class FromSpectrogram(nn.Module):
             x = x - x.amax(tuple(range(1, x.ndim)), keepdim=True)
         return self.network(normalise(x, self.normalisation))
 
+
+class FromSpectrogram(NormalisedNetwork):
+    """[batch, (channels,) rows, frames], as the cache holds them, -> probabilities [batch, classes]."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.logits(x).softmax(1) if self.task == "single_label" else self.logits(x).sigmoid()
 
 
-class FromWaveform(FromSpectrogram):
+class FromWaveform(NormalisedNetwork):
     """[batch, samples] -> probabilities [batch, classes], and those of each window [batch, windows, classes].
 
     A graph cannot raise an error: of a recording that `Predictor.prepare` refuses, all probabilities are NaN.
@@ -192,7 +196,8 @@ def make_graph(
     example = next(iter(examples.values()))
     try:
         with quiet(), torch.no_grad():
-            graph = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names).model_proto
+            program: Any = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False, **names)
+            graph = program.model_proto
     except torch.onnx.OnnxExporterError as error:
         reason = (str(error.__cause__ or error).strip().splitlines() or [""])[0]
         raise ConfigError(
@@ -274,7 +279,7 @@ def compare_int8(small: "onnx.ModelProto", graph: "onnx.ModelProto", examples: d
     ConfigError : one answers an example that the other does not.
     """
     gaps = differences(small, examples, open_graph(graph))
-    worst = max(gaps, key=gaps.get)
+    worst = max(gaps, key=gaps.__getitem__)
     if not np.isfinite(gaps[worst]):
         raise ConfigError(f"with 8 bits there are no probabilities of {worst}; leave out --int8")
     return (

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
-from torch import nn
 
 from scripts.common.cpu_pooling import use_cpu_kernels
 from scripts.common.errors import CheckpointError
@@ -18,6 +17,7 @@ from scripts.common.storage import write_aside, write_json, write_text
 from scripts.config.run import Run, make_model, read_config, without_download
 from scripts.inference.model_card import read_report, write_card
 from scripts.inference.predictor import Predictor
+from scripts.models import Network
 from scripts.training.checkpoints import check_finite
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -115,7 +115,7 @@ class ExportedRun(Run):
     def config_path(self) -> Path:
         return self.root / self.name / CONFIG
 
-    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[nn.Module, int]:
+    def load(self, checkpoint: str = "best.pt", device: str | torch.device = "cpu") -> tuple[Network, int]:
         """The network with the best weights, the only ones here, ready for prediction; their epoch is not known, 0.
 
         Raises
@@ -131,7 +131,7 @@ class ExportedRun(Run):
             raise CheckpointError(f"{path}: not the weights of {CONFIG} beside it ({reason}); export again") from None
         check_finite(model, path)
         use_cpu_kernels(model)
-        return model.to(device, memory_format=torch.channels_last).eval(), 0
+        return model.to(device).to(memory_format=torch.channels_last).eval(), 0
 
     def thresholds(self) -> np.ndarray | None:
         """As `Run.thresholds`."""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from scripts.common.cli import require
 from scripts.common.errors import AudioError
@@ -160,12 +160,12 @@ def open_tags(path: Path) -> "FileType":
     from mutagen.oggopus import OggOpus
     from mutagen.oggvorbis import OggVorbis
 
-    suffix, audio = path.suffix.lower(), None
+    suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         reason = f"not one of {', '.join(SUFFIXES)}, whose metadata can be written"
         raise AudioError(path, NO_FIELD, reason, REMEDY)
     if suffix == ".mp3":
-        audio = open_as(MP3, path)
+        audio: Any = open_as(MP3, path)  # mutagen declares `info` None
         with open(path, "rb") as file:  # a WAV file with MP3 in it must begin as one
             is_wav = file.read(4) == b"RIFF"
         return audio if not (audio.info.sketchy or is_wav) else refuse(path, "not an MP3 file")
@@ -178,7 +178,7 @@ def open_as(kind: type["FileType"], path: Path) -> "FileType":
     """A file of a known kind; the frames of an ID3 tag stay those of its version."""
     from mutagen.mp3 import MP3
 
-    return kind(path, translate=False) if kind is MP3 else kind(path)
+    return kind(path, **({"translate": False} if kind is MP3 else {}))
 
 
 def refuse(path: Path | str, reason: str) -> NoReturn:
@@ -189,14 +189,17 @@ def read_genres(audio: "FileType", known: Collection[str] = ()) -> list[str]:
     """The genres in its metadata, in order; `known` ones may hold the separator."""
     from mutagen.id3 import ID3
 
-    texts = audio.tags.get(key(audio), []) if audio.tags is not None else []
-    if isinstance(audio.tags, ID3):
+    tags: Any = audio.tags  # which mutagen declares None
+    texts: Any = tags.get(key(audio), []) if tags is not None else []
+    if isinstance(tags, ID3):
         texts = texts.genres if texts else texts
-        if audio.tags.version[:2] == (2, 3):
+        if tags.version[:2] == (2, 3):
             names = [re.escape(name) for name in sorted(known, key=len, reverse=True) if name]
             one = re.compile(f"({'|'.join([*names, '.+?'])})(?:{SEPARATOR}|$)", re.DOTALL)
             texts = [name for text in texts for name in one.findall(text)]
-    return [text for text in texts if text.strip()] or [*(ape_tag(audio) or {}).get("Genre", [])]
+    genres = [text for text in texts if text.strip()]
+    ape = None if genres else ape_tag(audio)
+    return [*ape.get("Genre", [])] if ape else genres
 
 
 def ape_tag(audio: "FileType") -> "APEv2 | None":
@@ -215,14 +218,15 @@ def set_genres(audio: "FileType", genres: list[str]) -> None:
 
     if audio.tags is None:
         audio.add_tags()
-    if not isinstance(audio.tags, ID3):
-        audio.tags[key(audio)] = genres
+    tags: Any = audio.tags
+    if not isinstance(tags, ID3):
+        tags[key(audio)] = genres
         audio.save()
         return
-    version = audio.tags.version[:2]
+    version = tags.version[:2]
     if version < (2, 3):
-        audio.tags.update_to_v24()
-    audio.tags.setall("TCON", [TCON(encoding=3, text=genres)])
+        tags.update_to_v24()
+    tags.setall("TCON", [TCON(encoding=3, text=genres)])
     audio.save(v2_version=3 if version == (2, 3) else 4, v23_sep=SEPARATOR)
     ape = ape_tag(audio)
     if ape and "Genre" in ape:

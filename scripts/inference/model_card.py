@@ -10,7 +10,8 @@ from typing import Any
 from scripts.common.errors import ConfigError
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
-from scripts.datasets import DATASETS, Dataset, get_dataset
+from scripts.datasets import DATASETS, get_dataset
+from scripts.datasets.contract import Dataset
 
 # the task's main scores, in the words of test.json
 SCORES = {

@@ -16,7 +16,7 @@ from scripts.common.storage import write_text
 from scripts.config.run import ROOT, Run
 from scripts.inference import flags
 from scripts.inference.model_card import describe_score, main_scores, read_report, write_card
-from scripts.inference.registry_store import STAGES, RegistryStore, Version, sha256
+from scripts.inference.registry_store import STAGES, RegistryStore, Stage, Version, sha256
 
 VARIABLE = "AUDIO_REGISTRY"
 DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken without a reference
@@ -141,7 +141,7 @@ class Registry:
         version = self.resolve(reference)
         return None if version is None or version.reference == version_of(run) else self.open(version)
 
-    def add(self, run: Run, name: str = "", stage: str = "none", dataset: str = "") -> Version:
+    def add(self, run: Run, name: str = "", stage: Stage = "none", dataset: str = "") -> Version:
         """Register a tested run as the next version of a model; its settings, report and best weights are copied.
 
         Parameters
@@ -170,7 +170,7 @@ class Registry:
             self.store.put(copy.root, version)
         return version if stage == "none" else self.store.move(version, stage)
 
-    def promote(self, reference: str, stage: str) -> Version:
+    def promote(self, reference: str, stage: Stage) -> Version:
         """Give a version another stage; the one that was in production before becomes archived.
 
         Raises
@@ -253,7 +253,7 @@ def act(models: Registry, args: argparse.Namespace) -> str:
         case "promote":
             version = models.promote(args.reference, args.stage)
             return f"{version.reference}: stage {version.stage}"
-        case "remove":
+        case _:  # "remove"
             return f"{models.remove(args.reference).reference}: removed; its number is not given again"
 
 

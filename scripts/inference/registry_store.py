@@ -19,7 +19,7 @@ from scripts.common.lock import locked
 from scripts.common.storage import write_aside
 
 Stage = Literal["none", "staging", "production", "archived"]
-STAGES: tuple[str, ...] = get_args(Stage)
+STAGES: tuple[Stage, ...] = get_args(Stage)
 INNER_PATH = r"^\.?[^./][^/]*(/\.?[^./][^/]*)*$"  # neither absolute nor with ".."
 
 
@@ -147,7 +147,7 @@ class RegistryStore:
             raise ConfigError(f"{self.where}/{version.place}: {reason}; add the run again, or take another version")
         return target
 
-    def move(self, version: Version, stage: str) -> Version:
+    def move(self, version: Version, stage: Stage) -> Version:
         """Give a version a stage; what was in production gives way to it. Raises a ConfigError if it is removed."""
         if not self.read(VERSION, f"{version.place}.json"):
             raise ConfigError(f"{version.reference} has just been removed; choose another version")
@@ -182,7 +182,7 @@ class RegistryStore:
             except FileNotFoundError:
                 return []
 
-    def read(self, kind: TypeAdapter, place: str) -> Any:
+    def read(self, kind: TypeAdapter[Any], place: str) -> Any:
         """What a JSON file holds; None for null, and if it is empty or missing."""
         text = b""
         with self.config_errors(), contextlib.suppress(FileNotFoundError):

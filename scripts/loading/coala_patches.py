@@ -80,7 +80,7 @@ def pack(folder: Path, sounds: int) -> Path:
     with write_aside(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for block in read_patches(folder, sounds):
-            file.write(np.ascontiguousarray(block, "<f2"))
+            file.write(np.ascontiguousarray(block, "<f2").data)
     for old in set(folder.glob("patches_*.npy")) - {path}:
         old.unlink()
     return path

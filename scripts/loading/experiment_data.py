@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from scripts.tables.overrides import apply_overrides
 VALUES_PER_TEST_BATCH = 64 * 128 * 259  # 64 clips of 3 s, or as much in whole tracks
 
 
-def data_settings(experiment: Experiment) -> tuple:
+def data_settings(experiment: Experiment) -> tuple[Any, ...]:
     """Of an experiment, what its data follows from."""
     return experiment.task, experiment.data, experiment.features, experiment.test.metric
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -180,7 +180,7 @@ class Loader:
     def load_source(self) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
         """What batches are taken from, and the row of each item in it; on a GPU resident, if it fits."""
         items = self.items
-        source = items.whole if self.crops else items.array
+        source = items.array if items.whole is None or not self.crops else items.whole
         rows = items.tracks["row"].to_numpy()[items.track] if self.crops else items.index
         if self.device.type != "cuda":
             return source, rows
@@ -217,18 +217,20 @@ class Loader:
             return Batch(normalise(x, self.normalisation), y, track)
         x = with_channels(x)
         if self.mixing:
-            x, y = self.mix(x, y, chosen)
+            x, y = self.mix(self.mixing, x, y, chosen)
         if self.augmentation is None:
             return Batch(normalise(x, self.normalisation), y, track)
         x = normalise(self.augmentation.on_decibel(x, chosen), self.normalisation)
         x, y = self.augmentation.mix(self.augmentation.on_normalised(x, chosen), y, chosen, self.classes)
         return Batch(x, y, track)
 
-    def mix(self, x: torch.Tensor, y: torch.Tensor, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(
+        self, mixing: Mixing, x: torch.Tensor, y: torch.Tensor, chosen: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The items with others added to them, and the union of their labels."""
-        partners = self.mixing.partners(chosen)
+        partners = mixing.partners(chosen)
         others = with_channels(self.fetch(partners.clip(0).ravel())).view(*partners.shape, *x.shape[1:])
-        return self.mixing.combine(x, others, y, self.labels[partners.clip(0)].to(self.device), chosen)
+        return mixing.combine(x, others, y, self.labels[partners.clip(0)].to(self.device), chosen)
 
     def fetch(self, chosen: np.ndarray) -> torch.Tensor:
         return self.cut(chosen) if self.crops else self.take(chosen)
@@ -242,7 +244,7 @@ class Loader:
     def cut(self, chosen: np.ndarray) -> torch.Tensor:
         """Clips from anywhere in their tracks."""
         frames, places = self.items.array.shape[-1], zip(self.rows[chosen], self.starts[chosen], strict=True)
-        pieces = [self.source[row, ..., start : start + frames] for row, start in places]
+        pieces: list[Any] = [self.source[row, ..., start : start + frames] for row, start in places]
         stack = torch.stack(pieces) if isinstance(self.source, torch.Tensor) else torch.from_numpy(np.stack(pieces))
         return stack.to(self.device)
 

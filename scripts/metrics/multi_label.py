@@ -30,7 +30,7 @@ def outcomes(truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return np.stack([present & predicted, predicted, present])
 
 
-def f1(hits: np.ndarray, predicted: np.ndarray, present: np.ndarray, empty: float = 0.0) -> np.ndarray:
+def f1(hits: np.ndarray, predicted: np.ndarray, present: np.ndarray, *, empty: float = 0.0) -> np.ndarray:
     """F1 from counts of `outcomes`, of any shape; `empty` where nothing is predicted or present."""
     either = predicted + present
     return np.where(either > 0, 2 * hits / np.maximum(either, 1), empty)

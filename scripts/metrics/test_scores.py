@@ -79,20 +79,17 @@ def make_scores(
     labels: np.ndarray,
 ) -> Scores:
     """The scores that suit the labels: class numbers [tracks], or a matrix [tracks, labels]."""
-    rest = {"loss": loss, "clip_logits": clip_logits, "clip_tracks": clip_tracks, "logits": means, "labels": labels}
     if labels.ndim == 2:
-        return MultiLabelScores(**mean_over_labels(labels, means), **rest)
-    return SingleLabelScores(
-        clip_accuracy=float(np.mean(clip_logits.argmax(1) == clip_labels)),
-        track_accuracy=float(np.mean(means.argmax(1) == labels)),
-        **rest,
-    )
+        return MultiLabelScores(loss, *mean_over_labels(labels, means), clip_logits, clip_tracks, means, labels)
+    clip_accuracy = float(np.mean(clip_logits.argmax(1) == clip_labels))
+    track_accuracy = float(np.mean(means.argmax(1) == labels))
+    return SingleLabelScores(loss, clip_accuracy, track_accuracy, clip_logits, clip_tracks, means, labels)
 
 
-def mean_over_labels(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+def mean_over_labels(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Macro F1 at a probability of 1/2 and mean average precision over the labels with a known positive, or 0."""
     f1 = precision_recall_f1(*outcomes(labels, logits >= 0).sum(axis=1))[2]
     precisions = [average_precision(truth, values) for truth, values in zip(labels.T, logits.T, strict=True)]
     scored = ~np.isnan(f1)
-    means = (float(np.mean(np.asarray(values)[scored])) if scored.any() else 0.0 for values in (f1, precisions))
-    return dict(zip(("macro_f1", "mean_average_precision"), means, strict=True))
+    macro, mean = (float(np.mean(np.asarray(values)[scored])) if scored.any() else 0.0 for values in (f1, precisions))
+    return macro, mean

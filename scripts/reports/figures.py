@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from scripts.common.plotting import (
     ABOVE,
@@ -23,7 +24,8 @@ from scripts.common.plotting import (
     whole_numbers,
 )
 
-PARTS = {":": "train, clips", "--": "validation, clips", "-": "validation, tracks"}  # by line style
+# by line style
+PARTS: dict[LineStyleType, str] = {":": "train, clips", "--": "validation, clips", "-": "validation, tracks"}
 LOSSES = {"train_loss": ":", "validation_loss": "-"}
 ACCURACIES = {"train_clip_accuracy": ":", "validation_clip_accuracy": "--", "validation_track_accuracy": "-"}
 
@@ -121,11 +123,11 @@ def accuracy_by_clips(
     figure, [[axes]] = new_figure(3.1 + 0.1 * len(curves))
     for (run, accuracies), colour in zip(curves.items(), colours(curves), strict=True):
         clips = np.arange(1, len(accuracies) + 1)
-        banded = intervals is not None and run in intervals
-        label = f"{run}, with 95 % interval over tracks" if banded else run
+        band = intervals.get(run) if intervals else None
+        label = run if band is None else f"{run}, with 95 % interval over tracks"
         axes.plot(clips, accuracies, color=colour, linewidth=1.4, marker="o", markersize=4, label=label)
-        if banded:
-            axes.fill_between(clips, *np.transpose(intervals[run]), color=colour, alpha=0.15, linewidth=0)
+        if band is not None:
+            axes.fill_between(clips, *np.transpose(band), color=colour, alpha=0.15, linewidth=0)
     axes.grid(color=GRID)
     axes.set(xlabel="clips averaged per track", ylabel=f"track {ACCURACY}")
     whole_numbers(axes)

@@ -179,7 +179,12 @@ def described(tracks: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(
-    folder: Path, facts: dict, summary: dict, scores: MultiLabelScores, items: Items, names: list[str]
+    folder: Path,
+    facts: dict[str, Any],
+    summary: dict[str, Any],
+    scores: MultiLabelScores,
+    items: Items,
+    names: list[str],
 ) -> dict[str, Figure]:
     """Write test.json, predictions.csv, clips.csv and the figures of a run; returns the figures by name.
 
@@ -194,7 +199,7 @@ def write_report(
     return figures
 
 
-def draw(scores: MultiLabelScores, summary: dict, names: list[str]) -> dict[str, Figure]:
+def draw(scores: MultiLabelScores, summary: dict[str, Any], names: list[str]) -> dict[str, Figure]:
     """The figures of a report, by file name."""
     probabilities = aggregate(scores.clip_logits, scores.clip_tracks, summary["aggregation"])
     thresholds = np.array(list(summary["thresholds"].values()))
@@ -208,7 +213,7 @@ def draw(scores: MultiLabelScores, summary: dict, names: list[str]) -> dict[str,
     }
 
 
-def describe_summary(summary: dict) -> str:
+def describe_summary(summary: dict[str, Any]) -> str:
     """The scores in a few lines for the screen; the baselines are always among them."""
     left_out = ", ".join(f"{count} {status}" for status, count in summary["left_out"].items()) or "none"
     masked, batch = summary["labels_without_positives"], summary["batch_mean_f1"]
@@ -234,7 +239,7 @@ def describe_compared(row: dict[str, float]) -> str:
     return f"macro F1 {macro}, micro F1 {micro}, mAP {precision}, Hamming {hamming}"
 
 
-def with_interval(summary: dict, name: str) -> str:
+def with_interval(summary: dict[str, Any], name: str) -> str:
     low, high = summary[f"{name}_interval_95"]
     return f"{number(summary[name])} (95 % interval {number(low)}-{number(high)})"
 

@@ -6,6 +6,7 @@ vocabulary only the labels with the most tracks are drawn.
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ CELLS_WITH_TEXT = 20  # labels; the counts of more could not be read
 *LABEL_COLOURS, ALL_COLOUR = COLOURS
 STYLES = ("-", "--", ":", "-.")  # of curves, when the colours come again
 PANELS_PER_ROW = 4
-BINS = np.linspace(0, 1, 21)  # of probabilities
+BINS = np.linspace(0, 1, 21).tolist()  # of probabilities
 
 
 def most_frequent(positives: np.ndarray, count: int) -> np.ndarray:
@@ -74,7 +75,9 @@ def ranking_curves(truth: np.ndarray, probabilities: np.ndarray, names: Sequence
     return figure
 
 
-def draw_ranking(roc: Axes, precision: Axes, truth: np.ndarray, probabilities: np.ndarray, name: str, **style) -> None:
+def draw_ranking(
+    roc: Axes, precision: Axes, truth: np.ndarray, probabilities: np.ndarray, name: str, **style: Any
+) -> None:
     """Draw both curves of arrays of any shape; none if what is known is all present or all absent."""
     known = ~np.isnan(truth)
     truth, probabilities = truth[known], probabilities[known]

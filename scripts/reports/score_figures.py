@@ -1,5 +1,8 @@
 """Figures of how far scores can be trusted: calibration, and runs side by side with their intervals."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -58,11 +61,11 @@ def comparison(table: pd.DataFrame, scores: dict[str, str], lines: dict[str, flo
 
 
 def draw_intervals(
-    axes: Axes, table: pd.DataFrame, score: tuple[str, str], rows: np.ndarray, look: tuple[str, str]
+    axes: Axes, table: pd.DataFrame, score: tuple[str, str], rows: np.ndarray, look: Sequence[str]
 ) -> ErrorbarContainer:
     """A mark and a bar from low to high for each run; `score` is its column and name, `look` its colour and mark."""
     (column, name), (colour, marker) = score, look
     values = table[column]
     reach = np.abs([values - table[f"{column}_low"], table[f"{column}_high"] - values])
-    style = {"color": colour, "linewidth": 1.4, "markersize": 5, "clip_on": False}
+    style: dict[str, Any] = {"color": colour, "linewidth": 1.4, "markersize": 5, "clip_on": False}
     return axes.errorbar(values, rows, xerr=reach, fmt=marker, label=name, **style)

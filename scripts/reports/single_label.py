@@ -56,6 +56,7 @@ def summarise(
     """
     if not np.isfinite(scores.logits).all():
         raise TrainingError("logits are not finite; train again with a lower learning rate or grad_clip=1")
+    held_out = (validation.logits, validation.labels) if validation else None
     majority = np.bincount(train.tracks["class"], minlength=len(names)).argmax()
     genres = per_genre(scores.labels, scores.predictions, names)
     summary = {
@@ -69,7 +70,7 @@ def summarise(
         "majority": float(np.mean(scores.labels == majority)),
         "macro_f1": macro_f1(genres),
         "top_k": top_k_summary(scores, min(top_k, max(1, len(names) - 1))),
-        "calibration": calibrate(scores.logits, scores.labels, validation and (validation.logits, validation.labels)),
+        "calibration": calibrate(scores.logits, scores.labels, held_out),
         "per_genre": genres.round(4).to_dict("index"),
         "confusion": confusion(scores.labels, scores.predictions, len(names)).tolist(),
     }
@@ -130,7 +131,9 @@ def clips_table(scores: SingleLabelScores, items: Items, names: list[str]) -> pd
     return table.join(pd.DataFrame(scores.clip_logits, columns=[f"l_{name}" for name in names]).round(5))
 
 
-def write_report(folder: Path, facts: dict, summary: dict, predictions: pd.DataFrame, names: list[str]) -> None:
+def write_report(
+    folder: Path, facts: dict[str, Any], summary: dict[str, Any], predictions: pd.DataFrame, names: list[str]
+) -> None:
     """Write test.json, predictions.csv and the figures of a run.
 
     `facts` are what the numbers are of: run, split and its fingerprint, seed, best epoch.
@@ -141,7 +144,7 @@ def write_report(folder: Path, facts: dict, summary: dict, predictions: pd.DataF
     write_json(folder / "test.json", facts | summary | {"machine": describe()})
 
 
-def draw(folder: Path, summary: dict, names: list[str]) -> dict:
+def draw(folder: Path, summary: dict[str, Any], names: list[str]) -> dict[str, Figure]:
     """The figures of a report, by file name."""
     figures = {
         "confusion_matrix": confusion_matrix(np.array(summary["confusion"]), names),
@@ -158,7 +161,7 @@ def draw(folder: Path, summary: dict, names: list[str]) -> dict:
     return figures
 
 
-def draw_calibration(calibration: dict) -> Figure:
+def draw_calibration(calibration: dict[str, Any]) -> Figure:
     """The reliability diagram before and, if one was fitted, after the temperature."""
     tables = {f"as trained: ECE {calibration['ece']:.3f}": calibration["reliability"]}
     if calibration.get("temperature"):
@@ -167,7 +170,7 @@ def draw_calibration(calibration: dict) -> Figure:
     return score_figures.reliability({name: pd.DataFrame(rows) for name, rows in tables.items()})
 
 
-def describe_summary(summary: dict) -> str:
+def describe_summary(summary: dict[str, Any]) -> str:
     """The scores in a few lines for the screen; the baselines are always among them."""
     left_out = ", ".join(f"{count} {status}" for status, count in summary["left_out"].items()) or "none"
     lines = [
@@ -182,19 +185,19 @@ def describe_summary(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def with_interval(summary: dict, name: str) -> str:
+def with_interval(summary: dict[str, Any], name: str) -> str:
     low, high = summary[f"{name}_interval_95"]
     return f"{summary[name]:.3f} (95 % interval {low:.3f}-{high:.3f}"
 
 
-def describe_averaging(summary: dict) -> str:
+def describe_averaging(summary: dict[str, Any]) -> str:
     return (
         f"averaging clips gains {with_interval(summary, 'gain_over_clips')})"
         f"   mean of probabilities: track accuracy {summary['track_accuracy_mean_of_probabilities']:.3f}"
     )
 
 
-def describe_calibration(calibration: dict) -> str:
+def describe_calibration(calibration: dict[str, Any]) -> str:
     text = f"ECE {calibration['ece']:.3f}"
     if "temperature" not in calibration:
         return text

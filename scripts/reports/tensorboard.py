@@ -57,7 +57,7 @@ class Board:
             if name not in OF_THE_MACHINE
         }
         for part in hparams(settings | {"split": summary["split"]}, scores):
-            self.writer.file_writer.add_summary(part)
+            self.writer.file_writer.add_summary(part)  # type: ignore[attr-defined]
         for tag, value in scores.items():
             self.writer.add_scalar(tag, value, self.epoch)
 
@@ -102,11 +102,11 @@ class Board:
 def embed_tracks(trainer: Trainer, loader: Loader) -> np.ndarray:
     """The mean of `model.embed` over each track's clips: float32 [tracks, width]."""
     trainer.model.eval()
-    sums, counts = None, np.zeros(len(loader.items.tracks))
+    sums, counts = np.zeros(0), np.zeros(len(loader.items.tracks))
     for x, _, track in trainer.batches(loader, 0, "embed"):
         with in_float32(trainer.device):
             vectors = trainer.model.embed(trainer.place(x)).float().cpu().numpy()
-        sums = np.zeros((len(counts), vectors.shape[1])) if sums is None else sums
+        sums = sums if sums.size else np.zeros((len(counts), vectors.shape[1]))
         np.add.at(sums, track.cpu().numpy(), vectors)
         np.add.at(counts, track.cpu().numpy(), 1)
     return (sums / counts[:, None]).astype(np.float32)

@@ -150,7 +150,7 @@ def grouped_folds(labels: pd.Series, groups: pd.Series, folds: int, seed: int) -
         return list(splitter.split(groups, labels, groups))
 
 
-SPLITS: dict[str, Callable] = {
+SPLITS: dict[str, Callable[..., pd.Series | np.ndarray]] = {
     "official": official,
     "random80": random80,
     "artist": artist,

@@ -55,7 +55,7 @@ class EnsembleBuffer:
                 f"track {self.name(track)} has more than its {expected} clips; is it in the table twice?"
             )
         if count == expected:
-            self.means[track] = np.mean(self.waiting.pop(track), axis=0, dtype=np.float64)
+            self.means[track] = np.stack(self.waiting.pop(track)).mean(axis=0, dtype=np.float64)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean logits [tracks, classes] and labels [tracks] or [tracks, labels], in order of track number.

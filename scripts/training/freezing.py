@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 def freeze_backbone(model: nn.Module) -> None:
     """Take everything but `model.head` out of training; use `train_mode` in place of `model.train()` from now on."""
-    head = {id(parameter) for parameter in model.head.parameters()}
+    head = {id(parameter) for parameter in model.get_submodule("head").parameters()}
     for parameter in model.parameters():
         if id(parameter) not in head:
             parameter.requires_grad_(False)
@@ -17,8 +17,8 @@ def unfreeze(model: nn.Module) -> None:
     """Let every weight learn again, but for those that a part of the network never trains (`Lora.freeze_base`)."""
     model.requires_grad_(True)
     for module in model.modules():
-        if hasattr(module, "freeze_base"):
-            module.freeze_base()
+        if freeze := getattr(module, "freeze_base", None):
+            freeze()
 
 
 def train_mode(model: nn.Module) -> None:

@@ -33,6 +33,8 @@ class BinaryCrossEntropy(nn.Module):
     ConfigError : a setting out of its range, or not as many weights as labels.
     """
 
+    pos_weight: torch.Tensor
+
     def __init__(self, pos_weight: Weights = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = within("label_smoothing", label_smoothing, 0, 1)
@@ -120,6 +122,8 @@ class FamilyLoss(BinaryCrossEntropy):
     families : a file, see `read_families`; each label needs a family.
     alpha : weight of the families.
     """
+
+    membership: torch.Tensor
 
     def __init__(
         self, names: Sequence[str], families: str | Path, alpha: float = 0.3, pos_weight: Weights = None

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn, optim
@@ -120,7 +120,7 @@ def make_scheduler(
     rest = None
     if name != "none":
         rest = make("scheduler", name, TORCH_SCHEDULERS[name], settings, optimizer, **defaults)
-    if name == "OneCycleLR" and rest.total_steps < epochs * steps:
+    if rest and name == "OneCycleLR" and rest.total_steps < epochs * steps:
         raise ConfigError(
             f"OneCycleLR ends after {rest.total_steps} batches, and the training has {epochs * steps}; leave "
             "total_steps out of the scheduler, or raise it"
@@ -154,7 +154,7 @@ def same_schedule(name: str, settings: dict[str, Any], warmup_epochs: int, epoch
     return one == two
 
 
-def goes_by_batch(scheduler: LRScheduler | ReduceLROnPlateau | None) -> bool:
+def goes_by_batch(scheduler: LRScheduler | ReduceLROnPlateau | None) -> TypeGuard[LRScheduler]:
     """Whether the schedule is to be stepped after each batch instead of each epoch."""
     return type(scheduler).__name__ in PER_BATCH
 
@@ -180,7 +180,7 @@ def make_loss(
     target = known[pick("loss", name, known)]
     if "reduction" in settings:
         raise ConfigError("the loss is a mean over the batch; drop its setting reduction")
-    arguments = {"names": list(names)} if name == "family" else {}
+    arguments: dict[str, Any] = {"names": list(names)} if name == "family" else {}
     if name in ON_EMBEDDINGS:
         arguments = {"classes": len(names), "width": width}
     if weights is not None:

@@ -32,14 +32,15 @@ class RunLog:
             self.writer.add_text("config", config_text)
 
     def add(self, values: dict[str, float], step: int) -> None:
-        for tag, value in values.items() if self.writer else ():
-            self.writer.add_scalar(tag, value, step)
+        if self.writer:
+            for tag, value in values.items():
+                self.writer.add_scalar(tag, value, step)
 
     def add_epoch(self, row: dict[str, float]) -> None:
         """A row of the training history."""
         values = {tag: row[column] for tag, column in TAGS.items() if column in row}
         values |= {f"validation/{name}": value for name, value in validation(row).items()}
-        self.add(values, row["epoch"])
+        self.add(values, int(row["epoch"]))
 
     def add_test(self, scores: Scores, epoch: int, figures: dict[str, Figure]) -> None:
         """The final test: test/loss, test/accuracy (per track) or test/macro_f1 and so on, and figures by name."""
@@ -48,8 +49,9 @@ class RunLog:
         if "track_accuracy" in values:
             values["accuracy"] = values.pop("track_accuracy")
         self.add({f"test/{name}": value for name, value in values.items()}, epoch)
-        for name, figure in figures.items() if self.writer else ():
-            self.writer.add_figure(f"test/{name}", figure, epoch)
+        if self.writer:
+            for name, figure in figures.items():
+                self.writer.add_figure(f"test/{name}", figure, epoch)
         self.close()
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Averaged weights: a moving average over steps (EMA), or a mean over the last epochs (SWA)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ def first_averaged_epoch(kind: str, settings: dict[str, Any], epochs: int) -> in
     return int((DEFAULTS[kind] | settings).get("start", 0) * epochs) + 1
 
 
-def ramped(decay: float):
+def ramped(decay: float) -> Callable[..., torch.Tensor]:
     """Averaging with a decay of (1 + n) / (10 + n) after n steps, at most `decay`."""
 
     def average(old: torch.Tensor, new: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:

@@ -181,8 +181,8 @@ def mels(parser: argparse.ArgumentParser) -> None:
             f"--{field.name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS,
             choices=CHOICES.get(field.name), help=text,
         )  # fmt: skip
-    hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-    spec.add_argument("--least-seconds", type=float, dest="min_seconds", **hidden)  # its earlier name
+    hidden = argparse.SUPPRESS  # for an earlier name
+    spec.add_argument("--least-seconds", type=float, dest="min_seconds", default=hidden, help=hidden)
 
 
 @flags
@@ -195,23 +195,23 @@ def mixtures(parser: argparse.ArgumentParser) -> None:
     all of its tracks from its own part of the split, so no file is on both sides. What a mixture holds follows from the
     seed and its number: a run that was stopped goes on where it was.
     """
-    add, form = parser.add_argument, {"default": argparse.SUPPRESS}
+    add, unset = parser.add_argument, argparse.SUPPRESS
     add("--input", type=Path, default=Path("data/metadata_30_secs.csv"), metavar="CSV",
         help="table with a split and a genre or labels; default: %(default)s")  # fmt: skip
     add("--output", type=Path, default=Path("data/polyphony"), metavar="FOLDER", help="default: %(default)s")
     add("--part", nargs="+", required=True, dest="parts", metavar="PART=COUNT[:TRACKS]",
         help="train, validation or test, how many mixtures, and of how many tracks each, such as 2 or 1-3, the "
         "default; each number is taken equally often")  # fmt: skip
-    add("--mode", metavar="NAME", help="sum, all tracks at once, or concatenate, in turn; default: sum", **form)
-    add("--how", dest="mode", help=argparse.SUPPRESS, **form)  # its earlier name
-    add("--seconds", type=float, help="length of a mixture; default: 2", **form)
-    add("--sample-rate", type=positive_int, help="Hz; default: 44100", **form)
+    add("--mode", metavar="NAME", help="sum, all tracks at once, or concatenate, in turn; default: sum", default=unset)
+    add("--how", dest="mode", help=argparse.SUPPRESS, default=unset)  # its earlier name
+    add("--seconds", type=float, help="length of a mixture; default: 2", default=unset)
+    add("--sample-rate", type=positive_int, help="Hz; default: 44100", default=unset)
     add(
         "--spread",
         type=float,
         metavar="DB",
         help="tracks are equally loud but for a gain of up to so many dB up or down; default: 3",
-        **form,
+        default=unset,
     )
     add("--seed", type=int, default=0, help="of everything that is drawn; default: %(default)s")
     add("--workers", type=positive_int, help="processes; default: one a core")

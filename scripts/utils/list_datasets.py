@@ -12,7 +12,8 @@ if __name__ == "__main__":  # as `python -m scripts datasets`
     run_file("datasets")
 
 from scripts.common.cli import command
-from scripts.datasets import DATASETS, Dataset, get_dataset
+from scripts.datasets import DATASETS, get_dataset
+from scripts.datasets.contract import Dataset
 from scripts.utils import flags
 
 WIDTH = 112

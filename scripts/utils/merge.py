@@ -90,8 +90,8 @@ def known_labels(sounds: pd.DataFrame, table: pd.DataFrame, task: str) -> pd.Dat
             print(f"{(~known).sum()} sounds left out, since the table lacks their genre: {lacking}")
         return sounds[known]
     known, given = set(label_names(table)), sounds["labels"].map(split_names)
-    if lacking := sorted(set(given.explode().dropna()) - known):
-        print(f"labels taken off, since the table lacks them: {', '.join(lacking)}")
+    if unknown := sorted(set(given.explode().dropna()) - known):
+        print(f"labels taken off, since the table lacks them: {', '.join(unknown)}")
     return sounds.assign(labels=[join(known.intersection(names)) for names in given])
 
 

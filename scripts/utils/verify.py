@@ -92,7 +92,7 @@ def check_file(job: tuple[int, str]) -> FileCheck:
     faults = [*length_faults(waveform), *level_faults(path, waveform)]
     if damage is not None:
         faults.append(("damaged", f"after {damage:.1f} s"))
-    digest = "" if is_silent(waveform) else hashlib.sha256(waveform).hexdigest()
+    digest = "" if is_silent(waveform) else hashlib.sha256(waveform.data).hexdigest()
     return FileCheck(position, faults, digest)
 
 

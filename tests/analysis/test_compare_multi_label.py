@@ -12,7 +12,7 @@ from scripts.analysis.compare import MultiLabelTest, bootstrap_p, compare, compa
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.tables.label_matrix import join
-from tests.analysis.test_compare import assert_one_line, cells, write_run
+from tests.analysis.test_compare import cells, write_run
 
 NAMES, TRACKS = ["drums", "flute", "voice"], 60
 TRUTH = np.random.default_rng(0).random((TRACKS, 3)) < 0.4
@@ -102,7 +102,7 @@ def test_what_is_written(root, capsys):
     assert (root / "compare" / "compare.png").stat().st_size > 5000
 
 
-def test_what_cannot_be_compared(root, capsys):
+def test_what_cannot_be_compared(root, refusal):
     write_run(root, "genres", range(3))
     write_tags(root, "others", GOOD, ~TRUTH, f1_macro=f1_score(~TRUTH, GOOD >= 0.5, average="macro"))
     write_tags(root, "mixed up", BAD, f1_macro=0.99)
@@ -113,9 +113,8 @@ def test_what_cannot_be_compared(root, capsys):
         "mixed up": ("of different tests", "scripts evaluate mixed up"),
         "old": ("incomplete", "scripts evaluate old"),
     }.items():
-        with pytest.raises(SystemExit, match="2"):
-            main(["bad", other, "--runs", str(root)])
-        assert_one_line(capsys, *words)
+        line = refusal(main, ["bad", other, "--runs", str(root)])
+        assert all(word in line for word in words), line
 
 
 def test_unknown_labels_count_as_part_of_the_truth(root):

@@ -11,6 +11,8 @@ from scripts.common.storage import read_csv
 from scripts.config.run import Run
 from tests.corpus import make_experiment
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 
 def test_shares_are_nested_tested_alike_and_kept(tmp_path, capsys):
     experiment, root = make_experiment(tmp_path, epochs=1), tmp_path / "runs"

@@ -335,16 +335,11 @@ def test_free_tags_are_no_overrides_and_genres_may_hold_the_separator(store: Sto
     assert pd.read_csv(tmp_path / "overrides.csv")["labels"].tolist() == ["high"]
 
 
-def test_the_command_with_nothing_to_write(store: Store, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        export_command(["--store", str(store.folder)])
-    [line] = capsys.readouterr().err.splitlines()
-    assert "no sound is corrected or confirmed yet" in line
+def test_the_command_with_nothing_to_write(store: Store, refusal: Callable[..., str]) -> None:
+    assert "no sound is corrected or confirmed yet" in refusal(export_command, ["--store", str(store.folder)])
     assert not (store.folder / "exports").exists()
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        export_command(["--store", str(tmp_path / "typo")])
-    assert stopped.value.code == 2 and "typo: no store; give the folder" in capsys.readouterr().err
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    assert "typo: no store; give the folder" in refusal(export_command, ["--store", str(tmp_path / "typo")])
     assert list(tmp_path.iterdir()) == []

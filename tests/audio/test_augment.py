@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio import augment
-from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
+from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands
 from scripts.audio.features import LogMel
 from scripts.audio.normalise import standardise
 from scripts.audio.spec import MelSpec
@@ -141,12 +141,6 @@ def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
     torch.testing.assert_close(mixed.flatten(), labels @ torch.tensor([1.0, 10.0, 100.0]))
     assert (labels.diagonal() >= 0.5).all()
     assert labels[1, 0] == 1 - labels[1, 1]  # the neighbour before it
-
-
-def test_row_frequencies_are_where_tones_peak():
-    frequency = row_frequencies(SPEC, torch.device("cpu"))
-    for row in (20, 40, 60):
-        assert mel_of(tone(float(frequency[row])))[0, 0, :, 60].argmax() == row
 
 
 @pytest.mark.parametrize(

@@ -46,21 +46,15 @@ Tone = Callable[..., Path]
 # --- sound files --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au"])
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("sample_rate", [44_100, 22_050])
-def test_agrees_with_librosa(tone: Tone, suffix: str, channels: int, sample_rate: int) -> None:
-    path = tone(f"a.{suffix}", channels=channels)
-    assert_like_librosa(path, sample_rate)
-
-
-@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000, 96_000])
-def test_any_sample_rate_is_resampled(tone: Tone, rate: int) -> None:
-    assert_like_librosa(tone("a.wav", rate=rate), 44_100)
-
-
-def test_six_channels_are_averaged(tone: Tone) -> None:
-    assert_like_librosa(tone("a.wav", channels=6), 44_100)
+@pytest.mark.parametrize(
+    ("suffix", "channels", "rate", "sample_rate"),
+    [(suffix, 1, 44_100, 44_100) for suffix in ("wav", "flac", "ogg", "mp3", "aiff", "au")]
+    + [(suffix, 2, 44_100, 22_050) for suffix in ("wav", "flac", "ogg", "mp3", "aiff", "au")]
+    + [("wav", 1, rate, 44_100) for rate in (8_000, 16_000, 48_000, 96_000)]
+    + [("wav", 6, 44_100, 44_100)],
+)
+def test_agrees_with_librosa(tone: Tone, suffix: str, channels: int, rate: int, sample_rate: int) -> None:
+    assert_like_librosa(tone(f"a.{suffix}", rate=rate, channels=channels), sample_rate)
 
 
 @pytest.mark.parametrize("name", ["with space.mp3", "Fête à Zürich.flac", "日本の歌.wav", "a'b\"c;$d.ogg", "no_suffix"])
@@ -83,10 +77,6 @@ def test_beginning_is_the_same_as_of_the_whole(tone: Tone, suffix: str, rate: in
     beginning = decode(path, 44_100, seconds=0.75)
     assert len(beginning) == 33_075
     np.testing.assert_allclose(beginning, decode(path, 44_100)[:33_075], atol=1e-5)
-
-
-def test_seconds_beyond_the_end_give_the_whole(tone: Tone) -> None:
-    path = tone("a.flac")
     assert np.array_equal(decode(path, 44_100, seconds=30.0), decode(path, 44_100))
 
 
@@ -137,10 +127,10 @@ def test_m4a_is_read_by_ffmpeg(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="no such file") as caught:
-        decode(tmp_path / "a.mp3", 44_100)
-    assert caught.value.status == "missing"
-    assert caught.value.path == str(tmp_path / "a.mp3")
+    for path in (tmp_path / "a.mp3", tmp_path):  # a folder is no file
+        with pytest.raises(AudioError, match="no such file") as caught:
+            decode(path, 44_100)
+        assert (caught.value.status, caught.value.path) == ("missing", str(path))
 
 
 @pytest.mark.parametrize(
@@ -181,11 +171,6 @@ def test_cut_off_mp3_gives_what_is_there(tone: Tone) -> None:
     np.testing.assert_allclose(half[:40_000], whole[:40_000], atol=1e-5)
 
 
-def test_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="no such file"):
-        decode(tmp_path, 44_100)
-
-
 def test_duration(tone: Tone, tmp_path: Path) -> None:
     for suffix in ("wav", "flac", "ogg", "mp3", "aiff"):
         assert duration(tone(f"a.{suffix}", seconds=1.25)) == pytest.approx(1.25, abs=1e-3)
@@ -194,41 +179,14 @@ def test_duration(tone: Tone, tmp_path: Path) -> None:
     assert np.isnan([duration(tmp_path / "b.mp3"), duration(tmp_path / "none.mp3")]).all()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "wav",
-        "rf64",
-        "w64",
-        "aiff",
-        "aifc",
-        "au",
-        "snd",
-        "caf",
-        "voc",
-        "flac",
-        "mp3",
-        "ogg",
-        "oga",
-        "opus",
-        "nist",
-        "paf",
-    ]
-    + ["m4a:aac", "m4b:aac", "mp4:aac", "mov:aac", "3gp:aac", "aac:aac", "ac3:ac3", "mp2:mp2", "mpga:mp2", "wma:wmav2"]
-    + [
-        "mka:libopus",
-        "webm:libopus",
-        "weba:libopus",
-        "wv:wavpack",
-        "tta:tta",
-        "ts:aac",
-        "avi:ac3",
-        "asf:wmav2",
-        "mkv:flac",
-        "eac3:eac3",
-        "flv:aac",
-    ],
+BY_NAME = (
+    "wav rf64 w64 aiff aifc au snd caf voc flac mp3 ogg oga opus nist paf m4a:aac m4b:aac mp4:aac mov:aac 3gp:aac "
+    "aac:aac ac3:ac3 mp2:mp2 mpga:mp2 wma:wmav2 mka:libopus webm:libopus weba:libopus wv:wavpack tta:tta ts:aac "
+    "avi:ac3 asf:wmav2 mkv:flac eac3:eac3 flv:aac"
 )
+
+
+@pytest.mark.parametrize("name", BY_NAME.split())
 def test_what_is_read_by_name_is_found_in_folders(tmp_path: Path, name: str) -> None:
     suffix, _, codec = name.partition(":")
     path, written = tmp_path / f"a.{suffix}", {"oga": "OGG", "opus": "OGG", "aifc": "AIFF", "snd": "AU"}
@@ -306,24 +264,18 @@ def flac(path: Path, form: str = "mono", frequency: float = 440.0) -> bytes:
 @pytest.mark.parametrize(
     ("make", "forms", "options"),
     [
-        (mp3, ["mono", "mono"], {}),
         (mp3, ["mono", "mono"], {"with_xing": False}),
         (mp3, ["mono", "stereo"], {}),
         (mp3, ["stereo", "mono"], {"with_xing": False}),
-        (mp3, ["mono", "low"], {}),
         (mp3, ["low", "stereo"], {"with_xing": False}),
         (ogg, ["mono", "mono", "mono"], {}),
-        (ogg, ["mono", "stereo"], {}),
-        (ogg, ["low", "mono"], {}),
+        (ogg, ["low", "stereo"], {}),
         (ogg, ["mono", "stereo"], {"subtype": "OPUS"}),
         (ogg, ["mono", "mono"], {"subtype": "FLAC"}),
         (ogg, ["mono", "low"], {"subtype": "FLAC"}),
         (adts, ["mono", "low"], {}),
-        (adts, ["low", "mono"], {}),
-        (adts, ["mono", "stereo"], {}),
         (adts, ["stereo", "low"], {}),
         (flac, ["mono", "stereo"], {}),
-        (flac, ["mono", "low"], {}),
     ],
 )
 def test_joined_files_are_heard_throughout(tmp_path: Path, make: Callable, forms: list[str], options: dict) -> None:
@@ -332,7 +284,7 @@ def test_joined_files_are_heard_throughout(tmp_path: Path, make: Callable, forms
     parts = [make(tmp_path / "part.ogg", form, hertz, **options) for form, hertz in zip(forms, pitches, strict=True)]
     (tmp_path / "joined").write_bytes(b"".join(parts))
     found, note = decode_with_note(tmp_path / "joined", 16_000)
-    assert len(found) / 16_000 == pytest.approx(1.5 * len(forms), abs={ogg: 0.002, flac: 0.15}.get(make, 0.15))
+    assert len(found) / 16_000 == pytest.approx(1.5 * len(forms), abs=0.002 if make is ogg else 0.15)
     assert note is None
     for number, hertz in enumerate(pitches):
         middle = round((number + 0.5) * len(found) / len(forms))
@@ -395,9 +347,9 @@ def test_file_that_was_never_closed(tmp_path: Path, form: str) -> None:
     assert duration(tmp_path / "killed") == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("announced", [0, 10_000])
-def test_flac_that_announces_less_than_there_is(tone: Tone, announced: int) -> None:
-    """0 is what an encoder writes that cannot go back to its beginning."""
+@pytest.mark.parametrize("announced", [0, 10_000, 10**8, 2**33, 2**36 - 1])
+def test_flac_that_announces_another_length_gives_what_is_there(tone: Tone, announced: int) -> None:
+    """0 is what an encoder writes that cannot go back to its beginning; the greatest are years."""
     path = tone("a.flac", seconds=1.0)
     true = decode(path, 44_100)
     announcing_flac(path, 44_100, 1, announced)
@@ -521,14 +473,6 @@ def announcing_flac(path: Path, rate: int, channels: int, samples: int) -> Path:
     return patched(path, 18, (rate << 44 | channels - 1 << 41 | size << 36 | samples).to_bytes(8, "big"))
 
 
-@pytest.mark.parametrize("samples", [2**36 - 1, 2**33, 10**8])
-def test_flac_that_announces_years_gives_what_is_there(tone: Tone, samples: int) -> None:
-    path = tone("a.flac")
-    true = decode(path, 44_100)
-    found = decode(announcing_flac(path, 44_100, 1, samples), 44_100)
-    np.testing.assert_array_equal(found, true)
-
-
 @pytest.mark.parametrize("suffix", ["wav", "aiff"])
 def test_sizes_of_gigabytes_give_what_is_there(tone: Tone, suffix: str) -> None:
     path = tone(f"a.{suffix}")
@@ -609,24 +553,18 @@ def test_damaged_bytes_give_audio_or_an_audio_error(tone: Tone, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "m4a"])
-@pytest.mark.parametrize(("channels", "sample_rate"), [(1, 44_100), (2, 44_100), (2, 16_000)])
-@pytest.mark.parametrize("seconds", [None, 0.75])
-@pytest.mark.parametrize("block", [1 << 10, 33_074, 2 * 44_100])
+@pytest.mark.parametrize(
+    ("channels", "sample_rate", "seconds"), [(1, 44_100, None), (2, 44_100, 0.75), (2, 16_000, None), (2, 16_000, 0.75)]
+)
 def test_long_files_are_read_in_blocks_to_the_same_samples(
-    tone: Tone,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    suffix: str,
-    channels: int,
-    sample_rate: int,
-    seconds,
-    block: int,
+    tone: Tone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, channels: int, sample_rate: int, seconds
 ) -> None:
     path = encode_m4a(tmp_path / "a.m4a", 1.0) if suffix == "m4a" else tone(f"a.{suffix}", 1.0, channels=channels)
     whole = decode(path, sample_rate, seconds)
-    monkeypatch.setattr("scripts.audio.decoding.BLOCK", block)
     rounding = 2e-7 if suffix == "mp3" else 0  # libsndfile's own
-    np.testing.assert_allclose(decode(path, sample_rate, seconds), whole, rtol=0, atol=rounding)
+    for block in (1 << 10, 33_074, 2 * 44_100):
+        monkeypatch.setattr("scripts.audio.decoding.BLOCK", block)
+        np.testing.assert_allclose(decode(path, sample_rate, seconds), whole, rtol=0, atol=rounding)
 
 
 def test_long_file_is_held_once(tone: Tone, monkeypatch: pytest.MonkeyPatch) -> None:

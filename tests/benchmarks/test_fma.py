@@ -12,6 +12,8 @@ from scripts.config.experiment import Experiment
 from scripts.datasets import fma
 from tests.corpus import SPEC
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 
 def test_mean_and_deviation_over_seeds_and_interval_over_tracks():
     reports = [{"clip_accuracy": clip, "track_accuracy": track} for clip, track in ((0.4, 0.5), (0.5, 0.7))]

@@ -41,15 +41,12 @@ build_cache.build_cache(pd.read_csv(table), root, MelSpec(**json.loads(spec)), w
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture) -> Callable[..., None]:
+def refused(refusal: Callable[..., str]) -> Callable[..., None]:
     """`refused(NAME, *flags)` sees that the command ends in one line that says who is at work on what."""
 
     def call(*arguments: object) -> None:
-        capsys.readouterr()
-        with pytest.raises(SystemExit, match="2"):
-            main([str(argument) for argument in arguments])
-        last = capsys.readouterr().err.splitlines()[-1]
-        assert last.startswith("error: ") and "another process is at work on it; wait until" in last
+        line = refusal(main, [str(argument) for argument in arguments])
+        assert "another process is at work on it; wait until" in line
 
     return call
 

@@ -18,23 +18,7 @@ from scripts.tables.label_table import read_table
 from tests.conftest import tone_samples
 from tests.corpus import SPEC
 
-LOOK_LIKE_SOMETHING = [
-    "0",
-    "01",
-    "1e5",
-    "inf",
-    "-0.0",
-    "True",
-    "None",
-    "NA",
-    "nan",
-    "N/A",
-    "null",
-    "1999",
-    "#N/A",
-    "-",
-    "=cmd",
-]
+LOOK_LIKE_SOMETHING = "0 01 1e5 inf -0.0 True None NA nan N/A null 1999 #N/A - =cmd"
 FILE_NAMES = (
     st.binary(min_size=1, max_size=12).map(lambda name: os.fsdecode(name.translate(None, b"\0/"))).filter(str.strip)
 )
@@ -82,11 +66,11 @@ def test_every_name_survives_every_table(place: Path, names: list[str], labels: 
     assert files == {Path(name): labels[:1] for name in names}
 
 
-@pytest.mark.parametrize("text", LOOK_LIKE_SOMETHING)
-def test_nothing_is_guessed(tmp_path: Path, text: str) -> None:
-    table = read_csv(write(tmp_path, f"a,b\n{text},x\n{text},\n"))
-    assert table["a"].tolist() == [text, text]
-    assert table["b"].isna().tolist() == [False, True]
+def test_nothing_is_guessed(tmp_path: Path) -> None:
+    for text in LOOK_LIKE_SOMETHING.split():
+        table = read_csv(write(tmp_path, f"a,b\n{text},x\n{text},\n"))
+        assert table["a"].tolist() == [text, text]
+        assert table["b"].isna().tolist() == [False, True]
 
 
 def test_cells_and_headers_are_stripped_and_paths_are_not(tmp_path: Path) -> None:

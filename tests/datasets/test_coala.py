@@ -22,6 +22,8 @@ from scripts.loading.experiment_data import Data
 from scripts.tables.label_matrix import label_matrix
 from scripts.train import train
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 h5py = pytest.importorskip("h5py")
 TRAIN, TEST = FILES.values()
 TAGS = ["bell", "crunch", "drone", "hum", "kick", "voice"]

@@ -255,12 +255,7 @@ def test_validation_takes_whole_artists_out_of_train(tmp_path: Path) -> None:
         (openmic.ANSWERS, "0.171", "1.5", "labels.csv: row 2 has '1.5' for relevance, not a number from 0"),
         (openmic.ANSWERS, "0.171", "high", "row 2 has 'high' for relevance"),
         (openmic.ANSWERS, "0.171", "", "row 2 has no relevance"),
-        (
-            openmic.ANSWERS,
-            "flute",
-            "clarinet",
-            "row 3 has '000046_1' for sample_key, not once for each",
-        ),
+        (openmic.ANSWERS, "flute", "clarinet", "row 3 has '000046_1' for sample_key, not once for each"),
         (openmic.ANSWERS, "relevance", "score", "lacks relevance"),
         (openmic.METADATA, "sample_key", "key", "metadata.csv: lacks sample_key"),
         ("partitions/split01_train.csv", "000046_1", "", "at least 2 songs, recordings or artists"),

@@ -314,10 +314,7 @@ def test_annotations_that_are_not_there(module, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make_tiny", "dataset", "name"),
-    [
-        (esc50.make_tiny, esc50.DATASET, "1-100-A-0.wav"),
-        (tinysol.make_tiny, tinysol.DATASET, "Va-ord-C4-mf-N-N.wav"),
-    ],
+    [(esc50.make_tiny, esc50.DATASET, "1-100-A-0.wav"), (tinysol.make_tiny, tinysol.DATASET, "Va-ord-C4-mf-N-N.wav")],
 )
 def test_row_whose_file_is_missing_stays(make_tiny: Callable, dataset: Dataset, name: str, tmp_path: Path) -> None:
     make_tiny(tmp_path)

@@ -476,17 +476,13 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_wrong_wishes(genre_run, tmp_path, monkeypatch, capsys):
-    def refused(*flags: str) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            export(genre_run, tmp_path / "out", *flags)
-        assert stopped.value.code == 2
-        return capsys.readouterr().err
-
-    assert "add --onnx" in refused("--safetensors", "--int8")
+def test_wrong_wishes(genre_run, tmp_path, monkeypatch, refusal):
+    assert "add --onnx" in refusal(export, genre_run, tmp_path / "out", "--safetensors", "--int8")
     monkeypatch.setattr(graphs, "PACKAGES", ("onnx", "a_package_that_is_not_here"))
-    assert "needs the package a_package_that_is_not_here; install it: pip install" in refused("--onnx")
-    with pytest.raises(SystemExit):
-        export_command(["--model", "smell", "--runs", str(genre_run.root), "--output", str(tmp_path / "out")])
-    assert "did you mean 'small'?" in capsys.readouterr().err
+    assert "needs the package a_package_that_is_not_here; install it: pip install" in refusal(
+        export, genre_run, tmp_path / "out", "--onnx"
+    )
+    assert "did you mean 'small'?" in refusal(
+        export_command, ["--model", "smell", "--runs", str(genre_run.root), "--output", str(tmp_path / "out")]
+    )
     assert not (tmp_path / "out").exists()

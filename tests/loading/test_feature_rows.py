@@ -44,11 +44,7 @@ def test_another_number_of_features_is_named(tables):
 def test_the_perceptron_learns_them(tables):
     _, folder = tables
     experiment = get_experiment("gtzan_mlp_features").updated(
-        table=str(folder / "metadata.csv"),
-        cache=str(folder / "features.csv"),
-        columns=3,
-        epochs=30,
-        device="cpu",
+        table=str(folder / "metadata.csv"), cache=str(folder / "features.csv"), columns=3, epochs=30, device="cpu"
     )
     report = train(experiment, root=folder / "runs")
     assert report["track_accuracy"] >= 0.85

@@ -96,13 +96,6 @@ def test_accuracy_by_clips_uses_all_of_a_short_track():
 # --- uncertainty --------------------------------------------------------------------------------------------
 
 
-def test_interval_agrees_with_the_binomial_distribution():
-    correct = np.repeat([1, 0], [480, 320])
-    low, high = bootstrap_interval(correct)
-    expected = stats.binom.ppf([0.025, 0.975], 800, 0.6) / 800
-    np.testing.assert_allclose([low, high], expected, atol=0.004)
-
-
 def test_interval_agrees_with_scipys_bootstrap():
     values = np.random.default_rng(3).exponential(size=60)
     found = bootstrap_interval(values, level=0.9)

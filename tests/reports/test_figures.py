@@ -45,10 +45,7 @@ def test_training_curves_draw_all_parts() -> None:
     figure = figures.training_curves({"cnn": history()})
     loss, accuracy = figure.axes
     rows, colour = history(), COLOURS[0]
-    assert drawn(loss) == [
-        (colour, ":", rows["train_loss"].tolist()),
-        (colour, "-", rows["validation_loss"].tolist()),
-    ]
+    assert drawn(loss) == [(colour, ":", rows["train_loss"].tolist()), (colour, "-", rows["validation_loss"].tolist())]
     assert drawn(accuracy) == [
         (colour, ":", rows["train_clip_accuracy"].tolist()),
         (colour, "--", rows["validation_clip_accuracy"].tolist()),
@@ -74,20 +71,6 @@ def test_a_run_without_validation_shows_its_training() -> None:
     assert drawn(accuracy) == [(COLOURS[0], ":", rows["train_clip_accuracy"].tolist())]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 30])
-def test_epoch_ticks_are_whole_numbers(epochs: int) -> None:
-    for axes in figures.training_curves({"cnn": history(epochs)}).axes:
-        low, high = axes.get_xlim()
-        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
-        assert ticks
-        assert all(tick == round(tick) >= 1 for tick in ticks)
-
-
-def test_a_single_epoch_is_visible() -> None:
-    for axes in figures.training_curves({"cnn": history(1)}).axes:
-        assert {line.get_marker() for line in axes.lines} == {"."}
-
-
 def test_chance_is_drawn_only_if_given() -> None:
     _, accuracy = figures.training_curves({"cnn": history()}, chance=0.125).axes
     assert drawn(accuracy)[-1][2] == [0.125, 0.125]
@@ -104,25 +87,10 @@ def test_confusion_matrix_normalises_rows(counts: np.ndarray | list) -> None:
     assert image.get_clim() == (0, 1)
     cells = {text.get_position()[::-1]: int(text.get_text()) for text in axes.texts}
     assert cells == dict(np.ndenumerate(COUNTS))
-    assert tick_labels(axes.xaxis) == tick_labels(axes.yaxis) == GENRES
+    assert tick_labels(axes.xaxis) == tick_labels(axes.yaxis) == GENRES and axes.yaxis_inverted()
     assert axes.get_ylabel() == "true genre"
     assert axes.get_xlabel() == "predicted genre (number of tracks in the cells)"
     assert bar.get_ylabel() == "share of the true genre's tracks"
-
-
-def test_confusion_matrix_starts_with_the_first_genre_on_top() -> None:
-    axes = figures.confusion_matrix(COUNTS, GENRES).axes[0]
-    assert axes.yaxis_inverted()
-    assert not axes.xaxis_inverted()
-
-
-@pytest.mark.parametrize("classes", [8, 16])
-def test_counts_fit_into_the_cells(classes: int) -> None:
-    figure = figures.confusion_matrix(np.full((classes, classes), 1234), ["Instrumental"] * classes)
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    cell = axes.get_window_extent().width / classes
-    assert axes.texts[0].get_window_extent().width < cell
 
 
 def test_f1_bars_are_sorted_and_labelled() -> None:
@@ -144,10 +112,7 @@ def test_accuracy_by_clips_starts_at_one_clip() -> None:
     assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 3], [1, 2]]
     (band,) = axes.collections
     assert band.get_datalim(axes.transData).bounds == pytest.approx((1, 0.3, 2, 0.3))
-    assert (axes.get_xlabel(), axes.get_ylabel()) == (
-        "clips averaged per track",
-        "track accuracy (share correct)",
-    )
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("clips averaged per track", "track accuracy (share correct)")
     assert all(tick == round(tick) for tick in axes.get_xticks())
     assert legend_labels(axes.figure) == [["first, with 95 % interval over tracks", "second"]]
 
@@ -210,15 +175,10 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off(name: str) -> None:
     assert_nothing_is_cut_off(FIGURES[name]())
+    assert plt.get_fignums() == []
 
 
 def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path) -> None:
     names = ["$\\a$", "$x$"]
     save(figures.confusion_matrix(np.eye(2, dtype=int), names), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size
-
-
-def test_pyplot_keeps_no_figure() -> None:
-    figures.training_curves({"cnn": history()})
-    figures.confusion_matrix(COUNTS, GENRES)
-    assert plt.get_fignums() == []

@@ -72,12 +72,7 @@ def test_curves_have_the_areas_that_their_legend_says() -> None:
     areas = [f"{roc_auc_score(*part):.3f}, {average_precision_score(*part):.3f}" for part in parts]
     titles = ["all labels (micro)", *names[:2]]
     assert legend_labels(figure) == [f"{title}: {area}" for title, area in zip(titles, areas, strict=True)]
-
-
-def test_curves_of_twenty_labels_look_different_and_of_more_there_is_one() -> None:
-    lines = tag_figures.ranking_curves(*draw(30, 20)).axes[1].lines
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 21
-    assert len(tag_figures.ranking_curves(*draw(30, 21)).axes[1].lines) == 1
+    assert len(tag_figures.ranking_curves(*draw(30, 21)).axes[1].lines) == 1, "of more than 20 labels there is none"
 
 
 def test_histograms_part_present_from_absent_and_show_the_threshold() -> None:

@@ -14,7 +14,6 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.tables.label_table import LABEL_COLUMNS, PARTS
 from scripts.tables.leaks import describe_leaks, shared_artists
 from scripts.tables.splits import (
-    SPLITS,
     artist_album_groups,
     artist_groups,
     assign,
@@ -60,13 +59,6 @@ def sizes(table: pd.DataFrame) -> dict[str, int]:
 # --- random80 -----------------------------------------------------------------------------------------------
 
 
-def test_random80_sizes_in_every_genre() -> None:
-    table = assign(label_table(), "random80")
-    assert sizes(table) == {"train": 140, "validation": 20, "test": 40}
-    for _, genre in table.groupby("genre"):
-        assert sizes(genre) == {"train": 35, "validation": 5, "test": 10}
-
-
 def random80_sizes(counts: list[int], seed: int) -> np.ndarray:
     """How many tracks of each genre, of which there are `counts`, are in each part: [genres, parts]."""
     genre = np.repeat(np.arange(len(counts)), counts)
@@ -95,11 +87,6 @@ def test_random80_of_few_tracks_has_each_genre_in_each_part(counts: list[int], s
 # --- artist -------------------------------------------------------------------------------------------------
 
 
-def test_artist_sizes() -> None:
-    table = assign(label_table(), "artist")
-    assert sizes(table) == {"train": 140, "validation": 20, "test": 40}
-
-
 @settings(max_examples=30)
 @given(table=any_table(), seed=st.integers(0, 2**32 - 1))
 def test_no_artist_is_in_two_parts(table: pd.DataFrame, seed: int) -> None:
@@ -115,10 +102,9 @@ def test_no_artist_is_in_two_parts(table: pd.DataFrame, seed: int) -> None:
     assert shared_artists(split) == 0.0
 
 
-def test_unknown_artists_stand_for_themselves() -> None:
-    table = label_table().assign(artist_id=None)
-    assert sizes(assign(table, "artist")) == {"train": 140, "validation": 20, "test": 40}
-    assert sizes(assign(table.assign(artist_id=-1), "artist")) == {"train": 140, "validation": 20, "test": 40}
+@pytest.mark.parametrize("artists", [{}, {"artist_id": None}, {"artist_id": -1}])
+def test_sizes_where_artists_are_known_and_where_each_track_is_its_own(artists: dict) -> None:
+    assert sizes(assign(label_table().assign(**artists), "artist")) == {"train": 140, "validation": 20, "test": 40}
 
 
 @pytest.mark.parametrize(
@@ -280,21 +266,12 @@ def test_default_of_folds_and_splits_is_official_then_artists_then_tracks() -> N
 
 
 @pytest.mark.parametrize("name", ["random80", "artist"])
-def test_seed_decides(name: str) -> None:
-    table = label_table()
+def test_seed_decides_and_nothing_but_the_split_changes(name: str) -> None:
+    table, before = label_table(), label_table()
     prints = {fingerprint(assign(table, name, seed)) for seed in (0, 1, 2)}
-    assert len(prints) == 3
-    assert fingerprint(assign(table, name, 1)) in prints
-    assert assign(table, name, 0).equals(assign(table, name))
-
-
-@pytest.mark.parametrize("name", ["random80", "artist"])
-def test_table_is_left_alone_but_for_its_split(name: str) -> None:
-    table = label_table()
-    before = table.copy()
-    split = assign(table, name)
-    assert table.equals(before)
-    assert split.drop(columns="split").equals(before.drop(columns="split"))
+    assert len(prints) == 3 and fingerprint(assign(table, name, 1)) in prints
+    assert assign(table, name, 0).equals(assign(table, name)) and table.equals(before)
+    assert assign(table, name).drop(columns="split").equals(before.drop(columns="split"))
 
 
 def test_official_is_the_tables_own() -> None:
@@ -325,10 +302,6 @@ def test_official_knows_three_parts_only() -> None:
     assert default_split(table)[0] == "artist"
 
 
-def test_default_is_official_where_there_is_one() -> None:
-    assert default_split(label_table().assign(split="train"))[0] == "official"
-
-
 def test_unknown_split_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="did you mean 'artist'.*official, random80, artist, artist_album"):
         assign(label_table(), "artists")
@@ -345,10 +318,6 @@ def test_unknown_split_names_the_known_ones() -> None:
 def test_too_few_tracks_or_artists(name: str, table: pd.DataFrame) -> None:
     with pytest.raises(TableError, match="needs at least"):
         assign(table, name)
-
-
-def test_every_split_can_be_asked_for() -> None:
-    assert set(SPLITS) == {"official", "random80", "artist", "artist_album"}
 
 
 # --- fingerprint and leaks ----------------------------------------------------------------------------------
@@ -392,12 +361,8 @@ def test_no_leaks_no_lines() -> None:
     assert describe_leaks(table) == []
     assert describe_leaks(table.loc[[0, 0, 1, 2, 2]]) == []
     assert describe_leaks(table.drop(columns=["artist_id", "file_path"])) == []
-
-
-def test_unknown_artists_are_no_leak() -> None:
-    table = leaky_table(("1", None, "1.mp3", "train"), ("2", None, "2.mp3", "test"), ("3", "-1", "3.mp3", "validation"))
-    assert describe_leaks(table) == []
-    assert describe_leaks(table.assign(artist_id="-1")) == []
+    for unknown in ([None, None, "-1"], "-1"):
+        assert describe_leaks(table.assign(artist_id=unknown)) == []
 
 
 def test_every_leak_has_its_line() -> None:

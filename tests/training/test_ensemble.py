@@ -22,11 +22,7 @@ def feed(buffer: EnsembleBuffer, logits, labels, tracks, order, batch: int):
     return buffer.result()
 
 
-@given(
-    counts=st.lists(st.integers(1, 10), min_size=1, max_size=8),
-    batch=st.integers(1, 25),
-    seed=st.integers(0, 1000),
-)
+@given(counts=st.lists(st.integers(1, 10), min_size=1, max_size=8), batch=st.integers(1, 25), seed=st.integers(0, 1000))
 def test_mean_of_each_track_in_any_order_and_batch_size(counts, batch, seed):
     logits, labels, tracks = make_clips(counts, seed=seed)
     order = np.random.default_rng(seed).permutation(len(tracks))

@@ -13,7 +13,6 @@ from scripts.training.optim import (
     CLOSURE_OPTIMIZERS,
     OPTIMIZERS,
     SCHEDULERS,
-    TORCH_SCHEDULERS,
     class_weights,
     goes_by_batch,
     make_loss,
@@ -178,7 +177,3 @@ def test_swa_is_the_mean_of_the_last_epochs():
 def test_wrong_share_is_named():
     with pytest.raises(ConfigError, match="below 1"):
         WeightAverage(nn.Linear(1, 1), "ema", {"decay": 1.5}, 1)
-
-
-def test_known_schedulers_are_there():
-    assert {"OneCycleLR", "StepLR", "CosineAnnealingLR"} <= set(TORCH_SCHEDULERS)

@@ -5,7 +5,7 @@ import http.server
 import io
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -183,19 +183,9 @@ def test_part_that_is_whole_needs_only_its_name(server: Server, tmp_path: Path) 
 # --- what can go wrong --------------------------------------------------------------------------------------
 
 
-def failure(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The last line on stderr of a command that ends with exit code 2; progress bars stand before it."""
-    with pytest.raises(SystemExit) as caught:
-        main(argv)
-    assert caught.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
-
-
-def test_wrong_checksum_names_both(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_checksum_names_both(server: Server, tmp_path: Path, refusal: Callable[..., str]) -> None:
     (tmp_path / "fma_small.zip").write_bytes(b"something else")
-    line = failure(["small", "--data", str(tmp_path)], capsys)
+    line = refusal(main, ["small", "--data", str(tmp_path)])
     for word in (hashlib.sha1(b"something else").hexdigest(), hashlib.sha1(ZIP).hexdigest(), "delete it"):
         assert word in line
     assert files_below(tmp_path) == {"fma_small.zip": b"something else"}
@@ -208,12 +198,12 @@ def test_wrong_bytes_from_the_server_are_not_unpacked(server: Server, tmp_path: 
     assert not (tmp_path / "fma_small").exists()
 
 
-def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_address[1]}/"
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(fma, "URL", url)
-    line = failure(["small", "--data", str(tmp_path)], capsys)
+    line = refusal(main, ["small", "--data", str(tmp_path)])
     assert f"{url}fma_small.zip" in line
     assert f"download it by hand to {tmp_path / 'fma_small.zip'}" in line
 

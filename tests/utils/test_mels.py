@@ -158,19 +158,6 @@ def test_clips_with_half_their_audio_are_counted_with_overlap(tmp_path, seconds,
     assert build_cache(table[:1], tmp_path / "mels", spec, workers=1).rows["clips"].tolist() == [clips]
 
 
-@pytest.mark.parametrize(
-    ("ending", "index"),
-    [("repeat", np.r_[0:16_000, 0:16_000, 0:8000]), ("hold", np.r_[0:16_000, [15_999] * 24_000])],
-)
-def test_short_track_is_completed_as_told(tmp_path, ending, index):
-    table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, ending=ending)
-    write_track(Path(table["file_path"][0]), 500, 0, seconds=2)
-    cache = build_cache(table[:1], tmp_path / "mels", spec, workers=1)
-    waveform, _ = librosa.load(table["file_path"][0], sr=SPEC.sample_rate)
-    np.testing.assert_allclose(cache.tracks[0], librosa_mel(waveform[index], spec), atol=2.0**-5)
-    assert cache.rows["clips"].tolist() == [2]
-
-
 def test_waveforms_are_cached_as_their_samples(tmp_path):
     table, spec = make_corpus(tmp_path, 3), dataclasses.replace(SPEC, kind="waveform", clip_overlap=0.5)
     cache = build_cache(table, tmp_path / "mels", spec, workers=1)
@@ -209,10 +196,6 @@ def test_notes_shorter_than_a_clip(tmp_path):
     np.testing.assert_allclose(cache.clips[0, 0], expected, atol=2.0**-5)
 
 
-def test_folder_of_the_main_task_keeps_its_name(tmp_path):
-    assert cache_folder(tmp_path, MelSpec()).name == "44100hz_128mel_23283e5d"
-
-
 def test_record_without_later_fields_is_opened(tmp_path):
     folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
     record = json.loads((folder / "spec.json").read_text())
@@ -241,7 +224,7 @@ def test_one_table_with_a_row_a_track_is_enough(tmp_path, monkeypatch, capsys):
     assert "3 tracks: 3 ok" in capsys.readouterr().out
 
 
-def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, capsys):
+def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, refusal):
     make_corpus(tmp_path / "data", 3)
     ensemble = tmp_path / "data" / "metadata_ensemble.csv"
     monkeypatch.chdir(tmp_path)
@@ -249,25 +232,10 @@ def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, capsys):
     ensemble.write_text(ensemble.read_text() + "\n".join(ensemble.read_text().splitlines()[1:4]))  # 8 rows of track 0
     mels_command(flags)
     ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
-    with pytest.raises(SystemExit):
-        mels_command(flags)
-    assert "is in only one of" in capsys.readouterr().err
+    assert "is in only one of" in refusal(mels_command, flags)
     ensemble.unlink()
     mels_command(flags)
-    with pytest.raises(SystemExit):
-        mels_command(["--csv", str(ensemble), *flags])
-    assert "no such table" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("rate", [8000, 22_050, 48_000, 96_000])
-def test_other_sample_rates_and_six_channels(tmp_path, rate):
-    table = make_corpus(tmp_path, 3)
-    time = np.arange(5 * rate) / rate
-    tone = np.sin(2 * np.pi * 700 * time)[:, None] * np.linspace(0.1, 0.6, 6)
-    soundfile.write(table["file_path"][0], tone, rate)
-    cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    loudest = cache.tracks[0].astype(float).mean(axis=1).argmax()
-    assert librosa.mel_frequencies(34, fmin=0, fmax=4000)[loudest + 1] == pytest.approx(700, abs=80)
+    assert "no such table" in refusal(mels_command, ["--csv", str(ensemble), *flags])
 
 
 def test_long_track_is_cut_and_padding_is_silence(tmp_path):
@@ -280,12 +248,9 @@ def test_long_track_is_cut_and_padding_is_silence(tmp_path):
     assert (cache.clips[1, 3] == cache.clips[1, 3].min()).all()
 
 
-@pytest.mark.parametrize(
-    ("changes", "moments"),
-    [({}, (1, 39)), ({"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (30,))],
-    ids=["log-mel", "overlapping clips of three channels"],
-)
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path, changes, moments):
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+    """Overlapping clips of three channels."""
+    changes, moments = {"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (1, 39)
     make_corpus(tmp_path, 60)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     spec, flags = dataclasses.replace(SPEC, **changes), flags_of(changes)
@@ -434,8 +399,8 @@ def test_an_experiment_brings_its_table_its_folder_and_its_spectrograms(tmp_path
     assert len(MelCache.open("data/philharmonia/mels", SPEC).rows) == 12
 
 
-def test_an_experiment_without_spectrograms_is_refused(tmp_path, monkeypatch, capsys):
+def test_an_experiment_without_spectrograms_is_refused(tmp_path, monkeypatch, refusal):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="2"):
-        mels_command(["--experiment", "gtzan_mlp_features"])
-    assert "gtzan_mlp_features reads no spectrograms of this kind" in capsys.readouterr().err
+    assert "gtzan_mlp_features reads no spectrograms of this kind" in refusal(
+        mels_command, ["--experiment", "gtzan_mlp_features"]
+    )

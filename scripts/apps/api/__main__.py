@@ -22,8 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     limits = Limits(args.upload_mb, args.files, args.seconds, args.requests, args.rate)
     with open_socket(args.host, args.port) as socket:
         from scripts.apps.api import server
+        from scripts.apps.api.paths import AllowedFolders
 
-        folders = server.AllowedFolders(args.allow)
+        folders = AllowedFolders(args.allow)
         loaded = server.load(args.model, args.runs, args.registry, limits.seconds)
         names = ", ".join(model.name for model in loaded)
         print(f"{names} on http://{args.host}:{socket.getsockname()[1]} (/docs shows how)", flush=True)

@@ -5,9 +5,12 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class Batcher:
@@ -26,8 +29,8 @@ class Batcher:
         max_wait : seconds that the first item of a batch waits for others.
         """
         self.function, self.pool, self.max_items, self.max_wait = function, pool, max_items, max_wait
-        self.queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
-        self.worker: asyncio.Task | None = None
+        self.queue: asyncio.Queue[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = asyncio.Queue()
+        self.worker: asyncio.Task[None] | None = None
 
     async def __call__(self, items: np.ndarray) -> np.ndarray:
         """[items, ...] -> [items, ...]; raises what the function raises."""
@@ -49,7 +52,7 @@ class Batcher:
             else:
                 settle(futures, results)
 
-    async def collect(self) -> list[tuple[np.ndarray, asyncio.Future]]:
+    async def collect(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
         """The next batch: full, or what has come `max_wait` seconds after its first item."""
         batch = [await self.queue.get()]
         with contextlib.suppress(TimeoutError):
@@ -59,7 +62,7 @@ class Batcher:
         return batch
 
 
-def settle(futures: Iterable[asyncio.Future], results: Iterable[Any]) -> None:
+def settle(futures: Iterable[asyncio.Future[np.ndarray]], results: Iterable[np.ndarray | Exception]) -> None:
     """Tell those that still wait."""
     for future, result in zip(futures, results, strict=True):
         if future.done():
@@ -70,9 +73,11 @@ def settle(futures: Iterable[asyncio.Future], results: Iterable[Any]) -> None:
             future.set_result(result)
 
 
-async def map_ahead(function: Callable[[Any], Awaitable[Any]], jobs: Iterable[Any], ahead: int) -> AsyncGenerator[Any]:
+async def map_ahead(
+    function: Callable[[Job], Awaitable[Result]], jobs: Iterable[Job], ahead: int
+) -> AsyncGenerator[Result]:
     """Yield `await function(job)` of every job, in their order, with up to `ahead` of them under way."""
-    running: deque[asyncio.Task] = deque()
+    running: deque[asyncio.Future[Result]] = deque()
     try:
         for job in jobs:
             running.append(asyncio.ensure_future(function(job)))

@@ -17,18 +17,18 @@ class Connection(H11Protocol):
     that there is always a place for the next.
     """
 
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle  # from `connection_made` on
 
     @property
     def waits(self) -> bool:
         """No request is being answered, or an answer that failed is not read to its end."""
         return self.cycle is None or self.cycle.response_complete or self.transport.is_closing()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base has it
         super().connection_made(transport)
         self.start_timer()
         if len(self.connections) > CONNECTIONS:
-            waiting = [one for one in self.connections if one.waits]
+            waiting = [one for one in self.connections if isinstance(one, Connection) and one.waits]
             (client, _), *_ = Counter(one.address for one in waiting).most_common(1)
             oldest = min((one for one in waiting if one.address == client), key=lambda one: one.timer.when())
             oldest.transport.abort()
@@ -44,13 +44,12 @@ class Connection(H11Protocol):
             self.timer.cancel()
 
     def on_response_complete(self) -> None:
+        self.timer.cancel()
         self.start_timer()
         super().on_response_complete()  # which may find that the next request is there
 
     def start_timer(self) -> None:
         """Another byte does not start it anew."""
-        if self.timer:
-            self.timer.cancel()
         self.timer = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     @property

@@ -86,8 +86,8 @@ def read_tracks(path: Path, request: EvaluationRequest, model: Model, max_tracks
     if table.empty:
         raise TableError(f"{request.table}: has no {request.part} tracks; ask for another part")
     if len(table) > max_tracks:
-        error = f"{len(table)} tracks in {request.table}, more than {max_tracks}"
-        raise ApiError(413, error, "send a part of the table")
+        problem = f"{len(table)} tracks in {request.table}, more than {max_tracks}"
+        raise ApiError(413, problem, "send a part of the table")
     return table.reset_index(drop=True)
 
 

@@ -63,12 +63,14 @@ FILES = {
 }
 LINES = "\n".join(json.dumps(example_of(kind)) for kind in (StreamedWindow, FileResult, FileError, StreamEnd))
 NDJSON = "application/x-ndjson"
+Line = StreamedWindow | FileResult | FileError  # of a stream, before its end
 
 
 class Lines(StreamingResponse):
     """NDJSON, whose generator ends with the answer, also where the client goes before."""
 
     media_type = NDJSON
+    body_iterator: AsyncGenerator[str]
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self.body_iterator):
@@ -149,8 +151,9 @@ async def predict(request: Request, model: ChosenModel, folder: Folder, top: Top
     uploads = await read_uploads(request, folder, request.app.state.limits)
     length = model.window_seconds if windows else None
     results = [result async for result in predict_files(model, uploads, top, length)]
-    if all(isinstance(result, FileError) for result in results):
-        first = results[0]
+    failed = [result for result in results if isinstance(result, FileError)]
+    if len(failed) == len(results):
+        first = failed[0]
         raise ApiError(first.status, f"{first.file}: {first.error}", first.what_to_do)
     return Answer(model=model.name, version=model.version, results=results)
 
@@ -203,7 +206,7 @@ async def predict_files(
             yield result
 
 
-async def follow_files(model: Model, files: Iterable[Upload], top: int) -> AsyncGenerator[BaseModel]:
+async def follow_files(model: Model, files: Iterable[Upload], top: int) -> AsyncGenerator[Line]:
     """Each file's windows as they are predicted, and then its labels."""
     length = model.window_seconds
     for file in files:
@@ -218,12 +221,12 @@ async def follow_files(model: Model, files: Iterable[Upload], top: int) -> Async
             yield file_error(file.name, from_audio_error(error, file.name))
 
 
-async def lines(model: Model, results: AsyncGenerator[BaseModel]) -> AsyncGenerator[str]:
+async def lines(model: Model, results: AsyncGenerator[Line]) -> AsyncGenerator[str]:
     """As NDJSON, with a last line that names the model and counts the files."""
     kinds: Counter[str] = Counter()
     async with aclosing(results):
         async for result in results:
             kinds[result.kind] += 1
             yield result.model_dump_json(exclude_none=True) + "\n"
-    counts = {"files": kinds["file"] + kinds["error"], "failed": kinds["error"]}
-    yield StreamEnd(model=model.name, version=model.version, **counts).model_dump_json() + "\n"
+    files, failed = kinds["file"] + kinds["error"], kinds["error"]
+    yield StreamEnd(model=model.name, version=model.version, files=files, failed=failed).model_dump_json() + "\n"

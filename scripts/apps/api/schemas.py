@@ -17,7 +17,7 @@ VERSION = Field(description="that answers: NAME@3 of a registered model, else th
 RESULT = {"kind": "file", "file": "song.mp3", "seconds": 30.0, "found": ["Rock"], "probabilities": GENRES}
 
 
-def example(value: dict) -> ConfigDict:
+def example(value: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [value]})
 
 
@@ -45,7 +45,7 @@ class ModelInfo(BaseModel):
     thresholds: dict[str, float] | None
     sample_rate: int = Field(description="Hz")
     window_seconds: float
-    longest_seconds: float
+    longest_seconds: float | None = Field(description="of a file; null where any length is taken")
     split: str = Field(description="fingerprint of the split it was trained on")
 
 
@@ -163,18 +163,19 @@ def model_info(model: Model) -> ModelInfo:
 
 def example_of(kind: type[BaseModel]) -> dict[str, Any]:
     """As the documentation has it."""
-    return kind.model_config["json_schema_extra"]["examples"][0]
+    return kind.model_json_schema()["examples"][0]
 
 
 def file_result(name: str, prediction: Prediction, top: int, length: float | None = None) -> FileResult:
     """`length`, s, of a window adds the windows."""
+    windows = prediction.names, prediction.starts, prediction.windows
     return FileResult(
         file=name,
         seconds=round(prediction.seconds, 3),
         found=prediction.labels,
         probabilities=named(prediction.names, prediction.probabilities, top),
         note=prediction.note or None,
-        windows=length and window_results(prediction.names, prediction.starts, prediction.windows, length, top),
+        windows=None if length is None else window_results(*windows, length, top),
     )
 
 
@@ -196,4 +197,4 @@ def named(names: list[str], values: np.ndarray, top: int) -> dict[str, float]:
 
 
 def file_error(name: str, refusal: ApiError) -> FileError:
-    return FileError(file=name, status=refusal.status, **refusal.body)
+    return FileError(file=name, status=refusal.status, error=refusal.error, what_to_do=refusal.what_to_do)

@@ -107,7 +107,9 @@ def load(references: Sequence[str | None], runs: Path, registry: str | None, lon
 def load_newer(loaded: LoadedRun, runs: Path, registry: str | None) -> LoadedRun | None:
     """What the registry has by the same reference now, if it is another version; raises as `load`."""
     run = Registry(registry, runs).newer(loaded.reference, loaded.run)
-    return run and replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
+    if run is None:
+        return None
+    return replace(loaded, run=run, predictor=Predictor(run, longest=loaded.predictor.longest))
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

@@ -94,7 +94,7 @@ class Model:
         """How much audio the network takes at a time."""
         return self.predictor.window_samples / self.predictor.experiment.features.spec.sample_rate
 
-    async def in_decoder_pool(self, function: Callable, *arguments: Any) -> Any:
+    async def in_decoder_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(*arguments)` in one of the threads that decode."""
         return await asyncio.get_running_loop().run_in_executor(self.pools.decoding, function, *arguments)
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,9 @@ from starlette.requests import ClientDisconnect
 from scripts.apps.api.errors import ApiError
 from scripts.apps.api.limits import Limits
 from scripts.apps.api.schemas import example_of
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 NAME_LENGTH = 200
 JSON_BYTES = 100_000
@@ -47,16 +51,16 @@ class UploadParser:
             raise ApiError(400, "a multipart body without a boundary", MULTIPART)
         self.folder, self.max_files, self.complete = folder, max_files, False
         self.uploads: list[Upload] = []
-        self.file: BinaryIO | None = None
+        self.file: BinaryIO = io.BytesIO()
         self.headers: dict[bytes, bytes] = {}
         self.name = self.value = b""
-        events = {
-            "on_part_begin": lambda: self.headers.clear(),
+        events: MultipartCallbacks = {
+            "on_part_begin": self.headers.clear,
             "on_header_field": self.add_name,
             "on_header_value": self.add_value,
             "on_header_end": self.end_header,
             "on_headers_finished": self.begin_file,
-            "on_part_data": lambda data, start, end: self.file.write(data[start:end]),
+            "on_part_data": self.add_data,
             "on_part_end": self.close,
             "on_end": self.end,
         }
@@ -86,6 +90,9 @@ class UploadParser:
         self.uploads.append(Upload(name, self.folder / str(len(self.uploads))))
         self.file = self.uploads[-1].path.open("xb")
 
+    def add_data(self, data: bytes, start: int, end: int) -> None:
+        self.file.write(data[start:end])
+
     def end(self) -> None:
         self.complete = True
 
@@ -96,8 +103,7 @@ class UploadParser:
 
     def close(self) -> None:
         """Close the file in hand, if any; an OSError if the disk has no room for its rest, but closed it is."""
-        if self.file:
-            self.file.close()
+        self.file.close()
 
 
 @contextlib.contextmanager

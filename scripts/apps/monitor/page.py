@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gradio as gr
 import pandas as pd
@@ -18,13 +19,14 @@ from scripts.common.plotting import COLOURS, GREY
 
 PER_PAGE = 12
 AT_ONCE = 4  # people whose changes are written; others wait
-EDITABLE = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
-LIVE = {"apply_default_css": False, "js_on_load": "element.setAttribute('role', 'status')"}  # read when it changes
+EDITABLE: dict[str, Any] = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
+# read when it changes
+LIVE: dict[str, Any] = {"apply_default_css": False, "js_on_load": "element.setAttribute('role', 'status')"}
 DAYS = 30  # in the charts of agreement
 MAX_BARS, SHORT = 20, 18  # labels in the chart of drift; characters of one
 TAG_COLOURS = {"kept": COLOURS[0], "removed": COLOURS[1], "added": COLOURS[2]}
 DRIFT_COLOURS = {"no": GREY, "yes": COLOURS[1]}
-CHART = {"height": 300, "min_width": 300, "x_label_angle": -90}
+CHART: dict[str, Any] = {"height": 300, "min_width": 300, "x_label_angle": -90}
 TITLE, NAME = "Monitor", "Your name"
 INTRODUCTION = (
     "The newest sounds and what the model finds in them. Listen, take off the tags that are wrong, add those that are "
@@ -95,7 +97,7 @@ def add_sounds(page: gr.Blocks, store: Store, free: bool, name: gr.Textbox, refr
     offset = gr.State(0)
     triggers = [page.load, refresh.click, offset.change]
 
-    @gr.render(inputs=offset, triggers=triggers, show_progress="hidden")
+    @gr.render(inputs=offset, triggers=triggers, show_progress="hidden")  # type: ignore[untyped-decorator]
     def show(first: int) -> None:
         sounds, vocabulary = store.newest(PER_PAGE, first), store.vocabulary()
         if not sounds:
@@ -107,7 +109,7 @@ def add_sounds(page: gr.Blocks, store: Store, free: bool, name: gr.Textbox, refr
     add_pager(store, offset, triggers)
 
 
-def add_pager(store: Store, offset: gr.State, triggers: Sequence) -> None:
+def add_pager(store: Store, offset: gr.State, triggers: Sequence[Callable[..., Any]]) -> None:
     """Buttons that stay, so that who uses them by the keyboard stays on them, and between them what is shown."""
     with gr.Row(elem_classes="pager"):
         newer = gr.Button("Newer", interactive=False, min_width=80)
@@ -147,9 +149,9 @@ def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: boo
     def confirm(person: str) -> tuple[list[str], str]:
         return attempt(store, key, lambda: store.confirm(key, person))
 
-    settings = {"inputs": name, "outputs": [tags, checked], "show_progress": "hidden", "trigger_mode": "multiple"}
-    tags.select(edit, **settings)
-    confirmed.click(confirm, **settings)
+    settings: dict[str, Any] = {"outputs": [tags, checked], "show_progress": "hidden", "trigger_mode": "multiple"}
+    tags.select(edit, name, **settings)
+    confirmed.click(confirm, name, **settings)
 
 
 def attempt(store: Store, key: str, write: Callable[[], None]) -> tuple[list[str], str]:
@@ -165,10 +167,10 @@ def attempt(store: Store, key: str, write: Callable[[], None]) -> tuple[list[str
 # --- charts and files ---------------------------------------------------------------------------------------
 
 
-def add_charts(store: Store, triggers: Sequence) -> None:
+def add_charts(store: Store, triggers: Sequence[Callable[..., Any]]) -> None:
     """Agreement by day and drift by label, drawn again on each trigger."""
 
-    @gr.render(triggers=triggers, show_progress="hidden")
+    @gr.render(triggers=triggers, show_progress="hidden")  # type: ignore[untyped-decorator]
     def show() -> None:
         show_agreement(agreement(store.reviewed()))
         show_drift(*periods(store))

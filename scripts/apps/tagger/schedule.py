@@ -4,9 +4,12 @@ import argparse
 import re
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class StopRequested(Exception):
@@ -21,7 +24,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested, self.waiting = False, False
-        self.before: dict[int, signal.Handlers] = {}
+        self.before: dict[int, Handler] = {}
 
     def __enter__(self) -> "StopSignal":
         self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -68,8 +68,8 @@ class WorkList:
     def fail(self, offer: Offer, reason: str) -> bool:
         """Note that a sound could not be stored, and why, or "" if that may pass; True if a reason was known before."""
         row = self.rows[offer.key]
-        changes = {"reason": reason, "settings": self.settings} if reason else {}
-        self.rows[offer.key] = replace(row, tries=row.tries + 1, **changes)
+        failed = replace(row, tries=row.tries + 1)
+        self.rows[offer.key] = replace(failed, reason=reason, settings=self.settings) if reason else failed
         self.save()
         return row.reason != "" and row.settings == self.settings
 

@@ -108,9 +108,9 @@ def curve(prediction: Prediction, window: float, number: int) -> str:
     ends = np.minimum(prediction.starts + window, prediction.seconds)
     x = (prediction.starts + ends) / 2 / prediction.seconds * 100
     y = 100 - prediction.windows[:, number] * 100
-    x, y = ([part.mean() for part in np.array_split(one, min(POINTS, len(one)))] for one in (x, y))
-    x, y = np.concatenate([[0], x, [100]]), np.pad(y, 1, mode="edge")
-    return " ".join(f"{left:.2f},{top:.2f}" for left, top in zip(x, y, strict=True))
+    middles, heights = ([part.mean() for part in np.array_split(one, min(POINTS, len(one)))] for one in (x, y))
+    points = zip(np.concatenate([[0], middles, [100]]), np.pad(heights, 1, mode="edge"), strict=True)
+    return " ".join(f"{left:.2f},{top:.2f}" for left, top in points)
 
 
 def bar(prediction: Prediction, number: int) -> dict[str, Any]:

@@ -110,6 +110,8 @@ def test_audio_that_cannot_be_used(client, tmp_path):
         write_track(tmp_path / name, 200, 1, seconds=seconds)
         answer = client.post("/predict", files=files(tmp_path / name))
         assert answer.status_code == status and answer.json()["what_to_do"], answer.text
+    answer = client.post("/predict", files=files(*[tmp_path / "short.wav"] * 4))
+    assert answer.status_code == 413 and "more than 3 files" in answer.json()["error"]
 
 
 def test_several_labels_with_their_thresholds(client, tag_run):
@@ -121,6 +123,11 @@ def test_several_labels_with_their_thresholds(client, tag_run):
     assert models["small"]["thresholds"] is None and models["small"]["labels"] == GENRES
     assert models["chords"]["task"] == "multi_label" and set(models["chords"]["thresholds"]) == {"high", "low", "mid"}
     assert client.post("/predict?model=none", files=files(track)).status_code == 404
+
+
+def test_a_model_that_takes_any_length(genre_run):
+    with TestClient(create_app([LoadedRun("small", genre_run, Predictor(genre_run))])) as client:
+        assert client.get("/models").json()[0]["longest_seconds"] is None
 
 
 def test_a_stream_tells_window_by_window(client, predictor, songs):
@@ -306,11 +313,6 @@ def test_an_upload_that_never_ends(genre_run, predictor, limits):
         status, body = client.portal.call(Caller("/predict", [b"--boundary-of-the-test"]).call, client.app)
         assert status == 408 and "0.05 s" in body["error"]
         assert not list(Path(client.app.state.folder).iterdir())
-
-
-def test_too_many_files(client, songs):
-    answer = client.post("/predict", files=files(*[songs["high.wav"]] * 4))
-    assert answer.status_code == 413 and "more than 3 files" in answer.json()["error"]
 
 
 def test_requests_are_checked(client, songs):
@@ -681,13 +683,10 @@ def start(*arguments: str) -> None:
         (["--allow", "nowhere"], "no such folder"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_line(arguments, words, capsys, monkeypatch):
+def test_what_keeps_it_from_starting_is_one_line(arguments, words, refusal, monkeypatch):
     monkeypatch.delenv("AUDIO_REGISTRY", raising=False)
     monkeypatch.delenv(api.TOKEN, raising=False)
-    with pytest.raises(SystemExit) as stopped:
-        start("--port", "0", *arguments)
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert stopped.value.code == 2 and words in last, last
+    assert words in refusal(start, "--port", "0", *arguments)
 
 
 def test_a_taken_port_is_one_line(capsys):
@@ -696,14 +695,12 @@ def test_a_taken_port_is_one_line(capsys):
     assert stopped.value.code == 2 and "Address already in use; stop what runs there" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_one_line(monkeypatch, capsys):
+def test_a_missing_package_is_one_line(monkeypatch, refusal):
     for name in [name for name in sys.modules if name.startswith("scripts.apps.api.") and name != api.__name__]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("scripts.apps.api.server")
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    with pytest.raises(SystemExit) as stopped:
-        start("--port", "0")
-    assert stopped.value.code == 2 and "needs the package fastapi" in capsys.readouterr().err
+    assert "needs the package fastapi" in refusal(start, "--port", "0")
 
 
 def test_a_stopped_server_finishes_what_runs(genre_run, songs, tmp_path):

@@ -46,10 +46,11 @@ from tests.freesound_server import (
 
 HERTZ = {1: TONES["low"], 2: TONES["high"], 3: TONES["mid"], 10: TONES["low"], 11: TONES["high"]}
 NEWEST = [11, 10, 3, 2, 1]
+Flags, Server, Capture, Patch = list[str], FreesoundServer, pytest.CaptureFixture[str], pytest.MonkeyPatch
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FreesoundServer]:
+def server(monkeypatch: Patch) -> Iterator[FreesoundServer]:
     """Five tones, the ones with higher ids newer; no real wait."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv(freesound.VARIABLE, TOKEN)
@@ -68,7 +69,7 @@ def flags(tag_run: Run, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def once(flags: list[str], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+def once(flags: Flags, capsys: Capture) -> Callable[..., tuple[str, str]]:
     """`once(*more flags)` runs a round and returns what stood on stdout and stderr."""
 
     def run(*more: str) -> tuple[str, str]:
@@ -78,7 +79,7 @@ def once(flags: list[str], capsys: pytest.CaptureFixture[str]) -> Callable[..., 
     return run
 
 
-def failure(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def failure(flags: Flags, capsys: Capture) -> str:
     """The one line of a round that ends with exit code 2."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
@@ -94,7 +95,7 @@ def stored_ids(folder: Path) -> list[int]:
     return [int(one.sound.key.removeprefix("freesound-")) for one in Store(folder / "sounds").newest(99)]
 
 
-def check_aligned(folder: Path, server: FreesoundServer, run: Run) -> None:
+def check_aligned(folder: Path, server: Server, run: Run) -> None:
     """Every stored sound has the facts, the audio and the probabilities of its own id, and nothing else lies about."""
     predictor, stored = Predictor(run), Store(folder / "sounds").newest(99)
     for one in stored:
@@ -114,9 +115,7 @@ def check_aligned(folder: Path, server: FreesoundServer, run: Run) -> None:
 # --- what it stores -------------------------------------------------------------------------------------------
 
 
-def test_newest_sounds_are_tagged_and_stored(
-    server: FreesoundServer, once: Callable, tmp_path: Path, tag_run: Run
-) -> None:
+def test_newest_sounds_are_tagged_and_stored(server: Server, once: Callable, tmp_path: Path, tag_run: Run) -> None:
     out, err = once()
     assert out == "freesound: 5 newest sounds, 0 there already, 5 stored, 0 failed\n" and err == ""
     assert stored_ids(tmp_path) == NEWEST
@@ -129,7 +128,7 @@ def test_newest_sounds_are_tagged_and_stored(
     assert pyplot.get_fignums() == []
 
 
-def test_second_round_asks_for_nothing_twice(server: FreesoundServer, once: Callable, tmp_path: Path) -> None:
+def test_second_round_asks_for_nothing_twice(server: Server, once: Callable, tmp_path: Path) -> None:
     once()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sounds").glob("*/*.*")}
     server.requests.clear()
@@ -141,7 +140,7 @@ def test_second_round_asks_for_nothing_twice(server: FreesoundServer, once: Call
     assert {path.parent.name for path in after} == {"audio", "images"} and after == before
 
 
-def test_fewer_sounds_than_asked_for(server: FreesoundServer, once: Callable, tmp_path: Path) -> None:
+def test_fewer_sounds_than_asked_for(server: Server, once: Callable, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         del server.sounds[number]
     out, _ = once()
@@ -151,14 +150,12 @@ def test_fewer_sounds_than_asked_for(server: FreesoundServer, once: Callable, tm
     assert stored_ids(tmp_path) == [11, 10]
 
 
-def test_search_asks_for_lengths_that_the_model_can_hear(server: FreesoundServer, once: Callable) -> None:
+def test_search_asks_for_lengths_that_the_model_can_hear(server: Server, once: Callable) -> None:
     once("--longest", "12.5")
     assert "duration%3A%5B1+TO+12.5%5D" in server.requests[0][0]
 
 
-def test_folder_and_model_of_the_registry(
-    tmp_path: Path, tag_run: Run, capsys: pytest.CaptureFixture[str], flags: list[str]
-) -> None:
+def test_folder_and_model_of_the_registry(tmp_path: Path, tag_run: Run, capsys: Capture, flags: Flags) -> None:
     (tmp_path / "in").mkdir()
     for number, hertz in HERTZ.items():
         write_track(tmp_path / "in" / f"ü {number}.wav", hertz, number, seconds=2)
@@ -176,7 +173,7 @@ def test_folder_and_model_of_the_registry(
     assert len(list((tmp_path / "in").iterdir())) == 5
 
 
-def test_feed(server: FreesoundServer, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_feed(server: Server, tmp_path: Path, flags: Flags, capsys: Capture) -> None:
     items = "".join(
         f"<item><guid>{number}</guid><enclosure url='{preview(number)}' type='audio/ogg'/></item>" for number in HERTZ
     )
@@ -224,7 +221,7 @@ def predictor_of(spec: MelSpec) -> SimpleNamespace:
 
 
 def test_failed_downloads_are_counted_and_tried_again(
-    server: FreesoundServer, once: Callable, tmp_path: Path, tag_run: Run
+    server: Server, once: Callable, tmp_path: Path, tag_run: Run
 ) -> None:
     server.fail(preview(10), status(404))
     server.fail(preview(3), *[status(503)] * 4)
@@ -244,9 +241,7 @@ def test_failed_downloads_are_counted_and_tried_again(
     check_aligned(tmp_path, server, tag_run)
 
 
-def test_a_failed_sound_is_tried_again_though_newer_ones_came(
-    server: FreesoundServer, once: Callable, tmp_path: Path
-) -> None:
+def test_a_failed_sound_is_tried_again_though_newer_ones_came(server: Server, once: Callable, tmp_path: Path) -> None:
     server.fail(preview(1), status(404))
     once()
     for number in range(20, 25):
@@ -255,7 +250,7 @@ def test_a_failed_sound_is_tried_again_though_newer_ones_came(
     assert stored_ids(tmp_path) == [24, 23, 22, 21, 20, *NEWEST]
 
 
-def test_sounds_that_cannot_be_tagged(server: FreesoundServer, once: Callable, tmp_path: Path) -> None:
+def test_sounds_that_cannot_be_tagged(server: Server, once: Callable, tmp_path: Path) -> None:
     server.previews[1] = b"<html>not audio</html>"
     server.previews[2] = ogg(level=0.0)
     server.previews[3] = ogg(seconds=0.2)
@@ -267,7 +262,7 @@ def test_sounds_that_cannot_be_tagged(server: FreesoundServer, once: Callable, t
     assert len(err.splitlines()) == 4 and "longer than 3 s" in err
 
 
-def test_none_stored_is_a_failure(server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_none_stored_is_a_failure(server: Server, flags: Flags, capsys: Capture) -> None:
     for number in HERTZ:
         server.fail(preview(number), *[truncated] * 4)
     line = failure(flags, capsys)
@@ -280,9 +275,7 @@ def write_songs(folder: Path, **hertz: int) -> None:
         write_track(folder / f"{name}.wav", value, number, seconds=2)
 
 
-def test_a_file_that_can_never_work_is_remembered(
-    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_file_that_can_never_work_is_remembered(flags: Flags, tmp_path: Path, capsys: Capture) -> None:
     """With its reason and by the user's own name for it, until it changes or the settings do."""
     bad, args = tmp_path / "in" / "bad.wav", [*flags, "--source", "folder", "--folder", str(tmp_path / "in"), "--once"]
     write_songs(tmp_path / "in", good=TONES["low"])
@@ -302,7 +295,7 @@ def test_a_file_that_can_never_work_is_remembered(
     assert "1 there already, 1 stored, 0 failed\n" in capsys.readouterr().out
 
 
-def test_sounds_of_the_web_that_cannot_be_used(server: FreesoundServer, once: Callable, tmp_path: Path) -> None:
+def test_sounds_of_the_web_that_cannot_be_used(server: Server, once: Callable, tmp_path: Path) -> None:
     """Asked for five times, since the server may change them, but of those known to fail the exit code is 0."""
     for number in (2, 3, 10, 11):
         del server.sounds[number]
@@ -318,9 +311,7 @@ def test_sounds_of_the_web_that_cannot_be_used(server: FreesoundServer, once: Ca
     assert server.asked(preview(1)) == 5
 
 
-def test_each_folder_has_a_list_of_its_own(
-    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_folder_has_a_list_of_its_own(flags: Flags, tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
     """What was not reached in one of them is not looked for in a round of the other."""
 
     def broken(*_: object) -> None:
@@ -340,35 +331,27 @@ def test_each_folder_has_a_list_of_its_own(
     assert "1 stored" in capsys.readouterr().out and Store(tmp_path / "sounds").count() == 2
 
 
-def test_no_token(
-    server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_what_keeps_a_round_from_starting(
+    server: Server, flags: Flags, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
+    for more, text in (
+        (["--source", "folder"], "--source folder needs --folder"),
+        (["--source", "rss"], "--source rss needs --feed"),
+        (["--source", "folder", "--folder", "nowhere"], "nowhere: not a folder"),
+        (["--runs", str(tmp_path / "none")], "train"),
+    ):
+        assert text in failure([*flags, *more], capsys)
+    assert server.requests == []
+    server.fail(SEARCH, *[status(503)] * 4)
+    assert "the server answers HTTP 503; try again later" in failure(flags, capsys)
     monkeypatch.delenv(freesound.VARIABLE)
     assert "FREESOUND_TOKEN is not set; get a token at https://freesound.org" in failure(flags, capsys)
     monkeypatch.setenv(freesound.VARIABLE, "wrong")
     assert "Freesound does not accept the token in FREESOUND_TOKEN" in failure(flags, capsys)
 
 
-def test_freesound_down(server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture) -> None:
-    server.fail(SEARCH, *[status(503)] * 4)
-    assert "the server answers HTTP 503; try again later" in failure(flags, capsys)
-
-
-def test_nothing_trained(
-    server: FreesoundServer, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    assert "train" in failure([*flags, "--runs", str(tmp_path / "none")], capsys)
-    assert server.requests == []
-
-
 def test_disk_full_keeps_what_was_stored(
-    server: FreesoundServer,
-    flags: list[str],
-    once: Callable,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    tag_run: Run,
+    server: Server, flags: Flags, once: Callable, tmp_path: Path, capsys: Capture, monkeypatch: Patch, tag_run: Run
 ) -> None:
     original = Store.add
 
@@ -385,24 +368,10 @@ def test_disk_full_keeps_what_was_stored(
     check_aligned(tmp_path, server, tag_run)
 
 
-def test_two_taggers_on_one_store(
-    server: FreesoundServer, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_two_taggers_on_one_store(server: Server, flags: Flags, tmp_path: Path, capsys: Capture) -> None:
     with locked(tmp_path / "sounds" / "tagger" / "freesound"):
         assert "freesound: another process is at work on it; wait until that is done" in failure(flags, capsys)
     assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("more", "text"),
-    [
-        (["--source", "folder"], "--source folder needs --folder"),
-        (["--source", "rss"], "--source rss needs --feed"),
-        (["--source", "folder", "--folder", "nowhere"], "nowhere: not a folder"),
-    ],
-)
-def test_flags_that_do_not_fit(flags: list[str], capsys: pytest.CaptureFixture, more: list[str], text: str) -> None:
-    assert text in failure([*flags, *more], capsys)
 
 
 # --- killed anywhere ------------------------------------------------------------------------------------------
@@ -413,7 +382,7 @@ class Killed(BaseException):
 
 
 def test_killed_with_a_download_in_hand(
-    server: FreesoundServer, flags: list[str], once: Callable, tmp_path: Path, tag_run: Run
+    server: Server, flags: Flags, once: Callable, tmp_path: Path, tag_run: Run
 ) -> None:
     """A real process, ended by SIGKILL while the third download hangs half-way."""
     arrived = threading.Event()
@@ -440,7 +409,7 @@ def test_killed_with_a_download_in_hand(
 
 @pytest.mark.parametrize("place", ["prepare", "picture", "add", "after"])
 def test_killed_at_any_step(
-    server: FreesoundServer, flags: list[str], tmp_path: Path, tag_run: Run, place: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, flags: Flags, tmp_path: Path, tag_run: Run, place: str, monkeypatch: Patch
 ) -> None:
     owners = {
         "prepare": (Predictor, "prepare"),
@@ -472,7 +441,7 @@ def test_killed_at_any_step(
 # --- again and again, until somebody stops it -----------------------------------------------------------------
 
 
-def stop_in(number: int, server: FreesoundServer) -> None:
+def stop_in(number: int, server: Server) -> None:
     """SIGTERM to the tagger's thread while the preview of a sound is being sent: it has it before it goes on."""
 
     def answer(handler: Handler) -> None:
@@ -484,12 +453,7 @@ def stop_in(number: int, server: FreesoundServer) -> None:
 
 @pytest.mark.parametrize("when", [["--once"], ["--every", "3d"]])
 def test_stop_finishes_the_sound_in_hand(
-    server: FreesoundServer,
-    flags: list[str],
-    tmp_path: Path,
-    tag_run: Run,
-    capsys: pytest.CaptureFixture,
-    when: list[str],
+    server: Server, flags: Flags, tmp_path: Path, tag_run: Run, capsys: Capture, when: list[str]
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     stop_in(10, server)
@@ -504,9 +468,7 @@ def test_stop_finishes_the_sound_in_hand(
     check_aligned(tmp_path, server, tag_run)
 
 
-def test_stop_ends_the_wait_before_another_try(
-    server: FreesoundServer, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_stop_ends_the_wait_before_another_try(server: Server, flags: Flags, tmp_path: Path, capsys: Capture) -> None:
     def busy(handler: Handler) -> None:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         handler.send_detail(429, "Slow down", Retry_After="200")
@@ -519,11 +481,7 @@ def test_stop_ends_the_wait_before_another_try(
 
 
 def test_every_reports_a_failed_round_and_tries_the_next(
-    server: FreesoundServer,
-    flags: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    server: Server, flags: Flags, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     between = []
 
@@ -544,9 +502,7 @@ def test_every_reports_a_failed_round_and_tries_the_next(
     assert all(3000 < pause <= 3600 for pause in between)
 
 
-def test_every_goes_on_whatever_fails(
-    server: FreesoundServer, flags: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_goes_on_whatever_fails(server: Server, flags: Flags, capsys: Capture, monkeypatch: Patch) -> None:
     faults = [OSError(28, "No space left on device"), ConfigError("nothing is trained"), StopRequested()]
 
     def find_run(*_: object) -> Run:

@@ -6,6 +6,7 @@ Each connection is made to the address that was checked, so no redirect and no s
 import contextlib
 import ipaddress
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -40,7 +41,7 @@ def public_addresses(host: str, port: int) -> list[str]:
     SourceError : one of them is not public.
     socket.gaierror, UnicodeError : there is no such name.
     """
-    addresses = [entry[4][0] for entry in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
+    addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
     for address in addresses:
         if not is_public(address):
             message = f"{host[:100]} is at {address}, which is not a public address; allow it (--allow-private)"
@@ -85,14 +86,21 @@ class PublicTLSPool(HTTPSConnectionPool):
 class PublicAdapter(HTTPAdapter):
     """For `requests`. A proxy connects by itself: there, only what this machine finds out about a name counts."""
 
-    def init_poolmanager(self, *values: object, **settings: object) -> None:
-        super().init_poolmanager(*values, **settings)
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **settings)
         self.poolmanager.pool_classes_by_scheme = {"http": PublicPool, "https": PublicTLSPool}
 
     def send(
-        self, request: requests.PreparedRequest, *values: object, proxies: dict | None = None, **settings: object
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: dict[str, str] | None = None,
     ) -> requests.Response:
-        if select_proxy(request.url, proxies):
+        url = request.url or ""
+        if select_proxy(url, proxies):
             with contextlib.suppress(socket.gaierror):  # a name that only the proxy knows
-                public_addresses(urlsplit(request.url).hostname or "", 0)
-        return super().send(request, *values, proxies=proxies, **settings)
+                public_addresses(urlsplit(url).hostname or "", 0)
+        return super().send(request, stream, timeout, verify, cert, proxies)

@@ -7,6 +7,7 @@ import mimetypes
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from scripts.apps.tagger.sources.contract import LONGEST_ADDRESS, TRIES, Offer, SourceError, digest, plain
@@ -37,7 +38,7 @@ class Feed:
         offers = {offer.key: offer for entry in feed.entries for offer in self.offers(entry, feed.feed, address, now)}
         return sorted(offers.values(), key=lambda offer: offer.created, reverse=True)[:count]
 
-    def offers(self, entry: dict, feed: dict, address: str, now: datetime) -> Iterator[Offer]:
+    def offers(self, entry: dict[str, Any], feed: dict[str, Any], address: str, now: datetime) -> Iterator[Offer]:
         """The audio of one entry, most often one file; `address` is that of the feed, after redirects."""
         for number, enclosure in enumerate(entry.get("enclosures", [])):
             location, suffix = find_audio(address, enclosure)
@@ -62,7 +63,7 @@ class Feed:
         return redacted(offer.location)
 
 
-def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:
+def find_audio(feed: str, enclosure: dict[str, str]) -> tuple[str, str]:
     """Address and suffix of an enclosure, the suffix by the address, else by the media type.
 
     The suffix is empty if it is no audio or the address is none, or that of the feed.
@@ -80,7 +81,7 @@ def find_audio(feed: str, enclosure: dict) -> tuple[str, str]:
     return location, suffix
 
 
-def published(entry: dict) -> datetime | None:
+def published(entry: dict[str, Any]) -> datetime | None:
     """The date of an entry, or of its last change, in UTC."""
     parsed = entry.get("published_parsed") or entry.get("updated_parsed")
     with contextlib.suppress(ValueError, OverflowError):
