@@ -48,6 +48,6 @@ $(READY_APPS): requirements-apps.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-apps.txt
 	@touch $@
 
-$(READY_DEV): requirements-dev.txt requirements-apps.txt $(READY)
+$(READY_DEV): requirements-dev.txt requirements-apps.txt requirements-cluster.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import soundfile
 
 from scripts.common.parallel import available_cores
-from scripts.loading.loader import Items
+
+if TYPE_CHECKING:
+    from scripts.loading.loader import Items
 
 MELS, FRAMES, CLASSES = 128, 259, 8
 
@@ -60,8 +62,10 @@ def make_tracks(folder: Path, count: int, seconds: float = 30.0) -> list[Path]:
     return paths
 
 
-def make_items(folder: str, tracks: int) -> Items:
+def make_items(folder: str, tracks: int) -> "Items":
     """Random packed clips on disk, ten a track, as a cache has them."""
+    from scripts.loading.loader import Items  # with torch, which not all processes need
+
     path = Path(folder) / "clips.npy"
     array = np.lib.format.open_memmap(path, "w+", np.float16, (tracks * 10, MELS, FRAMES))
     generator = np.random.default_rng(0)
@@ -73,7 +77,7 @@ def make_items(folder: str, tracks: int) -> Items:
     return Items(np.load(path, mmap_mode="r"), np.arange(tracks * 10), track % CLASSES, track, table)
 
 
-def make_files(folder: str, items: Items) -> list[Path]:
+def make_files(folder: str, items: "Items") -> list[Path]:
     """The same clips, standardised, one float32 file each."""
     paths = [Path(folder) / f"{row}.npy" for row in range(len(items))]
     for row, path in enumerate(paths):

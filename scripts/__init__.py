@@ -3,3 +3,4 @@
 import os
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages; read when torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # threads that wait give way soon to other programs; read likewise

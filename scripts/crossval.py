@@ -5,6 +5,7 @@ if __name__ == "__main__":  # as `python -m scripts crossval`, whose help needs 
 
     run_file("crossval")
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.common.cli import command
+from scripts.common.distributed import run_each
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv, write_json
 from scripts.config import flags
@@ -36,6 +38,7 @@ def cross_validate(
     root: Path = ROOT,
     resume: bool = False,
     overwrite: bool = False,
+    devices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train and test `folds` x `repeats` times, as the runs `<name>-<tag>-r<repeat>f<fold>`.
 
@@ -45,6 +48,7 @@ def cross_validate(
     Parameters
     ----------
     folds, by : as for `splits.choose_folds`.
+    devices : trains so many folds at once, see `run_each`.
 
     Returns
     -------
@@ -64,16 +68,17 @@ def cross_validate(
             f"{experiment.data.table}: its {folds} official folds are not dealt out anew; leave out --repeats and "
             "--fold-seed, or choose --by artist or --by track"
         )
-    prefix, tables, clips, reports = f"{tag}-" if tag else "", [], [], []
-    for repeat in range(repeats):
+    prefix, jobs, tables, clips, reports = f"{tag}-" if tag else "", [], [], [], []
+    for seed in range(fold_seed, fold_seed + repeats):
         for number in range(folds):
-            fold = {"num_folds": folds, "number": number, "seed": fold_seed + repeat, "by": by}
-            name = f"{prefix}r{fold_seed + repeat}f{number}"
-            report = train_or_keep(experiment.updated(fold=fold), name, root, resume, overwrite)
-            folder = Run.of(experiment, name, root).report
-            tables.append(read_predictions(folder / "predictions.csv").assign(repeat=repeat, fold=number))
-            clips.append(read_predictions(folder / "clips.csv"))
-            reports.append(report | {"repeat": repeat})
+            fold = {"num_folds": folds, "number": number, "seed": seed, "by": by}
+            jobs.append((experiment.updated(fold=fold), f"{prefix}r{seed}f{number}", root, resume, overwrite))
+    for place, report in enumerate(run_each(train_or_keep, jobs, devices, experiment.training.device)):
+        repeat, number = divmod(place, folds)
+        folder = Run.of(experiment, jobs[place][1], root).report
+        tables.append(read_predictions(folder / "predictions.csv").assign(repeat=repeat, fold=number))
+        clips.append(read_predictions(folder / "clips.csv"))
+        reports.append(report | {"repeat": repeat})
     folder, pooled = Run.of(experiment, f"{prefix}folds", root).report, pd.concat(tables, ignore_index=True)
     if pooled.duplicated(["repeat", "track_id"]).any():
         raise TableError(f"{folder}: a track was tested in two folds; cross-validate anew, with another --tag")
@@ -149,4 +154,4 @@ def describe(name: str, summary: dict[str, Any], reports: list[dict[str, Any]]) 
 def main(argv: list[str] | None = None) -> None:
     args = flags.crossval(argv)
     settings = args.folds, args.repeats, args.by, args.fold_seed, args.tag, args.runs, args.resume, args.overwrite
-    cross_validate(chosen_experiment(args), *settings)
+    cross_validate(chosen_experiment(args), *settings, args.devices)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from scripts.common.cli import command, pick
+from scripts.common.distributed import rank
 from scripts.common.errors import ConfigError
 from scripts.common.machine import describe_precision
 from scripts.common.memory import keep_freed_memory
@@ -71,12 +72,12 @@ def evaluate(
     trainer, epoch = tester(run, experiment, checkpoint)
     tests = {
         name: trainer.test(data.scoring_loader(experiment, name), epoch)
-        for name in {"validation", part}
+        for name in dict.fromkeys(("validation", part))  # in the same order in all ranks
         if name in set(data.items.tracks["split"])
     }
     summary = summarise_part(experiment, data, part, tests, top_k)
     facts = facts_of(run, experiment, data, part, checkpoint, epoch)
-    if reported:
+    if reported and not rank():
         write_tests(run, data, tests, facts, summary)
     leaks = f", leaks: {'; '.join(facts['leaks'])}" if facts["leaks"] else ""
     subset = "".join(f", {name}={value}" for name, value in experiment.data.subset.items())

@@ -7,6 +7,7 @@ if __name__ == "__main__":  # as `python -m scripts predict`, whose help needs n
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 import unicodedata
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from scripts.common.cli import command, pick, require
 from scripts.common.errors import AudioError, ConfigError
 from scripts.common.lock import locked
+from scripts.common.memory import keep_freed_memory
 from scripts.config.run import Run
 from scripts.inference import flags
 from scripts.inference.file_tags import (
@@ -32,11 +34,13 @@ from scripts.inference.file_tags import (
     rehearse,
     write_genres,
 )
+from scripts.inference.formats import table_path, write_label_files, write_parquet
 from scripts.inference.playlist import can_stand, seen_from, sort_rows, write_playlist
 from scripts.inference.predict_folder import OK, FilePredictor, Row, Table, audio_files, describe_model
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run
 
+FEW_FILES = 16  # up to so many, starting processes takes longer than they save
 TAG_FLAGS = ("dry-run", "yes", "keep", "append", "only-missing", "as-genre")
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, of what is no text, of line breaks
 
@@ -47,12 +51,14 @@ def format_row(row: Row, top: int, as_json: bool, multi_label: bool) -> str:
     if as_json:
         facts = {"file": row.file, "seconds": row.seconds, "windows": row.windows, "found": row.labels}
         facts |= {"reason": row.reason} if row.reason else {}
+        facts |= {} if row.start_s is None else {"start_s": row.start_s, "end_s": row.end_s}
         best = {name: round(value, 4) for name, value in best.items()}
         ascii_alone = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
         return json.dumps(facts | {"probabilities": best}, ensure_ascii=ascii_alone)
     labels = f"{', '.join(row.labels) or 'no label'} | " if multi_label or not row.labels else ""
     chances = ", ".join(f"{name} {value:.1%}" for name, value in best.items())
-    return f"{row.file}: {labels}{chances}" + (f" ({row.reason})" if row.reason else "")
+    file = row.file if row.start_s is None else f"{row.file}, {row.start_s:.1f} to {row.end_s:.1f} s"
+    return f"{file}: {labels}{chances}" + (f" ({row.reason})" if row.reason else "")
 
 
 def print_line(line: str, file: TextIO | None = None) -> None:
@@ -63,32 +69,44 @@ def print_line(line: str, file: TextIO | None = None) -> None:
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def predict_and_show(paths: list[str], predict_file: FilePredictor, args: argparse.Namespace) -> list[Row]:
-    """A line for each file."""
-    rows = []
-    for path in paths:
-        rows.append(row := predict_file(path))
-        if row.status == OK:
-            print_line(format_row(row, args.top, args.json, predict_file.thresholds is not None))
-        else:
-            print_line(f"skipped: {row.file}: {row.reason}", file=sys.stderr)
-    return rows
+def predict_files(paths: list[str], predict_file: FilePredictor, in_processes: bool) -> Iterator[list[Row]]:
+    """The rows of each file, in turn; here, or decoded on all cores."""
+    if not in_processes:
+        return map(predict_file, paths)
+    keep_freed_memory(one_heap=True)
+    return predict_file.in_processes(paths)
 
 
-def predict_to_table(paths: list[str], predict_file: FilePredictor, table: Table) -> list[Row]:
-    """A row for each file in the table; those that are there already stay, unless the file or the model has changed."""
+def predict_and_show(paths: list[str], predict_file: FilePredictor, args: argparse.Namespace) -> list[list[Row]]:
+    """A line for each file, or for each window."""
+    answers = []
+    for rows in predict_files(paths, predict_file, len(paths) > FEW_FILES):
+        answers.append(rows)
+        for row in rows:
+            if row.status == OK:
+                print_line(format_row(row, args.top, args.json, predict_file.thresholds is not None))
+            else:
+                print_line(f"skipped: {row.file}: {row.reason}", file=sys.stderr)
+    return answers
+
+
+def predict_to_table(paths: list[str], predict_file: FilePredictor, table: Table) -> list[list[Row]]:
+    """Rows for each file in the table; those that are there already stay, unless the file or the model has changed."""
     known, wanted = table.read(), set(paths)
-    current = [row for row in known.values() if row.file in wanted and predict_file.is_current(row)]
-    rows = {row.file: predict_file.with_labels(row) for row in current}
-    others = [row for file, row in known.items() if file not in wanted]
-    missing = [path for path in paths if path not in rows]
-    table.write([*others, *rows.values()])
-    with table.appending() as append:
-        for path in tqdm(missing, "predicting", unit=" files", disable=None):  # None: only in a terminal
-            rows[path] = predict_file(path)
-            append(rows[path])
+    current = {file: rows for file, rows in known.items() if file in wanted and predict_file.is_current(rows)}
+    answers = {file: list(map(predict_file.with_labels, rows)) for file, rows in current.items()}
+    others = [rows for file, rows in known.items() if file not in wanted]
+    missing = [path for path in paths if path not in answers]
+    table.write(itertools.chain(*others, *answers.values()))
+    # by the number of all files: what a killed run has left gets the same digits as it would have got
+    predicted = predict_files(missing, predict_file, len(paths) > FEW_FILES)
+    with table.appending() as append, tqdm(total=len(missing), desc="predicting", unit=" files", disable=None) as bar:
+        for path, rows in zip(missing, predicted, strict=True):
+            answers[path] = rows
+            append(rows)
+            bar.update()
     print_line(f"{table.path}: {len(missing)} files predicted, {len(paths) - len(missing)} were there")
-    return [rows[path] for path in paths]
+    return [answers[path] for path in paths]
 
 
 def describe_failures(rows: list[Row]) -> str:
@@ -165,9 +183,16 @@ def tag(rows: list[Row], args: argparse.Namespace, table: Table | None) -> str:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what could only fail after all the work; raises a ConfigError."""
+    if args.format != "csv" and not args.out:
+        raise ConfigError(f"--format {args.format} is of what --out names; give it too")
+    if args.format == "parquet":
+        require("pyarrow", what="--format parquet")
+    given = [f"--{name}" for name in ("playlist", "write-tags") if getattr(args, name.replace("-", "_"))]
+    if given and by_window(args):
+        raise ConfigError(f"{', '.join(given)} need an answer for each file; leave out --windows, Audacity and Raven")
     if args.min_probability is not None and not 0 <= args.min_probability <= 1:
         raise ConfigError(f"--min-probability is {args.min_probability}; give a probability from 0 to 1")
-    if not 0 < args.longest < float("inf"):
+    if args.longest is not None and not 0 < args.longest < float("inf"):
         raise ConfigError(f"--longest is {args.longest}; give a number of seconds above 0")
     if args.only and not args.playlist:
         raise ConfigError("--only chooses what stands in a playlist; give --playlist FILE.m3u8 too")
@@ -178,6 +203,11 @@ def check(args: argparse.Namespace) -> None:
         require("mutagen", what="--write-tags")
         if not (args.dry_run or args.yes or sys.stdin.isatty()):
             raise ConfigError("--write-tags asks before it changes files, and nobody is there; give --yes or --dry-run")
+
+
+def by_window(args: argparse.Namespace) -> bool:
+    """Whether each window has a row: labels over time have to."""
+    return args.windows or args.format in ("audacity", "raven")
 
 
 def check_genres(run: str, predictor: Predictor) -> None:
@@ -200,18 +230,25 @@ def predict(args: argparse.Namespace) -> None:
     if args.write_tags and not args.as_genre:
         check_genres(run.name, predictor)
     paths = audio_files(args.files)
-    predict_file = FilePredictor(predictor, describe_model(run, predictor), args.min_probability)
+    predict_file = FilePredictor(predictor, describe_model(run, predictor), args.min_probability, by_window(args))
     if args.only_missing:
         paths, given = [path for path in paths if not has_genre(path)], len(paths)
         print_line(f"{given - len(paths)} files have a genre and are passed over")
-    table = Table(args.out, predictor.names) if args.out else None
-    rows = predict_to_table(paths, predict_file, table) if table else predict_and_show(paths, predict_file, args)
+    table = Table(table_path(args.out, args.format), predictor.names, by_window(args)) if args.out else None
+    answers = predict_to_table(paths, predict_file, table) if table else predict_and_show(paths, predict_file, args)
+    if table and args.format == "parquet":
+        write_parquet(args.out, table, itertools.chain.from_iterable(table.read().values()))
+        print_line(f"{args.out}: the same as Parquet")
+    elif args.format != "csv":
+        count = write_label_files(args.out, args.format, answers, predictor.experiment.features.spec)
+        print_line(f"{args.out}: labels of {count} files")
+    rows = [first for first, *_ in answers]
     if args.playlist:
         make_playlist(args.playlist, sort_rows(rows, args.only))
     untagged = tag(rows, args, table) if args.write_tags else ""
     failures = describe_failures(rows)
     if failures and table:
-        print_line(f"{failures}; the reasons stand in {args.out}")
+        print_line(f"{failures}; the reasons stand in {table.path}")
     wrong = [text for text in (untagged, "" if table else failures) if text]
     if wrong:
         raise ConfigError(f"{'; '.join(wrong)}; the reasons stand above")
@@ -221,5 +258,5 @@ def predict(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = flags.predict(argv)
     check(args)
-    with locked(args.out) if args.out else contextlib.nullcontext():
+    with locked(table_path(args.out, args.format)) if args.out else contextlib.nullcontext():
         predict(args)

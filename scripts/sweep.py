@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import command, require
+from scripts.common.distributed import run_each
 from scripts.common.errors import ConfigError, TrainingError
 from scripts.common.lock import locked
 from scripts.config import flags
@@ -233,5 +234,7 @@ def score(trial: Any, experiment: Experiment, data: Data, space: dict[str, Range
 def main(argv: list[str] | None = None) -> None:
     args = flags.sweep(argv)
     space = parse_space([text for group in args.space for text in group])
-    best = sweep(chosen_experiment(args), space, args.trials, args.tag, args.runs, args.sweep_seed)
+    experiment = chosen_experiment(args)
+    jobs = [(experiment, space, args.trials, args.tag, args.runs, args.sweep_seed)] * max(1, len(args.devices))
+    best = run_each(sweep, jobs, args.devices, experiment.training.device)[0]
     print(f"best of {best['trials']} trials, validation {best['value']:.4f}: --set {' '.join(best['settings'])}")

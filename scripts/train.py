@@ -5,16 +5,20 @@ if __name__ == "__main__":  # as `python -m scripts train`, whose help needs non
 
     run_file("train")
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from scripts.common.cli import command
+from scripts.common.distributed import joined, rank, ranks, refuse_differences, run_each, wait_for_all
+from scripts.common.errors import ConfigError
 from scripts.common.lock import locked
 from scripts.common.machine import choose_device, describe_precision, name_of
 from scripts.common.memory import keep_freed_memory
@@ -60,21 +64,39 @@ def train(
     """
     run = Run.of(experiment, tag, root)
     data = Data.load(experiment)
-    with locked(run.report):
+    with contextlib.nullcontext() if rank() else locked(run.report):
         fit(experiment, data, run, resume, overwrite)
         return evaluate(run, data)
 
 
 def fit(experiment: Experiment, data: Data, run: Run, resume: bool = False, overwrite: bool = False) -> pd.DataFrame:
     """Train without testing; returns the history, one row per epoch. Raises as `train`."""
+    check_ranks(experiment, data)
     model = start_model(experiment, len(data.classes))
     criterion = make_criterion(experiment, data, model)
-    begin_run(experiment, data, run, resume, overwrite)
+    if not rank():
+        begin_run(experiment, data, run, resume, overwrite)
+    wait_for_all()
     loader = training_loader(experiment, data)
     validation = None if experiment.test.metric == "last" else data.scoring_loader(experiment, "validation")
     trainer = make_trainer(experiment, run, model, criterion, len(loader))
     print(describe_start(run, experiment, trainer, data))
     return trainer.fit(loader, validation, experiment.test.metric, resume, experiment.as_markdown())
+
+
+def check_ranks(experiment: Experiment, data: Data) -> None:
+    """Raise a ConfigError if several processes cannot train this experiment together, or were given different ones."""
+    if ranks() == 1:
+        return
+    refuse_differences(experiment=experiment.as_dict(), split=data.fingerprint, labels=data.labels)
+    items = min(experiment.training.batch_size, len(data.items.part("train")))
+    if items < ranks():
+        raise ConfigError(f"{ranks()} ranks for batches of {items} items; start fewer, or set a greater batch_size")
+    if experiment.loss.name in ON_EMBEDDINGS:
+        raise ConfigError(
+            f"loss={experiment.loss.name} compares the embeddings of a whole batch, and each of {ranks()} ranks has "
+            "a part of it; take another loss, or one process"
+        )
 
 
 def begin_run(experiment: Experiment, data: Data, run: Run, resume: bool, overwrite: bool) -> None:
@@ -96,6 +118,10 @@ def start_model(experiment: Experiment, classes: int) -> Network:
     model = make_model(experiment, classes)
     if experiment.model.initial:
         load_backbone(model, experiment.model.initial)
+    if rank():
+        torch.manual_seed(experiment.training.seed + rank())  # other dropout than rank 0's
+    if ranks() > 1 and choose_device(experiment.training.device).type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
 
 
@@ -145,8 +171,18 @@ def describe_start(run: Run, experiment: Experiment, trainer: Trainer, data: Dat
         f"{run.name}: {experiment.model.name}, {count_parameters(trainer.model):,} parameters, "
         f"{trainer.device}, {describe_precision(name_of(trainer.precision))}\n"
         f"split {data.fingerprint}: {', '.join(sizes)} tracks, {len(data.left_out)} left out; "
-        f"TensorBoard: tensorboard --logdir {run.root}/logs"
+        f"TensorBoard: tensorboard --logdir {run.root}/logs{describe_ranks(trainer)}"
     )
+
+
+def describe_ranks(trainer: Trainer) -> str:
+    """A line on the processes that train together; none if there is one."""
+    if ranks() == 1:
+        return ""
+    line = f"\n{ranks()} ranks share each batch of {trainer.settings.batch_size}"
+    if trainer.device.type == "cpu" and any(isinstance(module, _BatchNorm) for module in trainer.model.modules()):
+        line += "; batch normalisation takes each rank's own statistics, as torch shares them between GPUs alone"
+    return line
 
 
 def train_or_keep(experiment: Experiment, tag: str, root: Path, resume: bool, overwrite: bool) -> dict[str, Any]:
@@ -169,15 +205,15 @@ def train_seeds(
     root: Path = ROOT,
     resume: bool = False,
     overwrite: bool = False,
+    devices: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Train once with each seed, as the runs `<name>-<tag>-seed<N>`; prints mean and deviation, returns all reports.
 
-    With `resume` the finished ones are kept.
+    With `resume` the finished ones are kept; with `devices` they are trained at once, see `run_each`.
     """
-    prefix, reports = f"{tag}-" if tag else "", []
-    for seed in seeds:
-        seeded = experiment.updated(seed=seed)
-        reports.append(train_or_keep(seeded, f"{prefix}seed{seed}", root, resume, overwrite))
+    prefix = f"{tag}-" if tag else ""
+    jobs = [(experiment.updated(seed=seed), f"{prefix}seed{seed}", root, resume, overwrite) for seed in seeds]
+    reports = run_each(train_or_keep, jobs, devices, experiment.training.device)
     print(f"{len(seeds)} seeds: {describe_spread(reports)}")
     return reports
 
@@ -193,7 +229,12 @@ def describe_spread(reports: list[dict[str, Any]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = flags.train(argv)
     experiment, settings = chosen_experiment(args), (args.tag, args.runs, args.resume, args.overwrite)
-    if args.seeds:
-        train_seeds(experiment, args.seeds, *settings)
-    else:
-        train(experiment, *settings)
+    if args.devices and not args.seeds:
+        raise ConfigError(
+            "--devices is for --seeds; one training goes over several by torchrun --nproc-per-node N -m scripts.train"
+        )
+    with joined(experiment.training.device):
+        if args.seeds:
+            train_seeds(experiment, args.seeds, *settings, args.devices)
+        else:
+            train(experiment, *settings)

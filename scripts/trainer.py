@@ -12,8 +12,25 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from scripts.common.cpu_pooling import use_cpu_kernels
+from scripts.common.distributed import (
+    gather,
+    gather_rows,
+    of_first_rank,
+    rank,
+    replicated,
+    share_buffers,
+    wait_for_all,
+)
 from scripts.common.errors import CheckpointError, TrainingError
-from scripts.common.machine import choose_device, choose_precision, in_float32, in_training, name_of
+from scripts.common.machine import (
+    choose_device,
+    choose_precision,
+    in_float32,
+    in_training,
+    name_of,
+    set_deterministic,
+    without_subnormals,
+)
 from scripts.common.storage import write_csv
 from scripts.config.experiment import TrainingSettings
 from scripts.config.run import Run
@@ -35,7 +52,8 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # what a lo
 class Trainer:
     """Trains and tests a network; loaders yield (x [batch, channels, mels, frames], y [batch], track [batch]).
 
-    With several labels a track, y is float32 [batch, labels], and the test gives `MultiLabelScores`.
+    With several labels a track, y is float32 [batch, labels], and the test gives `MultiLabelScores`. In one of several
+    ranks, loaders yield its shares; all ranks get the loss, the scores and the history of the whole.
 
     Parameters
     ----------
@@ -45,7 +63,7 @@ class Trainer:
     settings : epochs, patience, precision, device and so on. `precision` is for convolutions and products in training;
         weights stay float32, and tests compute in float32 throughout.
     average : averages the weights; the average is what gets tested and saved.
-    run : where the event files, the checkpoints and metrics.csv go; None writes nothing.
+    run : where the event files, the checkpoints and metrics.csv go, from rank 0; None writes nothing.
     """
 
     def __init__(
@@ -58,14 +76,16 @@ class Trainer:
         average: WeightAverage | None = None,
         run: Run | None = None,
     ) -> None:
+        set_deterministic(settings.deterministic)
         self.device = choose_device(settings.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         for network in (model, average.averaged) if average else (model,):
             use_cpu_kernels(network)
+        self.network: nn.Module = self.model  # or what shares its gradients among ranks
         self.criterion, self.optimizer, self.scheduler, self.average = criterion, optimizer, scheduler, average
         self.on_embeddings = getattr(criterion, "on_embeddings", False)
         self.settings, self.precision = settings, choose_precision(settings.precision, self.device)
-        self.run, self.log = run, RunLog(run.logs if run else None)
+        self.run, self.log = run, RunLog(run.logs if run and not rank() else None)
         self.history: list[dict[str, Any]] = []
         self.best_epoch, self.best_value, self.steps = 0, float("nan"), 0
 
@@ -85,11 +105,12 @@ class Trainer:
         """
         (freeze_backbone if epoch <= self.settings.frozen_epochs else unfreeze)(self.model)
         train_mode(self.model)
+        self.network = replicated(self.model)
         start, total, correct, seen = time.perf_counter(), 0.0, 0, 0
         for batch in self.batches(loader, epoch, "train"):
-            loss, hits = self.step(*batch)
+            loss, hits, count = self.step(*batch)
             self.check_finite(loss, batch[2], loader)
-            total, correct, seen = total + loss * len(batch[1]), correct + hits, seen + len(batch[1])
+            total, correct, seen = total + loss * count, correct + hits, seen + count
             self.steps += 1
             if goes_by_batch(self.scheduler):
                 self.scheduler.step()
@@ -104,11 +125,11 @@ class Trainer:
             "samples_per_second": seen / (time.perf_counter() - start),
         }
 
-    def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int]:
-        """One update of the weights; returns the batch's mean loss and its number of correct items."""
+    @without_subnormals()
+    def step(self, x: torch.Tensor, y: torch.Tensor, track: torch.Tensor) -> tuple[float, int, int]:
+        """One update of the weights; returns the batch's mean loss, its number of correct items, and of items."""
         self.optimizer.zero_grad()
-        y = y.to(self.device)
-        loss, members = self.loss(x, y)
+        loss, members, y = self.loss(x, y.to(self.device))
         loss.backward()
         if self.settings.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
@@ -116,16 +137,21 @@ class Trainer:
         if self.average:
             self.average.after_step(self.model)
         labels = y.argmax(1) if y.ndim == 2 else y
-        return loss.item() / len(members), int((members.detach().mean(0).argmax(1) == labels).sum())
+        return loss.item() / len(members), int((members.detach().mean(0).argmax(1) == labels).sum()), len(y)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sum of the losses of all networks in `model` (one, or a committee), and their logits [networks, ...]."""
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sum of the losses of all networks in `model` (one, or a committee), their logits [networks, ...], and y.
+
+        All are of the whole batch, in each rank; so weights, unknown labels and uneven shares count as in one process.
+        """
         if self.on_embeddings:
             embeddings, logits = self.embed(x)
-            return self.criterion(embeddings, logits, y), logits[None]
+            return self.criterion(embeddings, logits, y), logits[None], y
         logits = self.forward(x)
         members = logits if logits.ndim == 3 else logits[None]
-        return sum((self.criterion(member, y) for member in members), torch.zeros((), device=self.device)), members
+        members, y = gather_rows(members.transpose(0, 1)[: len(y)]).transpose(0, 1), gather_rows(y)
+        loss = sum((self.criterion(member, y) for member in members), torch.zeros((), device=self.device))
+        return loss, members, y
 
     @torch.inference_mode()
     def test(self, loader: Batches, epoch: int = 0, clips_per_track: int = 10) -> Scores:
@@ -138,21 +164,23 @@ class Trainer:
         EnsembleError : a track's clips are incomplete, too many, or of different labels.
         """
         model = self.tested_model().eval()
+        share_buffers(model)
         items = getattr(loader, "items", None)
         expected = clips_per_track if items is None else items.tracks["items"].to_numpy()
         buffer = EnsembleBuffer(expected, None if items is None else items.tracks["track_id"].tolist())
-        logits, labels, tracks = [], [], []
+        batches = []
         for x, y, track in self.batches(loader, epoch, "test"):
             with in_float32(self.device):
-                logits.append(model(self.place(x)).float().cpu().numpy())
-            labels.append(y.cpu().numpy())
-            tracks.append(track.cpu().numpy())
-            buffer.add(logits[-1], labels[-1], tracks[-1])
+                logits = model(self.place(x)).float().cpu().numpy()
+            batches.append((logits, y.cpu().numpy(), track.cpu().numpy()))
+        batches = [batch for share in gather(batches) for batch in share]
+        for batch in batches:
+            buffer.add(*batch)
         means, truth = buffer.result()
         criterion = nn.functional.cross_entropy if self.on_embeddings else self.criterion  # there are logits alone
         given, wanted = (torch.as_tensor(values, device=self.device) for values in (means.astype(np.float32), truth))
-        loss = criterion(given, wanted).item()
-        return make_scores(loss, np.concatenate(logits), np.concatenate(labels), np.concatenate(tracks), means, truth)
+        logits, labels, tracks = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return make_scores(criterion(given, wanted).item(), logits, labels, tracks, means, truth)
 
     def tested_model(self) -> nn.Module:
         """The network whose scores and weights count: the average of weights if there is one."""
@@ -161,7 +189,7 @@ class Trainer:
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits in training, as float32."""
         with in_training(self.device, self.precision):
-            return self.model(self.place(x)).float()
+            return self.network(self.place(x)).float()
 
     def embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings and logits in training, as float32."""
@@ -176,12 +204,13 @@ class Trainer:
     def batches(self, loader: Batches, epoch: int, name: str) -> tqdm:
         if hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5, disable=None)
+        hidden = True if rank() else None  # None shows it on a terminal alone
+        return tqdm(loader, f"{name} epoch {epoch}", leave=False, unit=" batches", mininterval=0.5, disable=hidden)
 
     def check_finite(self, loss: float, track: torch.Tensor, loader: Batches) -> None:
         if np.isfinite(loss):
             return
-        items, numbers = getattr(loader, "items", None), sorted(set(track.tolist()))
+        items, numbers = getattr(loader, "items", None), sorted(set(gather_rows(track).tolist()))
         names = numbers if items is None else items.tracks["track_id"].iloc[numbers].tolist()
         kept = f"; the last good checkpoint is in {self.run.checkpoints}" if self.best_epoch and self.run else ""
         raise TrainingError(
@@ -207,6 +236,10 @@ class Trainer:
         metric : what chooses the best epoch, one of `METRICS`; each knows its direction.
         resume : go on from last.pt if it is there; the result is the same as without the interruption.
         description : Markdown for TensorBoard's text page.
+
+        Raises
+        ------
+        TrainingError : as `train`; or an operation has no deterministic form, where the settings ask for it.
         """
         chosen, patience = METRICS[metric], self.settings.patience
         first = self.resume() + 1 if resume else 1
@@ -218,8 +251,18 @@ class Trainer:
         for epoch in range(first, self.settings.epochs + 1):
             if patience is not None and epoch - 1 - self.best_epoch >= patience:
                 break
-            self.run_epoch(train_loader, validation_loader, epoch, chosen)
+            try:
+                self.run_epoch(train_loader, validation_loader, epoch, chosen)
+            except RuntimeError as error:
+                if "does not have a deterministic implementation" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"deterministic=true, but torch's {str(error).split()[0]} has no such form on {self.device}; set "
+                    "deterministic=false, or take another network or device"
+                ) from None
+        self.network = self.model
         self.log.close()
+        wait_for_all()  # for best.pt
         return pd.DataFrame(self.history)
 
     def run_epoch(self, train_loader: Batches, validation: Batches | None, epoch: int, metric: Metric) -> None:
@@ -230,7 +273,7 @@ class Trainer:
             scores = self.test(validation, epoch)
             row |= {f"validation_{name}": value for name, value in scores.as_row().items()}
         self.history.append(row)
-        value = row[metric.name]
+        value = of_first_rank(row[metric.name])
         improved = metric.improves(value, self.best_value)
         if improved:
             self.best_epoch, self.best_value = epoch, value
@@ -246,7 +289,8 @@ class Trainer:
 
     def save(self, epoch: int, improved: bool) -> None:
         """Write the history, best.pt and epoch_NNN.pt where due, and last, as the mark of a finished epoch, last.pt."""
-        if self.run is None:
+        random = self.random_states()
+        if self.run is None or rank():
             return
         if self.history:
             write_csv(self.run.report / HISTORY, pd.DataFrame(self.history))
@@ -255,21 +299,24 @@ class Trainer:
         kept = every > 0 and epoch > 0 and epoch % every == 0
         for name in ["best.pt"] * improved + [f"epoch_{epoch:03d}.pt"] * kept:
             save_checkpoint(self.run.checkpoints / name, weights)
-        save_checkpoint(self.run.checkpoints / "last.pt", weights | self.training_state())
+        save_checkpoint(self.run.checkpoints / "last.pt", weights | self.training_state() | random)
 
     def training_state(self) -> dict[str, Any]:
-        """All that the next epoch depends on besides the weights."""
+        """All that the next epoch depends on besides the weights and random numbers."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else {},
             "criterion": self.criterion.state_dict() if isinstance(self.criterion, nn.Module) else {},
             "average": self.average.state_dict() | {"raw": self.model.state_dict()} if self.average else {},
-            "random": torch.get_rng_state(),
-            "random_gpu": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
             "steps": self.steps,
         }
+
+    def random_states(self) -> dict[str, Any]:
+        """Those of torch's generators, for each rank."""
+        gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return {"random": gather(torch.get_rng_state()), "random_gpu": sum(gather(gpu), [])}
 
     def resume(self) -> int:
         """Load last.pt, if there is one, and return its epoch; 0 without one.
@@ -300,7 +347,9 @@ class Trainer:
         if self.average:
             self.model.load_state_dict(state["average"].pop("raw"))
             self.average.load_state_dict(state["average"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["random_gpu"])
+        states = state["random"] if isinstance(state["random"], list) else [state["random"]]  # as older runs have it
+        if rank() < len(states):  # else there were fewer ranks, and this one keeps its own
+            torch.set_rng_state(states[rank()])
+        if self.device.type == "cuda" and rank() < len(state["random_gpu"]):
+            torch.cuda.set_rng_state(state["random_gpu"][rank()], self.device)
         self.best_epoch, self.best_value, self.steps = state["best_epoch"], state["best_value"], state["steps"]

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from scripts.__main__ import COMMANDS, GROUPS, main
-from scripts.audio import build_cache as caching
+from scripts.audio import shards
+from scripts.common import engines
 from scripts.common.storage import write_aside
 from scripts.utils import mels
 from tests.corpus import SPEC_FLAGS, make_corpus, make_experiment
@@ -199,21 +200,18 @@ def test_a_file_where_the_folder_should_be(tmp_path, run):
 
 def test_full_disk_while_caching_keeps_what_was_finished(tmp_path, monkeypatch, capsys, refusal):
     make_corpus(tmp_path, 6)
-    original, full = caching.RowWriter.write, {"at": 3}
+    original, full = shards.RowWriter.write, {"at": 3}
 
-    def in_this_process(function, jobs, workers, initializer, initargs):
-        initializer(*initargs)
-        return map(function, jobs)
-
-    def write(self, row, values):
-        if row >= full["at"]:
+    def write(self, values):
+        full["at"] -= 1
+        if full["at"] < 0:
             raise OSError(28, "No space left on device")
-        original(self, row, values)
+        original(self, values)
 
-    monkeypatch.setattr(caching, "parallel_map", in_this_process)
-    monkeypatch.setattr(caching.RowWriter, "write", write)
+    monkeypatch.setattr(engines, "parallel_map", lambda function, jobs, workers: map(function, jobs))
+    monkeypatch.setattr(shards.RowWriter, "write", write)
     assert "No space left on device; free some space" in refusal(mels.main, [*table_flags(tmp_path), "--workers", "1"])
-    assert not list((tmp_path / "mels").glob("*mel_????????/tracks.csv"))
+    assert len(list((tmp_path / "mels").glob("*/shards/*"))) == 1
     full["at"] = 100
     mels.main([*table_flags(tmp_path), "--workers", "1"])
     assert "6 tracks: 6 ok" in capsys.readouterr().out

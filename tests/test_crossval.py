@@ -16,6 +16,7 @@ from scripts.evaluate import evaluate
 from scripts.loading.experiment_data import Data
 from scripts.tables.splits import k_folds
 from scripts.train import describe_spread, train, train_seeds
+from scripts.train import main as train_command
 from scripts.trainer import Trainer
 from scripts.training.checkpoints import load_checkpoint
 from tests.corpus import make_experiment
@@ -195,6 +196,22 @@ def test_seeds_are_runs_of_their_own(experiment, tmp_path, capsys):
     assert "2 seeds: track accuracy" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="run small-seed3 was started with another optimizer.learning_rate;"):
         train_seeds(experiment.updated(epochs=1, learning_rate=0.5), [3, 4], root=tmp_path, resume=True)
+
+
+def test_folds_on_devices_are_those_of_one_process(experiment, tmp_path):
+    given, devices = experiment.updated(epochs=1, threads=1, allow_leak=True), ["cpu", "cpu"]
+    for name, places in (("one", []), ("two", devices)):
+        cross_validate(given, 3, 1, "track", root=tmp_path / name, devices=places)
+    one, two = (sorted((tmp_path / name).glob("checkpoints/*/*.pt")) for name in ("one", "two"))
+    assert len(one) == 6 and [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    one, two = (tmp_path / name / "reports" / "small-folds" / "predictions.csv" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_devices_without_seeds_are_refused(experiment, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_command(["--experiment", "fma_cnn_3s", "--devices", "cpu,cpu"])
+    assert "--devices is for --seeds; one training goes over several by torchrun" in capsys.readouterr().err
 
 
 def test_spread_by_hand():

@@ -26,8 +26,8 @@ from scripts.utils import mixtures
 from tests.corpus import SPEC
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("own_sounds", "extras", "tags", "results", "speed", "index", "predict", "registry", "api", "tagger", "monitor",
-        "try_it", "export", "docker")  # fmt: skip
+DOCS = ("own_sounds", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict",
+        "registry", "api", "tagger", "monitor", "try_it", "export", "docker")  # fmt: skip
 # in this order: the first trains fma_cnn_3s, which later pages use, and the README's own songs take over its tables
 PAGES = [ROOT / "docs" / "presets.md", ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS),
          ROOT / "CONTRIBUTING.md"]  # fmt: skip
@@ -39,6 +39,11 @@ NOT_RUN = {  # what a line begins with, and why
     r"tensorboard |docker |printf ": "another program's",
     r"curl ": "asks a server that runs meanwhile, as tests/apps/api does",
     r".*--source (freesound|rss)": "needs a network; tests/apps/tagger has servers of its own",
+    r"ray |.*--engine ray": "starts, needs or ends a cluster, as tests/common/test_engines.py does",
+    r"torchrun ": "starts processes that find no tiny data; tests/test_train_ranks.py has it small",
+    r".*(--devices 0|device=cuda)": "needs GPUs",
+    r"python -m scripts embed --network musicnn": "fetches weights; tests/baselines/test_embed.py has random ones",
+    r"python -m scripts classical .*musicnn": "reads what that made",
     r"python -m scripts networks": "measures every network, for minutes; tests/test_models.py builds them",
 }
 COMMAND = re.compile(r"((?:\w+=\S+ +)*)\S*python (?:-m scripts (\w+)|scripts/utils/(\w+)\.py)(.*)")

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts import predict as predict_script
 from scripts.audio.decoding import count_clips, fit_length, slice_clips
 from scripts.audio.normalise import normalise
 from scripts.audio.spec import ENDINGS
@@ -245,7 +246,7 @@ def test_table_goes_on_where_it_was_killed(genre_run, songs, tmp_path, monkeypat
     run_predict(genre_run, songs[0].parent, "--out", whole)
     true = FilePredictor.__call__
 
-    def stopping(file_predictor: FilePredictor, path: str) -> Row:
+    def stopping(file_predictor: FilePredictor, path: str) -> list[Row]:
         if len(predicted) == 4:
             raise KeyboardInterrupt
         predicted.append(path)
@@ -284,6 +285,130 @@ def test_only_what_has_changed_is_predicted_again(genre_run, tag_run, songs, tmp
     with pytest.raises(SystemExit):
         run_predict(tag_run, *songs[:3], "--out", out)
     assert out.read_bytes() == before
+
+
+@pytest.fixture
+def many(monkeypatch) -> None:
+    """Two files are many."""
+    monkeypatch.setattr(predict_script, "FEW_FILES", 1)
+
+
+def test_many_files_get_what_each_gets_alone_in_the_same_order(genre_run, songs, tmp_path, monkeypatch, capsys):
+    (songs[0].parent / "bad.mp3").write_text("<html></html>")
+    run_predict(genre_run, songs[0].parent, "--out", tmp_path / "few.csv")
+    monkeypatch.setattr(predict_script, "FEW_FILES", 1)
+    run_predict(genre_run, songs[0].parent, "--out", tmp_path / "many.csv")
+    few, many = (pd.read_csv(tmp_path / name) for name in ("few.csv", "many.csv"))
+    pd.testing.assert_frame_equal(few, many, atol=2e-6)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run_predict(genre_run, songs[0].parent, "--top", "1")
+    out, err = capsys.readouterr()
+    assert [Path(line.split(": ")[0]) for line in out.splitlines()] == songs and "bad.mp3" in err
+
+
+def test_a_killed_run_of_many_files_ends_with_the_same_bytes(genre_run, songs, tmp_path, many):
+    out = tmp_path / "predictions.csv"
+    run_predict(genre_run, songs[0].parent, "--out", out)
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for count in (1, 5, 8):
+        out.write_bytes(b"".join(lines[:count]) + lines[count][:9])
+        run_predict(genre_run, songs[0].parent, "--out", out)
+        assert out.read_bytes() == whole
+
+
+def test_an_answer_does_not_hang_on_what_shares_its_batch(genre_run, songs, many):
+    predict_file = FilePredictor(Predictor(genre_run), "m")
+    paths = list(map(str, songs))
+    forward, backward = (list(predict_file.in_processes(some)) for some in (paths, paths[::-1]))
+    assert forward == backward[::-1]
+
+
+@pytest.mark.parametrize("few", [1, 16])
+def test_a_row_for_each_window(genre_run, songs, tmp_path, monkeypatch, few):
+    monkeypatch.setattr(predict_script, "FEW_FILES", few)
+    out, predictor = tmp_path / "windows.csv", Predictor(genre_run)
+    (songs[0].parent / "bad.mp3").write_text("<html></html>")
+    run_predict(genre_run, songs[0].parent, "--out", out, "--windows", "--overlap", "0.5")
+    predictor.overlap, table, whole = 0.5, pd.read_csv(out), out.read_bytes()
+    for path, rows in table[table["status"] == "ok"].groupby("file"):
+        expected = predictor(path)
+        assert rows["start_s"].tolist() == expected.starts.tolist()
+        assert rows["end_s"].tolist() == [min(start + 1, expected.seconds) for start in expected.starts]
+        assert set(rows["windows"]) == {len(rows)}
+        np.testing.assert_allclose(rows[[f"p_{name}" for name in GENRES]], expected.windows, atol=2e-6)
+        assert rows["labels"].tolist() == [GENRES[number] for number in expected.windows.argmax(1)]
+    [bad] = table[table["status"] != "ok"].to_dict("records")
+    assert Path(bad["file"]).name == "bad.mp3" and np.isnan(bad["start_s"])
+    lines = whole.splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[:20]) + lines[20][:9])  # killed within a file
+    run_predict(genre_run, songs[0].parent, "--out", out, "--windows", "--overlap", "0.5")
+    assert out.read_bytes() == whole
+    with pytest.raises(SystemExit):
+        run_predict(genre_run, songs[0].parent, "--out", out)
+
+
+def test_a_line_for_each_window(genre_run, songs, capsys):
+    run_predict(genre_run, songs[1], "--windows", "--json")
+    lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 1), (1, 2)]
+    run_predict(genre_run, songs[1], "--windows", "--top", "1")
+    assert f"{songs[1]}, 1.0 to 2.0 s: Low" in capsys.readouterr().out
+
+
+def test_labels_over_time_for_audacity(genre_run, songs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels" / "songs").mkdir(parents=True)
+    (tmp_path / "songs" / "bad.mp3").write_text("<html></html>")
+    (tmp_path / "labels" / "songs" / "bad.mp3.txt").write_text("of an earlier file")
+    for _ in range(2):
+        run_predict(genre_run, "songs", "--out", "labels", "--format", "audacity")
+    names = sorted(path.name for path in (tmp_path / "labels" / "songs").iterdir())
+    assert names == [f"{path.name}.txt" for path in songs]
+    text = (tmp_path / "labels" / "songs" / "1.wav.txt").read_text()
+    assert text == "0.000000\t1.000000\tLow\n1.000000\t2.000000\tLow\n"
+
+
+def test_labels_over_time_for_raven(tag_run, tmp_path):
+    table = pd.read_csv(tag_run.report / "predictions.csv", dtype=str)
+    path = tag_run.root.parent / "audio" / f"{table['track_id'][0]}.wav"
+    run_predict(tag_run, path, "--out", tmp_path / "labels", "--format", "raven", "--min-probability", "0")
+    [found] = (tmp_path / "labels").rglob("*.selections.txt")
+    assert found.relative_to(tmp_path / "labels") == Path(f"{path}.selections.txt").relative_to(path.anchor)
+    rows, prediction = pd.read_csv(found, sep="\t"), Predictor(tag_run)(path)
+    assert rows["Selection"].tolist() == list(range(1, len(rows) + 1)) and len(rows) == prediction.windows.size
+    assert (rows["Begin Time (s)"] < rows["End Time (s)"]).all() and set(rows["View"]) == {"Spectrogram 1"}
+    spec = tag_run.experiment().features.spec
+    assert set(rows["Low Freq (Hz)"]) == {spec.f_min} and set(rows["High Freq (Hz)"]) == {spec.top_frequency}
+    for window, (_, some) in enumerate(rows.groupby("Begin Time (s)")):
+        expected = dict(zip(prediction.names, prediction.windows[window], strict=True))
+        assert dict(zip(some["Label"], some["Probability"], strict=True)) == pytest.approx(expected, abs=2e-6)
+
+
+def test_parquet(genre_run, songs, tmp_path):
+    pytest.importorskip("pyarrow")
+    songs[0].rename(songs[0].parent / os.fsdecode(b"caf\xe9.wav"))
+    (songs[0].parent / "bad.mp3").write_text("<html></html>")
+    out = tmp_path / "predictions.parquet"
+    run_predict(genre_run, songs[0].parent, "--out", out, "--format", "parquet")
+    found = pd.read_parquet(out)
+    with open(f"{out}.csv", newline="", errors="surrogateescape") as file:
+        expected = list(csv.DictReader(file))
+    names = [row["file"].encode("utf-8", "backslashreplace").decode() for row in expected]
+    assert found["file"].tolist() == names and r"/caf\udce9.wav" in "".join(names)
+    assert list(found.columns) == list(expected[0])
+    for name in ("seconds", *(f"p_{genre}" for genre in GENRES)):
+        values = [float(row[name]) if row[name] else None for row in expected]
+        assert found[name].replace({np.nan: None}).tolist() == values
+
+
+def test_parquet_needs_its_package(genre_run, songs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stopped:
+        run_predict(genre_run, songs[0], "--out", tmp_path / "p.parquet", "--format", "parquet")
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1 and "pip install pyarrow" in err
 
 
 def test_table_that_is_none_is_refused(genre_run, songs, tmp_path, refusal):
@@ -455,11 +580,11 @@ def test_no_cell_of_the_table_is_a_formula(tmp_path, monkeypatch, start):
         with table.appending() as append:
             table.write([])
         with table.appending() as append:
-            append(row)
+            append([row])
         with open("p.csv", newline="") as file:
             cells = [cell for line in csv.reader(file) for cell in line]
         assert not [cell for cell in cells if cell[0:1] in {*"=+-@\t\r\n＝"} and cell != "-1"]
-        assert table.read() == {row.file: row} and Path(row.file).exists()
+        assert table.read() == {row.file: [row]} and Path(row.file).exists()
 
 
 def relabelled(run: Run, folder: Path, classes: list) -> Run:
@@ -508,6 +633,8 @@ def test_a_genre_with_a_semicolon_is_one(genre_run, songs, tmp_path, capsys):
         (["--longest", "nan"], "--longest is nan"),
         (["--only", "Low"], "give --playlist FILE.m3u8 too"),
         (["--yes"], "belong to --write-tags"),
+        (["--format", "raven"], "--format raven is of what --out names"),
+        (["--windows", "--playlist", "x.m3u8"], "--playlist need an answer for each file; leave out --windows"),
         (["--append"], "--append belong to --write-tags"),
         (["--write-tags"], "give --yes or --dry-run"),
         (["--playlist", "x.m3u8", "--only", "Lwo"], "did you mean 'Low'?"),

@@ -12,7 +12,7 @@ import pytest
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.loading.experiment_data import Data, data_settings
-from scripts.sweep import finished, open_storage, optimize_one, parse_space, sweep
+from scripts.sweep import finished, main, open_storage, optimize_one, parse_space, sweep
 from scripts.tables.splits import fingerprint
 from tests.corpus import make_experiment
 
@@ -86,6 +86,15 @@ def test_a_study_keeps_to_its_experiment_ranges_and_table(tmp_path):
     table.to_csv(experiment.data.table, index=False)
     with pytest.raises(ConfigError, match="study.db was started with another labels; "):
         sweep(experiment, {"batch_size": [8, 16]}, 2, root=tmp_path)
+
+
+def test_devices_share_a_study(tmp_path):
+    experiment = make_experiment(tmp_path, epochs=1, metric="loss")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"experiment": experiment.as_dict(), "classes": [], "split": ""}))
+    flags = ["--config", str(config), "--runs", str(tmp_path), "--trials", "3", "--space", "batch_size=8,16"]
+    main([*flags, "--devices", "cpu,cpu"])
+    assert sorted(states(tmp_path / "sweeps" / "small")) == [(number, "COMPLETE") for number in range(3)]
 
 
 WORKER = """

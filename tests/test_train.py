@@ -141,6 +141,28 @@ def test_killed_and_resumed_equals_uninterrupted(experiment, tmp_path):
     pd.testing.assert_frame_equal(*histories)
 
 
+def test_deterministic_forms_are_taken_where_the_settings_ask_for_it(experiment, finished, tmp_path):
+    train(experiment.updated(deterministic=True, epochs=1), root=tmp_path)
+    assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+    make_trainer()
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
+
+
+def test_an_operation_without_deterministic_form_is_named(experiment):
+    class Puts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(1, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.flatten(1)[:, :1].clone().put_(torch.tensor([0]), torch.ones(1)))
+
+    loader = Loader(Data.load(experiment).items, 8)
+    with pytest.raises(TrainingError, match="torch's put_ has no such form on cpu; set deterministic=false"):
+        make_trainer(model=Puts(), deterministic=True).fit(loader, None, "last")
+    make_trainer(model=Puts(), epochs=1).fit(loader, None, "last")
+
+
 def test_trains_as_the_plain_method_does():
     """Float32, no dropout, same weights, same batches: the losses of ten steps agree."""
     torch.manual_seed(0)
@@ -154,7 +176,7 @@ def test_trains_as_the_plain_method_does():
     optimizer = torch.optim.Adam(reference.parameters(), 1e-3)
     for _ in range(10):
         x, y = torch.randn(8, 1, 128, 64), torch.randint(4, (8,))
-        loss, _ = trainer.step(x, y, y)
+        loss, *_ = trainer.step(x, y, y)
         assert loss == pytest.approx(plain.train_step(reference, optimizer, x, y), abs=2e-4)
 
 

@@ -55,7 +55,8 @@ def fingerprint(decibel: np.ndarray, spec: MelSpec) -> Fingerprint:
 
 def band_levels(decibel: np.ndarray, spec: MelSpec) -> np.ndarray:
     """[mels, frames] -> float32 [bands, frames], the mean dB of neighbouring mels up to `HIGHEST_HZ`."""
-    low, high, top = map(hz_to_mel, (spec.f_min, min(HIGHEST_HZ, spec.top_frequency), spec.top_frequency))
+    ends = spec.f_min, min(HIGHEST_HZ, spec.top_frequency), spec.top_frequency
+    low, high, top = (hz_to_mel(hz, spec.mel_scale) for hz in ends)
     mels = max(2, int(spec.n_mels * (high - low) / (top - low)))
     edges = np.unique(np.linspace(0, mels, min(BANDS, mels) + 1).astype(int))
     sums = np.add.reduceat(decibel[:mels].astype(np.float32), edges[:-1], axis=0)

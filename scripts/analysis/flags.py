@@ -56,11 +56,11 @@ def runs(parser: argparse.ArgumentParser) -> None:
         python -m scripts runs compact --yes
 
     list     prints a row a run: experiment, task, score, epochs, size on disk and last change; and the caches that
-             the runs use, with their sizes
+             the runs use, with their tracks, sizes, and what part of them newer rows have replaced
     prune    deletes the runs that are given, with logs, checkpoints and report; without names, every training that was
              never tested
     compact  deletes last.pt and epoch_NNN.pt of tested runs, all or those given; best.pt and the report stay. To train
-             such a run for longer starts it anew.
+             such a run for longer starts it anew. Without names it also takes replaced rows out of the caches.
 
     prune and compact only say what they would delete, until --yes is given. A run that is being trained is left alone,
     and so are pretrainings, which are pruned by name alone. --runs runs/sweeps/STUDY looks at the trials of a sweep.

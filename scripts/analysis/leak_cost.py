@@ -13,7 +13,8 @@ from scripts.baselines.classical import make_classifier
 from scripts.common.errors import ConfigError, TableError
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import bootstrap_interval
-from scripts.tables.splits import artist_groups, grouped_folds, k_folds, known_ids
+from scripts.tables.group_folds import group_folds
+from scripts.tables.splits import artist_groups, k_folds, known_ids
 
 REPEATS, TENFOLD = 5, 10
 CLIP_FOLDS = 5
@@ -266,8 +267,7 @@ def split_artists(items: Items, artists: pd.Series, seed: int) -> Rows:
     folds = max(2, round(len(groups) / (items.tracks["split"] == "test").sum()))
     if groups.nunique() < folds:
         raise TableError(f"{groups.nunique()} artists are too few for an artist split; add artists or clear artist_id")
-    _, test = grouped_folds(items.tracks["class"], groups, folds, seed)[0]
-    return clip_rows(items, np.isin(np.arange(len(groups)), test))
+    return clip_rows(items, group_folds(items.tracks["class"], groups, folds, seed) == 0)
 
 
 def split_as_table(items: Items, artists: pd.Series, seed: int) -> Rows:

@@ -1,4 +1,4 @@
-"""The runs and caches there are, with scores and sizes; deleting runs, or what only resuming needs of them."""
+"""The runs and caches there are, with scores and sizes; deleting runs, or what nothing but resuming needs."""
 
 import json
 import shutil
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from scripts.analysis import flags
+from scripts.audio.cache import MelCache, read_spec
+from scripts.audio.compact import compact, dead_bytes
 from scripts.common.cli import command, pick
-from scripts.common.errors import BusyError, ProjectError
+from scripts.common.errors import BusyError, CacheError, ProjectError
 from scripts.common.lock import locked
 from scripts.common.storage import in_bytes
 from scripts.config.experiment import Experiment
@@ -87,23 +89,26 @@ def describe_run(run: Run) -> dict[str, str]:
     }
 
 
-def describe_caches(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """A row for each cache in the folders that the runs name."""
+def find_caches(runs: Sequence[Run]) -> list[Path]:
+    """The caches in the folders that the runs name, and in the main one."""
     roots = {MAIN_CACHE} | {experiment.data.cache for run in runs if (experiment := read_experiment(run))}
-    caches = sorted(path.parent for root in roots for path in Path(root).glob("*/spec.json"))
-    return [
-        {
-            "cache": cache.as_posix(),
-            "state": "complete" if (cache / "tracks.csv").is_file() else "unfinished",
-            "size": in_bytes(size_of([cache])),
-        }
-        for cache in caches
-    ]
+    return sorted(path.parent for root in roots for path in Path(root).glob("*/spec.json"))
+
+
+def describe_cache(folder: Path) -> dict[str, str]:
+    """The cache's row of the table."""
+    try:
+        cache = MelCache.read(folder, read_spec(folder))
+    except CacheError:
+        tracks, outdated = "empty or damaged", "-"
+    else:
+        tracks, outdated = f"{len(cache.rows):,}", in_bytes(dead_bytes(cache))
+    return {"cache": folder.as_posix(), "tracks": tracks, "size": in_bytes(size_of([folder])), "outdated": outdated}
 
 
 def show(runs: Sequence[Run]) -> None:
     """Print the tables of runs and of caches."""
-    tables = [[describe_run(run) for run in runs], describe_caches(runs)]
+    tables = [[describe_run(run) for run in runs], [describe_cache(cache) for cache in find_caches(runs)]]
     print("\n\n".join(markdown_table(rows) for rows in tables if rows) or "no run and no cache")
 
 
@@ -139,6 +144,21 @@ def delete(runs: Sequence[Run], chosen: Callable[[Run], list[Path]], really: boo
     return total
 
 
+def compact_caches(folders: Iterable[Path], really: bool) -> None:
+    """Take the rows out of caches that newer ones have replaced, or only print how much that is."""
+    for folder in folders:
+        try:
+            cache = MelCache.read(folder, read_spec(folder))
+        except CacheError as error:
+            print(f"left alone; {error}")
+            continue
+        size = dead_bytes(cache)
+        if size:
+            print(f"{in_bytes(size):>7}  {folder.as_posix()}: outdated rows{'' if really else '; give --yes'}")
+        if really:
+            compact(cache)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.runs(argv)
@@ -149,3 +169,4 @@ def main(argv: list[str] | None = None) -> None:
         delete(runs if args.names else list(filter(is_unfinished, runs)), folders, args.yes)
     else:
         delete(list(filter(is_tested, runs)), only_for_resuming, args.yes)
+        compact_caches(() if args.names else find_caches(runs), args.yes)

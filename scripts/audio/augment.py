@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from scripts.audio.features import FLOOR_POWER, hz_to_mel, mel_to_hz
+from scripts.audio.features import FLOOR_POWER, mel_points
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
@@ -84,25 +84,26 @@ def gain(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.
 def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high: float) -> torch.Tensor:
     """White noise at a signal-to-noise ratio between `snr_low` and `snr_high` dB.
 
-    White noise has the same mean power in every Slaney mel, whose areas are equal, and in every linear bin. The
-    signal's power is the mean over the rows, weighted by their widths.
+    White noise has the same mean power in every Slaney mel, whose areas are equal, and in every linear bin; in an HTK
+    mel, of height 1, it is as great as the mel is wide. The signal's power is the mean over the rows, weighted by their
+    widths.
     """
-    width = torch.gradient(row_frequencies(spec, x.device))[0]
+    width = torch.gradient(row_frequencies(spec, x.device))[0][:, None]
+    area = width if spec.mel_scale == "htk" and spec.kind != "linear" else torch.ones_like(width)
     power = 10 ** (x / 10)
-    signal = (power * (width / width.sum())[:, None]).sum(2, keepdim=True).mean(3, keepdim=True)
+    signal = (power / area * width / width.sum()).sum(2, keepdim=True).mean(3, keepdim=True)
     level = signal * 10 ** (-draws.between(snr_low, snr_high) / 10)[:, None, None, None]
     start = draws.between(0, BANK_FRAMES, column=1).long()
     places = (start[:, None] + torch.arange(x.shape[-1], device=x.device)) % BANK_FRAMES
     piece = draws.bank[:, places].transpose(0, 1).unsqueeze(1)
-    return 10 * torch.log10((power + level * piece).clamp(min=FLOOR_POWER))
+    return 10 * torch.log10((power + level * piece * area).clamp(min=FLOOR_POWER))
 
 
 def row_frequencies(spec: MelSpec, device: torch.device) -> torch.Tensor:
     """The middle frequency of each row in Hz, float32 [rows]."""
     if spec.kind == "linear":
         return torch.linspace(0, spec.sample_rate / 2, spec.rows, device=device)
-    mels = np.linspace(hz_to_mel(spec.f_min), hz_to_mel(spec.top_frequency), spec.n_mels + 2)
-    return torch.as_tensor(mel_to_hz(mels[1:-1]), dtype=torch.float32, device=device)
+    return torch.as_tensor(mel_points(spec)[1:-1], dtype=torch.float32, device=device)
 
 
 # --- on normalised values ---------------------------------------------------------------------------------------

@@ -1,15 +1,20 @@
 """The cache of spectrograms: what lies in its folder, and opening it with checks.
 
 <root>/<sample rate>hz_<rows><kind>_<fingerprint>/       such as 44100hz_128mel_23283e5d
-    30s.npy      float16 [tracks, rows, frames], dB      (30s and 3s stand for the lengths of the spec)
-    3s.npy       float16 [tracks, clips, rows, frames], dB
-    tracks.csv   row, track_id, file, size, mtime_ns, seconds, clips, status, reason
     spec.json    every parameter that changes a number, and what decoded the audio
+    shards/<generation>-<digest of its tracks>/
+        30s.npy      float16 [tracks, rows, frames], dB      (30s and 3s stand for the lengths of the spec)
+        3s.npy       float16 [tracks, clips, rows, frames], dB
+        tracks.csv   row, track_id, file, size, mtime_ns, seconds, clips, status, reason, decoder
+        checksums.json
 Spectrograms of several channels have an axis for them before the rows; some kinds are not in dB, as spec.json says.
+A shard is there whole or not at all, and never changes. A track whose file has changed has a newer row in a shard of
+a later generation, which counts. Caches of earlier versions have the arrays and tracks.csv beside spec.json: that is
+one shard, of the earliest generation.
 """
 
+import csv
 import dataclasses
-import functools
 import json
 import multiprocessing
 import os
@@ -24,12 +29,15 @@ import pandas as pd
 
 from scripts.audio.decoding import decoder_version, library_version
 from scripts.audio.ffmpeg import SLACK
-from scripts.audio.spec import MelSpec
-from scripts.common.errors import CacheError
-from scripts.common.storage import read_csv, to_numbers
+from scripts.audio.spec import NUMERICS, MelSpec
+from scripts.audio.stacked import StackedArray, npy_bytes
+from scripts.common.errors import CacheError, ConfigError
+from scripts.common.storage import CELL, TABLE_TEXT
 
 USABLE = "ok"
+SHARDS, TRACKS = "shards", "tracks.csv"
 NUMBERS = ("row", "size", "mtime_ns", "seconds", "clips")  # columns of tracks.csv; the others are text
+MAKE_AGAIN = "damaged; `python -m scripts mels` makes it again"
 COUNTED = (".wav", ".aif", ".aiff", ".au")  # libsndfile knows how much they hold
 BY_LIBSNDFILE = (".mp3", ".flac", ".ogg", ".oga", ".opus")  # it believes what these announce
 WARNED: set[str] = set()  # folders of caches whose outdated tracks have been named
@@ -62,15 +70,15 @@ class MelCache:
     spec : the parameters of its spectrograms.
     rows : one row per track, indexed by `track_id`; `row` counts into the arrays, `clips` holds how many of the
         track's clips have at least half a clip of audio, `status` is "ok" or why the track is left out.
-    tracks : float16 memory map [tracks, (channels,) rows, frames], dB.
-    clips : float16 memory map [tracks, clips, (channels,) rows, frames], dB.
+    tracks : float16 [tracks, (channels,) rows, frames], dB.
+    clips : float16 [tracks, clips, (channels,) rows, frames], dB.
     """
 
     folder: Path
     spec: MelSpec
     rows: pd.DataFrame
-    tracks: np.ndarray
-    clips: np.ndarray
+    tracks: StackedArray
+    clips: StackedArray
 
     @classmethod
     def open(cls, root: str | Path, spec: MelSpec | None = None) -> "MelCache":
@@ -78,7 +86,7 @@ class MelCache:
 
         Raises
         ------
-        CacheError : there is none, it is unfinished or damaged, or its parameters differ (the fields are named).
+        CacheError : there is none, it is damaged, or its parameters differ (the fields are named).
         """
         cache = cls.read(root, spec)
         warn_outdated(cache)
@@ -90,19 +98,13 @@ class MelCache:
         spec = spec or MelSpec()
         folder = find_folder(Path(root), spec)
         check_spec(folder, spec)
-        path = folder / "tracks.csv"
-        rows = to_numbers(path, read_csv(path), NUMBERS).fillna({"reason": ""})
-        tracks, clips = (open_array(path, len(rows)) for path in array_paths(folder, spec))
-        return cls(folder, spec, rows.set_index("track_id"), tracks, clips)
-
-    @functools.cached_property
-    def decoder(self) -> str:
-        """What decoded the audio."""
-        return json.loads((self.folder / "spec.json").read_text()).get("decoder", "an unknown version")
-
-    @property
-    def is_by_same_libraries(self) -> bool:
-        return f"{self.decoder}, ".startswith(f"{library_version()}, ")
+        shards = list_shards(folder)
+        rows, counts, order = stack_rows(folder, shards)
+        arrays, files = [], zip(*(array_paths(shard, spec) for shard in shards), strict=True)
+        for paths, shape in zip(files, array_shapes(spec), strict=True):
+            check_sizes(paths, counts, shape)
+            arrays.append(StackedArray(paths, counts, shape, order))
+        return cls(folder, spec, rows, *arrays)
 
     def outdated(self) -> list[str]:
         """Ids of tracks that an older version decoded and that this one might decode otherwise.
@@ -110,13 +112,19 @@ class MelCache:
         With the same libraries these are the ones that were refused, that FFmpeg reads, or that gave less than was
         wanted in a format whose header is not to be trusted.
         """
-        if self.decoder == decoder_version() or not self.is_by_same_libraries:
+        older = self.rows["decoder"] != decoder_version()
+        if not older.any() or self.other_libraries():
             return []
         suffixes = self.rows["file"].str.lower().str.extract(r"(\.\w+)$", expand=False)
         is_full = self.rows["seconds"] >= (self.spec.decoded_seconds or np.inf) - SLACK / 96_000
         is_same = suffixes.isin(COUNTED) | suffixes.isin(BY_LIBSNDFILE) & is_full
         there = self.rows["file"].map(os.path.isfile)
-        return self.rows.index[there & ~(is_same & (self.rows["status"] == USABLE))].tolist()
+        return self.rows.index[older & there & ~(is_same & (self.rows["status"] == USABLE))].tolist()
+
+    def other_libraries(self) -> str:
+        """What decoded tracks with other libraries than those of today; "" if nothing did."""
+        decoders = self.rows["decoder"].drop_duplicates()
+        return next((one for one in decoders if not f"{one}, ".startswith(f"{library_version()}, ")), "")
 
     def describe_outdated(self, tracks: Sequence[str]) -> str:
         named = ", ".join(tracks[:3]) + ", ..." * (len(tracks) > 3)
@@ -138,43 +146,106 @@ def warn_outdated(cache: MelCache) -> None:
 
 
 def find_folder(root: Path, spec: MelSpec) -> Path:
-    if (root / "spec.json").is_file():
-        return root
-    folder = cache_folder(root, spec)
-    if (folder / "spec.json").is_file():
+    folder = root if (root / "spec.json").is_file() else cache_folder(root, spec)
+    if list_shards(folder):
         return folder
-    others = sorted(root.glob("*/spec.json")) if root.is_dir() else []
-    for other in others:
+    for other in sorted(root.glob("*/spec.json")) if root.is_dir() else []:
         check_spec(other.parent, spec)
-    raise CacheError(f"{root}: no finished cache here; make it first ({HOW_TO_CACHE})")
+    raise CacheError(f"{root}: no cache here; make it first ({HOW_TO_CACHE})")
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Folders with arrays and their tracks, those of later generations last."""
+    shards = (path for path in folder.glob(f"{SHARDS}/*") if not path.name.startswith("."))
+    packed = [folder] if (folder / TRACKS).is_file() else []
+    return packed + sorted(shards, key=lambda path: (generation(path), path.name))
+
+
+def generation(shard: Path) -> int:
+    """How many times a track of the shard had been made before, at most; -1 of a cache of an earlier version."""
+    return int(shard.name.partition("-")[0]) if shard.parent.name == SHARDS else -1
+
+
+def stack_rows(folder: Path, shards: Sequence[Path]) -> tuple[pd.DataFrame, list[int], np.ndarray]:
+    """The newest row of each track of these shards, in natural order and indexed by it.
+
+    Also how many rows each shard has, and where the newest ones are among all of them: what a `StackedArray` needs.
+    """
+    tables = [read_rows(shard, folder) for shard in shards]
+    counts = [len(table) for table in tables]
+    rows = pd.concat(tables, ignore_index=True)
+    rows["row"], rows["generation"] = range(len(rows)), np.repeat([*map(generation, shards)], counts)
+    rows = in_natural_order(rows.drop_duplicates("track_id", keep="last"))
+    return rows.assign(row=range(len(rows))).set_index("track_id"), counts, rows["row"].to_numpy()
+
+
+def read_rows(shard: Path, folder: Path) -> pd.DataFrame:
+    """The table of a shard's tracks, in the order of its arrays."""
+    path = shard / TRACKS
+    try:
+        with open(path, **TABLE_TEXT) as file:
+            header, *lines = filter(None, csv.reader(file, strict=True))
+        table = pd.DataFrame(lines, columns=header, dtype=CELL)
+        table[list(NUMBERS)] = table[list(NUMBERS)].apply(pd.to_numeric)
+    except (OSError, ValueError, KeyError, csv.Error):
+        raise CacheError(f"{path}: {MAKE_AGAIN}") from None
+    return table if "decoder" in table else table.assign(decoder=read_record(folder).get("decoder", "unknown"))
+
+
+def in_natural_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sorted by `track_id`, numbers in it by value: 2 comes before 10."""
+    return rows.sort_values(
+        "track_id",
+        key=lambda ids: ids.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True),
+        ignore_index=True,
+    )
 
 
 def check_spec(folder: Path, spec: MelSpec) -> None:
     """Raise a CacheError that names the fields in which the folder's parameters differ from `spec`."""
-    try:
-        stored = read_spec(folder)
-    except (ValueError, KeyError, TypeError):
-        raise CacheError(f"{folder}/spec.json: damaged; delete the folder and cache again ({HOW_TO_CACHE})") from None
-    wanted, made = spec.as_dict(), stored.as_dict()
+    wanted, made = spec.as_dict(), read_spec(folder).as_dict()
     differing = [f"{name} is {made[name]}, not {wanted[name]}" for name in wanted if wanted[name] != made[name]]
     if differing:
         raise CacheError(f"{folder}: made with other parameters: {'; '.join(differing)}; cache again ({HOW_TO_CACHE})")
 
 
 def read_spec(folder: Path) -> MelSpec:
-    return MelSpec.of(json.loads((folder / "spec.json").read_text())["spec"])
+    """The parameters of a cache; a damaged spec.json raises a CacheError."""
+    try:
+        return MelSpec.of(read_record(folder)["spec"])
+    except (KeyError, TypeError, ConfigError):
+        raise damaged_record(folder) from None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `spec.json` holds; raises a CacheError if it is damaged."""
+    try:
+        record = json.loads((folder / "spec.json").read_text())
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict):
+        raise damaged_record(folder)
+    return record
+
+
+def damaged_record(folder: Path) -> CacheError:
+    return CacheError(f"{folder}/spec.json: damaged; delete the folder and cache again ({HOW_TO_CACHE})")
 
 
 def spec_record(spec: MelSpec, decoder: str) -> dict[str, Any]:
     """What `spec.json` holds."""
-    return {"spec": dataclasses.asdict(spec), "fingerprint": spec.fingerprint(), "unit": spec.unit, "decoder": decoder}
+    return {
+        "spec": dataclasses.asdict(spec),
+        "fingerprint": spec.fingerprint(),
+        "unit": spec.unit,
+        "numerics": NUMERICS,
+        "decoder": decoder,
+    }
 
 
-def open_array(path: Path, rows: int) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise CacheError(f"{path}: cannot be read ({error}); delete its folder and cache again") from None
-    if len(array) != rows:
-        raise CacheError(f"{path}: {len(array)} rows where tracks.csv has {rows}; delete its folder and cache again")
-    return array
+def check_sizes(paths: Sequence[Path], counts: Sequence[int], shape: tuple[int, ...]) -> None:
+    """Raise a CacheError if a file is none with an array of so many rows of this shape."""
+    for path, count in zip(paths, counts, strict=True):
+        held, expected = path.stat().st_size if path.is_file() else 0, npy_bytes((count, *shape))
+        if held != expected:
+            raise CacheError(f"{path}: {held:,} bytes instead of {expected:,}; {MAKE_AGAIN}")

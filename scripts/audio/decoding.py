@@ -66,6 +66,10 @@ PAGE = 27 + 255 + 255**2  # bytes of the longest of Ogg
 UNKNOWN_SIZE = 2**31 - 2**16  # bytes; recorders announce from here on what they do not know yet
 RULES = 3  # rises whenever something is decoded otherwise than before
 LEAVE_OUT = "leave it out or replace it"
+NO_AUDIO, INVALID = "it holds no audio", "it holds samples that are NaN, infinite or absurdly great"
+UNREADABLE = (soundfile.SoundFileError, av.error.FFmpegError, RuntimeError, IndexError, ValueError, OSError)
+CANCELLED = ("cancelled", "the channels cancel", "turn one of them round, or leave the others out")
+SILENT = ("silent", "below -60 dB nearly throughout", "give a file with sound")
 EMPTY = np.empty(0, np.float32)
 
 Mix = Callable[[np.ndarray], np.ndarray]  # [samples, channels] -> [samples]
@@ -122,77 +126,171 @@ def decode(path: str | Path, sample_rate: int, seconds: float | None = None) -> 
 def decode_with_note(path: str | Path, sample_rate: int, seconds: float | None = None) -> Decoded:
     """As `decode`, and says where the file is damaged, if it is in what was read."""
     path = Path(path)
+    check_there(path)
+    try:
+        waveform, damage = read_source(path, Wanted(path, sample_rate, seconds, mix_down))
+    except MemoryError:
+        raise AudioError(path, "long", "more audio than the memory holds", "cut it into shorter files") from None
+    if not len(waveform):
+        raise AudioError(path, "unreadable", NO_AUDIO, LEAVE_OUT)
+    if seconds is not None:
+        waveform = waveform[: round(seconds * sample_rate)]
+    if not is_valid(waveform):
+        raise AudioError(path, "unreadable", INVALID, LEAVE_OUT)
+    return Decoded(waveform, damage)
+
+
+def decode_takes(path: str | Path, sample_rate: int, seconds: float | None = None) -> Iterator["Take"]:
+    """As `decode`, in blocks, so that memory does not grow with the length; the samples are the same.
+
+    There is one take, unless it turns out at its end that FFmpeg reads more of the file: another one follows, from the
+    beginning. The last one of which `samples` is not 0 when all are read is the file's.
+
+    Parameters
+    ----------
+    path, sample_rate : as of `decode`.
+    seconds : about so much is read, from the beginning, and not less; None reads everything.
+
+    Yields
+    ------
+    Take, to be read to its end before the next one is asked for.
+
+    Raises
+    ------
+    AudioError : as `decode`, after the last take too.
+    """
+    path = Path(path)
+    check_there(path)
+    read = []
+    for take in takes(path, Wanted(path, sample_rate, seconds, mix_down)):
+        yield take
+        read.append(take)
+    if not any(take.samples for take in read):
+        raise AudioError(path, "unreadable", NO_AUDIO, LEAVE_OUT)
+    if not [take.valid for take in read if take.samples][-1]:
+        raise AudioError(path, "unreadable", INVALID, LEAVE_OUT)
+
+
+def check_there(path: Path) -> None:
     if not path.is_file():
         raise AudioError(path, "missing", "no such file", "check the path or make the table again")
     if path.stat().st_size == 0:
         raise AudioError(path, "unreadable", "the file is empty (0 bytes)", LEAVE_OUT)
-    try:
-        waveform, damage = read_file(Wanted(path, sample_rate, seconds, mix_down))
-    except MemoryError:
-        raise AudioError(path, "long", "more audio than the memory holds", "cut it into shorter files") from None
-    if not len(waveform):
-        raise AudioError(path, "unreadable", "it holds no audio", LEAVE_OUT)
-    if seconds is not None:
-        waveform = waveform[: round(seconds * sample_rate)]
-    if not is_valid(waveform):
-        raise AudioError(path, "unreadable", "it holds samples that are NaN, infinite or absurdly great", LEAVE_OUT)
-    return Decoded(waveform, damage)
+    if not os.access(path, os.R_OK):
+        remedy = "give yourself the right to it, or leave it out"
+        raise AudioError(path, "unreadable", "no permission to read it", remedy)
 
 
 # --- by libsndfile, by FFmpeg, or link by link --------------------------------------------------------------
 
 
-def read_file(wanted: Wanted) -> Decoded:
-    """As `decode_with_note`, which checks more; perhaps a little more than was wanted, perhaps nothing."""
-    if not os.access(wanted.path, os.R_OK):
-        remedy = "give yourself the right to it, or leave it out"
-        raise AudioError(wanted.path, "unreadable", "no permission to read it", remedy)
-    return read_source(wanted.path, wanted)
+class Take:
+    """The sound of a file as one decoder gives it, to be read once, by `waveform` or by `blocks`.
+
+    Attributes
+    ----------
+    samples : how many came so far; 0 if the take does not count, as the decoder failed or another one read no less.
+    valid : no sample of the blocks is NaN, infinite or absurdly great.
+    damage : as of `Decoded`, once there are no more takes.
+    error : what kept the decoder from going on.
+    """
+
+    def __init__(self, stretches: Iterator[Stretch], wanted: Wanted) -> None:
+        self.stretches, self.wanted = stretches, wanted
+        self.samples, self.valid = 0, True
+        self.damage: float | None = None
+        self.error: Exception | None = None
+
+    @property
+    def note(self) -> str:
+        """As of `Decoded`."""
+        return Decoded(EMPTY, self.damage).note
+
+    def read(self) -> Iterator[Stretch]:
+        try:
+            yield from self.stretches
+        except UNREADABLE as error:
+            self.error = error
+
+    def waveform(self) -> np.ndarray:
+        """All of it, float32 [samples]."""
+        whole = join(self.read(), self.wanted)
+        self.samples = len(whole)
+        return whole
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The same, float32 [samples] at a time."""
+        for rate, run in itertools.groupby(self.read(), itemgetter(0)):
+            for block in convert(map(itemgetter(1), run), rate, self.wanted):
+                self.samples += len(block)
+                self.valid = self.valid and is_valid(block)
+                yield block
 
 
 def read_source(source: Source, wanted: Wanted) -> Decoded:
-    """As `read_file`, of the file or of a part of it."""
-    first, slack, trusted, is_torn = EMPTY, 0.0, False, False
+    """As `decode_with_note`, which checks more, of a file or a part of one; perhaps a little more than was wanted."""
+    read = [(take, take.waveform()) for take in takes(source, wanted)]
+    counting = [Decoded(waveform, take.damage) for take, waveform in read if take.samples]
+    return counting[-1] if counting else Decoded(EMPTY)
+
+
+def takes(source: Source, wanted: Wanted) -> Iterator[Take]:
+    """As `decode_takes`, which checks more."""
+    first, slack, trusted, is_torn = Take(iter(()), wanted), 0.0, False, False
     try:
         with open_soundfile(source) as file:
             check_format(wanted.path, file.channels, file.samplerate)
-            first = join(read_blocks(file, wanted.seconds), wanted)
+            yield (first := Take(read_blocks(file, wanted.seconds), wanted))
             slack, trusted, is_torn = SLACK / file.samplerate, is_counted(file), lacks_samples(file)
-    except (soundfile.SoundFileError, RuntimeError):
-        pass  # FFmpeg may know it
-    came = len(first) / wanted.sample_rate
-    if len(first) and (trusted or wanted.is_enough(came + slack)):
-        return Decoded(first, came if is_torn and not wanted.is_enough(came) else None)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        first.error = error
+    if first.error:
+        first.samples = 0  # FFmpeg may know it
+    came = first.samples / wanted.sample_rate
+    if first.samples and (trusted or wanted.is_enough(came + slack)):
+        first.damage = came if is_torn and not wanted.is_enough(came) else None
+        return
     links = ogg_links(source)
     if links:
-        return read_links(links, wanted)
-    if not len(first):
-        return read_with_ffmpeg(source, wanted)
+        first.samples = 0
+        yield from read_links(links, wanted)
+        return
+    if not first.samples:
+        yield from read_with_ffmpeg(source, wanted)
+        return
     survey = look_through(source)
     if survey.held > came + slack:
         with contextlib.suppress(AudioError):
-            other = read_with_ffmpeg(source, wanted)
-            if len(other.waveform) > (came + slack) * wanted.sample_rate:
-                return other
-    return Decoded(first, came if survey.promised > came + slack or lacks_page_end(source) else None)
+            for other in read_with_ffmpeg(source, wanted):
+                yield other
+            if other.samples > (came + slack) * wanted.sample_rate:
+                return
+            other.samples = 0
+    first.damage = came if survey.promised > came + slack or lacks_page_end(source) else None
 
 
-def read_links(links: list[bytes], wanted: Wanted) -> Decoded:
-    """As `read_source`, of a chained Ogg file: each link is a file of its own, and may have its own format."""
-    parts, length, damage = [], 0.0, None
+def read_links(links: list[bytes], wanted: Wanted) -> Iterator[Take]:
+    """The take of a chained Ogg file: each link is a file of its own, and may have its own format."""
+    damage: list[float] = []
+    yield (take := Take(join_links(links, wanted, damage), wanted))
+    take.damage = next(iter(damage), None)
+
+
+def join_links(links: list[bytes], wanted: Wanted, damage: list[float]) -> Iterator[Stretch]:
+    """Each link's sound at the wanted rate; the seconds at which something is damaged are added to `damage`."""
+    length = 0.0
     for link in links:
         left = None if wanted.seconds is None else wanted.seconds + RESAMPLER_TAIL - length
         try:
             waveform, broken = read_source(io.BytesIO(link), wanted._replace(seconds=left))
         except AudioError:
             waveform, broken = EMPTY, 0.0
-        if damage is None and broken is not None:
-            damage = length + broken
-        parts.append(waveform)
+        if broken is not None:
+            damage.append(length + broken)
+        yield wanted.sample_rate, waveform[:, None]
         length += len(waveform) / wanted.sample_rate
         if wanted.is_enough(length):
             break
-    return Decoded(np.concatenate(parts), damage)
 
 
 def open_soundfile(source: Source) -> soundfile.SoundFile:
@@ -239,10 +337,10 @@ def read_blocks(file: soundfile.SoundFile, seconds: float | None) -> Iterator[St
     left = sys.maxsize if seconds is None else int((seconds + RESAMPLER_TAIL) * file.samplerate)
     asked = BLOCK // file.channels
     while left > 0:
-        block = file.read(min(asked, left), dtype="float32", always_2d=True)
-        if len(block):
-            yield file.samplerate, block
-        left = left - asked if len(block) == asked else 0
+        block = [file.read(min(asked, left), dtype="float32", always_2d=True)]
+        left = left - asked if len(block[0]) == asked else 0
+        if len(block[0]):
+            yield file.samplerate, block.pop()  # which is not held here while the next one is read
 
 
 def read_stream(frames: Iterable[Stretch], seconds: float | None) -> Iterator[Stretch]:
@@ -256,14 +354,16 @@ def read_stream(frames: Iterable[Stretch], seconds: float | None) -> Iterator[St
                 blocks.append(samples)
                 held += len(samples)
             if held and (samples is None or held >= min(wanted, BLOCK // channels)):
-                yield rate, np.concatenate(blocks)[:wanted]
-                left, wanted, blocks, held = left - held / rate, wanted - held, [], 0
+                blocks = [np.concatenate(blocks)[:wanted]]
+                yield rate, blocks.pop()
+                left, wanted, held = left - held / rate, wanted - held, 0
             if wanted <= 0:
                 return
 
 
-def read_with_ffmpeg(source: Source, wanted: Wanted) -> Decoded:
-    """As `read_source`, through PyAV."""
+def read_with_ffmpeg(source: Source, wanted: Wanted) -> Iterator[Take]:
+    """FFmpeg's take of a file, through PyAV."""
+    take = Take(iter(()), wanted)
     try:
         with open_ffmpeg(source) as container:
             stream = container.streams.audio[0]
@@ -271,11 +371,14 @@ def read_with_ffmpeg(source: Source, wanted: Wanted) -> Decoded:
                 raise ValueError("no decoder for it")
             check_format(wanted.path, stream.channels, stream.rate or 0)
             frames = Frames(container, stream)
-            waveform = join(read_stream(frames, wanted.seconds), wanted)
+            yield (take := Take(read_stream(frames, wanted.seconds), wanted))
+            if take.error:
+                raise take.error
             is_short = promised(container, stream) > frames.seconds + SLACK / stream.rate
             is_damaged = frames.ended and (is_short or frames.broken_off or lacks_page_end(source))
-            return Decoded(waveform, (frames.fault or frames.seconds) if is_damaged else None)
-    except (av.error.FFmpegError, IndexError, ValueError, OSError):
+            take.damage = (frames.fault or frames.seconds) if is_damaged else None
+    except UNREADABLE:
+        take.samples = 0
         reason = "not audio that libsndfile or FFmpeg can read"
         raise AudioError(wanted.path, "unreadable", reason, LEAVE_OUT) from None
 
@@ -323,26 +426,34 @@ def lacks_page_end(source: Source) -> bool:
 def join(stretches: Iterator[Stretch], wanted: Wanted) -> np.ndarray:
     """Stretches, each at its own rate -> mono [samples] at the wanted one, one after the other."""
     runs = itertools.groupby(stretches, itemgetter(0))
-    parts = [join_run((block for _, block in run), rate, wanted.sample_rate, wanted.mix) for rate, run in runs]
+    parts = [join_run(map(itemgetter(1), run), rate, wanted) for rate, run in runs]
     return parts[0] if len(parts) == 1 else np.concatenate([EMPTY, *parts])
 
 
-def join_run(blocks: Iterator[np.ndarray], rate: int, sample_rate: int, mix: Mix) -> np.ndarray:
-    """Blocks [samples, channels] at `rate` Hz -> mono [samples] at `sample_rate` Hz, the same in however many blocks.
+def join_run(blocks: Iterator[np.ndarray], rate: int, wanted: Wanted) -> np.ndarray:
+    """Blocks [samples, channels] at `rate` Hz -> mono [samples] at the wanted rate, the same in however many blocks.
 
     Of many only the result grows, in place.
     """
     first, second = next(blocks), next(blocks, None)
     if second is None:
-        return resample(mix(first), rate, sample_rate)
+        return resample(wanted.mix(first), rate, wanted.sample_rate)
     waveform = np.empty(0, np.float32)
-    convert = soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ").resample_chunk
-    for block in itertools.chain([first, second], blocks, [first[:0]]):
-        part = mix(block)
-        part = part if rate == sample_rate else convert(part, last=not len(part))
+    for part in convert(itertools.chain([first, second], blocks), rate, wanted):
         waveform.resize(len(waveform) + len(part), refcheck=False)
         waveform[len(waveform) - len(part) :] = part
     return waveform
+
+
+def convert(blocks: Iterator[np.ndarray], rate: int, wanted: Wanted) -> Iterator[np.ndarray]:
+    """Blocks [samples, channels] at `rate` Hz -> mono [samples] at the wanted rate, one after the other."""
+    if rate == wanted.sample_rate:
+        yield from map(wanted.mix, blocks)
+        return
+    resampler = soxr.ResampleStream(rate, wanted.sample_rate, 1, "float32", "HQ")
+    for block in map(wanted.mix, blocks):
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(EMPTY, last=True)
 
 
 def mix_down(samples: np.ndarray) -> np.ndarray:
@@ -354,6 +465,11 @@ def mix_down(samples: np.ndarray) -> np.ndarray:
     if channels == 1:
         return samples[:, 0]
     return samples @ np.full(channels, 1 / channels, np.float32)
+
+
+def loudest_channel(samples: np.ndarray) -> np.ndarray:
+    """[samples, channels] -> [samples], in which channels do not cancel."""
+    return samples.max(axis=1)
 
 
 def resample(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
@@ -487,10 +603,86 @@ def check_silence(
     """
     if not is_silent(waveform):
         return
-    loudest = Wanted(Path(path), 44_100, seconds, lambda samples: samples.max(axis=1))  # channels do not cancel in it
-    if not is_silent(cut(read_file(loudest).waveform)):
-        raise AudioError(path, "cancelled", "the channels cancel", "turn one of them round, or leave the others out")
-    raise AudioError(path, "silent", "below -60 dB nearly throughout", "give a file with sound")
+    loudest = Wanted(Path(path), 44_100, seconds, loudest_channel)
+    if not is_silent(cut(read_source(loudest.path, loudest).waveform)):
+        raise AudioError(path, *CANCELLED)
+    raise AudioError(path, *SILENT)
+
+
+class Loudness:
+    """Watches a sound that comes in blocks: is it silent?
+
+    Attributes
+    ----------
+    only : the block, while there is only one, which is not counted.
+    samples, total : number of samples, and their sum.
+    loud : number of samples at least `threshold` away from `level`.
+    """
+
+    def __init__(self, level: float = 0.0, threshold: float = SILENCE) -> None:
+        self.level, self.threshold = level, threshold
+        self.only: np.ndarray | None = None
+        self.samples, self.total, self.loud = 0, 0.0, 0
+
+    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks, as they are."""
+        for number, block in enumerate(blocks):
+            if self.only is not None:
+                self.count(self.only)
+            if number:
+                self.count(block)
+            self.only = None if number else block
+            yield block
+
+    def count(self, block: np.ndarray) -> None:
+        self.samples += len(block)
+        for start in range(0, len(block), GLANCE):
+            piece = block[start : start + GLANCE]
+            self.total += float(piece.sum())
+            self.loud += int(np.count_nonzero(np.abs(piece - self.level) >= self.threshold))
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.samples
+
+    @property
+    def is_quiet(self) -> bool:
+        return self.loud <= LOUD_SHARE * self.samples
+
+
+def check_silence_in_blocks(path: str | Path, sample_rate: int, seconds: float | None, found: Loudness) -> None:
+    """As `check_silence`, of a file that `decode_takes` has read; rarely reads it again.
+
+    Parameters
+    ----------
+    path, sample_rate, seconds : as `decode_takes` was given them.
+    found : has watched the file's blocks, with a threshold of twice `SILENCE`: samples that are so far from zero leave
+        a mean of no more than `SILENCE`, too.
+    """
+    if found.only is not None:
+        check_silence(path, found.only, seconds)
+    elif found.is_quiet or abs(found.mean) > SILENCE:
+        if not is_silent_file(Wanted(Path(path), sample_rate, seconds, mix_down)):
+            return
+        if not is_silent_file(Wanted(Path(path), 44_100, seconds, loudest_channel)):
+            raise AudioError(path, *CANCELLED)
+        raise AudioError(path, *SILENT)
+
+
+def is_silent_file(wanted: Wanted) -> bool:
+    """As `is_silent`, of a file of any length."""
+    about_zero = listen(wanted, 0.0)
+    return about_zero.is_quiet or listen(wanted, about_zero.mean).is_quiet
+
+
+def listen(wanted: Wanted, level: float) -> Loudness:
+    """Count the take that counts."""
+    counts = []
+    for take in takes(wanted.path, wanted):
+        counts.append((take, found := Loudness(level)))
+        for block in take.blocks():
+            found.count(block)
+    return [found for take, found in counts if take.samples][-1]
 
 
 def duration(path: str | Path) -> float:

@@ -4,7 +4,9 @@ NumPy, ducc0 and numba (and SciPy for cepstra alone), so that a caching worker s
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from typing import Any
 
 import ducc0
 import numba
@@ -14,9 +16,11 @@ from scripts.audio.spec import MelSpec
 
 FLOOR_POWER = 1e-10  # the smallest power before the logarithm, -100 dB
 EPSILON = np.finfo(np.float32).eps  # added to a magnitude before its logarithm
-FRAMES_AT_ONCE = 128  # whose power is multiplied with the mel filters
-PAIRS_AT_ONCE = 16  # windowed pairs and their spectra fit into a core's second-level cache
-MELS_AT_ONCE = 16  # neighbouring mel filters share a short range of frequency bins
+FRAMES_AT_ONCE = 32  # side by side: a step of the FFT handles as many as a register holds; they stay in a core's cache
+SAMPLES_AT_ONCE = 16
+REALS = ("float32", "float64")
+FRAME_TYPES = [f"void(float32[:, ::1], {x}[::1], int64, int64, int64, int64, {x}[:, ::1])" for x in REALS]
+SUM_TYPES = "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], int64, int64, float32[:, ::1])"
 
 
 def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
@@ -62,78 +66,81 @@ def levels(values: np.ndarray, kind: str) -> np.ndarray:
 class LogPower:
     """Waveforms -> power spectrograms in dB, with the FFT's n_fft // 2 + 1 frequencies.
 
-    Hann window, centred frames with zeros beyond the ends, 10·log10, floor `spec.top_db` below each spectrogram's
-    maximum: what librosa's `power_to_db(abs(stft) ** 2)` computes in double precision, within 1e-3 dB.
+    Hann window, centred frames with zeros beyond the ends (or the waveform backwards, by `spec.pad_mode`), 10·log10,
+    floor `spec.top_db` below each spectrogram's maximum: what librosa's `power_to_db(abs(stft) ** 2)` computes in
+    double precision, within 1e-3 dB.
     """
+
+    precision: type[np.floating[Any]] = np.float64  # of the FFT: float32 loses bins far below a frame's loudest
 
     def __init__(self, spec: MelSpec) -> None:
         self.spec = spec
-        self.window = hann(spec.n_fft)
+        self.bands = spec.n_fft // 2 + 1
+        self.window = hann(spec.n_fft).astype(self.precision)
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """float32 [..., samples] -> float32 [..., rows, frames]."""
-        waveform = np.asarray(waveform, np.float32)
         leading, samples = waveform.shape[:-1], waveform.shape[-1]
-        result = np.empty((*leading, self.spec.frames(samples), self.spec.rows), np.float32)
-        for place in np.ndindex(leading):
-            result[place] = self.values(waveform[place])
-        return result.swapaxes(-1, -2)
+        flat = np.asarray(waveform, np.float32).reshape(math.prod(leading), samples)
+        half = self.spec.n_fft // 2
+        mode: Any = self.spec.pad_mode
+        padded = np.pad(flat, ((0, 0), (half, half)), mode)
+        values = self.values(self.power(padded, self.spec.frames(samples))).swapaxes(0, 1)
+        return values.reshape(*leading, *values.shape[1:])
 
-    def values(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, rows], in dB (other kinds: in their own unit)."""
-        power = self.power(waveform)
+    def power(self, padded: np.ndarray, frames: int) -> np.ndarray:
+        """Waveforms with half a window more at both ends [waveforms, samples] -> linear power.
+
+        The result is float32 [bands, waveforms, frames]. The frames of all waveforms are handled side by side, as many
+        as a block holds; the last block is not cut, since a lone frame would be rounded in another way.
+        """
+        result = np.empty((self.bands, len(padded) * frames), np.float32)
+        block = np.zeros((self.spec.n_fft, FRAMES_AT_ONCE), self.precision)
+        power = np.empty((self.spec.n_fft // 2 + 1, FRAMES_AT_ONCE), np.float32)
+        for first in range(0, result.shape[1], FRAMES_AT_ONCE):
+            width = min(FRAMES_AT_ONCE, result.shape[1] - first)
+            take_frames(padded, self.window, self.spec.hop_length, frames, first, width, block)
+            ducc0.fft.r2r_fftpack(block, (0,), real2hermitian=True, forward=True, out=block, nthreads=1)
+            square(block, power)
+            self.collect(power, first, width, result)
+        return result.reshape(self.bands, len(padded), frames)
+
+    def collect(self, power: np.ndarray, first: int, width: int, result: np.ndarray) -> None:
+        """Write the power [bins, frames] of the first `width` frames into the columns of `result` from `first` on."""
+        result[:, first : first + width] = power[:, :width]
+
+    def values(self, power: np.ndarray) -> np.ndarray:
+        """Linear power [bands, waveforms, frames] -> [rows, waveforms, frames] in dB (other kinds: their own unit)."""
         np.maximum(power, FLOOR_POWER, out=power)
         np.log10(power, out=power)
         power *= 10
-        return np.maximum(power, power.max() - self.spec.top_db, out=power)
-
-    def power(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, bins], linear power."""
-        return np.concatenate([power.copy() for _, power in self.blocks(waveform)])
-
-    def blocks(self, waveform: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Some frames at a time and their linear power [frames, bins], which the next ones overwrite."""
-        spec, frames = self.spec, self.spec.frames(len(waveform))
-        padded = np.pad(waveform, (spec.n_fft // 2, spec.n_fft // 2 + spec.hop_length))
-        power = np.empty((FRAMES_AT_ONCE, spec.n_fft // 2 + 1), np.float32)
-        for start in range(0, frames, FRAMES_AT_ONCE):
-            stop = min(start + FRAMES_AT_ONCE, frames)
-            for first in range(start, stop, PAIRS_AT_ONCE * 2):
-                pairs = min(PAIRS_AT_ONCE, (stop - first + 1) // 2)
-                self.pair_power(padded[first * spec.hop_length :], power[first - start : first - start + 2 * pairs])
-            yield slice(start, stop), power[: stop - start]
-
-    def pair_power(self, waveform: np.ndarray, power: np.ndarray) -> None:
-        """Fill power [frames, bins] from the beginning of [samples], two frames by one complex FFT.
-
-        It is double: float32 loses bins far below a frame's loudest.
-        """
-        pairs = np.empty((len(power) // 2, self.spec.n_fft), np.complex128)
-        pack(waveform, self.window, self.spec.hop_length, pairs)
-        unpack(ducc0.fft.c2c(pairs, axes=(1,), nthreads=1), power)
+        return np.maximum(power, power.max((0, 2), keepdims=True) - self.spec.top_db, out=power)
 
 
 class LogMel(LogPower):
     """Waveforms -> log-mel spectrograms in dB.
 
-    The power spectrum of `LogPower` through Slaney's mel filters before the logarithm: what librosa's
-    `melspectrogram` and `power_to_db` compute (McFee et al., SciPy 2015), within 1e-3 dB.
+    The power spectrum of `LogPower` through `mel_filters` before the logarithm: what librosa's
+    `melspectrogram` and `power_to_db` compute (McFee et al., SciPy 2015), within 1e-3 dB; 70 dB and more below a pure
+    tone, within 5e-3 dB.
 
     >>> LogMel(MelSpec())(np.zeros((10, 132_300), np.float32)).shape
     (10, 128, 259)
     """
 
+    precision: type[np.floating[Any]] = np.float32  # a mel band adds up more than float32 loses
+
     def __init__(self, spec: MelSpec) -> None:
         super().__init__(spec)
-        self.bands = group_filters(mel_filters(spec), MELS_AT_ONCE)
+        self.bands = spec.n_mels
+        filters = mel_filters(spec)
+        self.lowest = (filters != 0).argmax(axis=1)
+        self.ends = np.count_nonzero(filters, axis=1).cumsum()
+        self.weights = filters[filters != 0]
 
-    def power(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, mels], linear power."""
-        mel = np.empty((self.spec.frames(len(waveform)), self.spec.n_mels), np.float32)
-        for place, power in self.blocks(waveform):
-            for mels, bins, weights in self.bands:
-                np.matmul(power[:, bins], weights, out=mel[place, mels])
-        return mel
+    def collect(self, power: np.ndarray, first: int, width: int, result: np.ndarray) -> None:
+        """As `LogPower.collect`, of the mel bands."""
+        add_up(power, self.lowest, self.ends, self.weights, first, width, result)
 
 
 class Mfcc(LogMel):
@@ -149,9 +156,9 @@ class Mfcc(LogMel):
         super().__init__(spec)
         self.dct = scipy.fft.dct
 
-    def values(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, coefficients]."""
-        return self.dct(super().values(waveform), norm="ortho")[:, : self.spec.n_mfcc]
+    def values(self, power: np.ndarray) -> np.ndarray:
+        """[mels, waveforms, frames] -> [coefficients, waveforms, frames]."""
+        return self.dct(super().values(power), norm="ortho", axis=0)[: self.spec.n_mfcc]
 
 
 class LogMagnitude(LogMel):
@@ -161,14 +168,15 @@ class LogMagnitude(LogMel):
     COALA (X. Favory et al., arXiv:2006.08386, 2020).
     """
 
-    def blocks(self, waveform: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """As `LogPower.blocks`, of linear magnitude."""
-        for place, power in super().blocks(waveform):
-            yield place, np.sqrt(power, out=power)
+    precision = np.float64
 
-    def values(self, waveform: np.ndarray) -> np.ndarray:
-        """[samples] -> [frames, mels]."""
-        return np.log(self.power(waveform) + EPSILON)
+    def collect(self, power: np.ndarray, first: int, width: int, result: np.ndarray) -> None:
+        """As `LogMel.collect`, of the magnitude."""
+        super().collect(np.sqrt(power, out=power), first, width, result)
+
+    def values(self, power: np.ndarray) -> np.ndarray:
+        """[mels, waveforms, frames], of the magnitude -> its logarithm."""
+        return np.log(power + EPSILON)
 
 
 class MelStack:
@@ -187,26 +195,62 @@ class MelStack:
         return np.stack([transform(waveform) for transform in self.transforms], axis=-3)
 
 
-@numba.njit("void(float32[::1], float64[::1], int64, complex128[:, ::1])", nogil=True, cache=True)
-def pack(waveform: np.ndarray, window: np.ndarray, hop: int, pairs: np.ndarray) -> None:  # pragma: no cover - compiled
-    """Windowed frames, even ones as real parts and odd ones as imaginary parts."""
-    for pair in range(len(pairs)):
-        start = 2 * pair * hop
-        for i in range(len(window)):
-            pairs[pair, i] = complex(waveform[start + i] * window[i], waveform[start + hop + i] * window[i])
+@numba.njit(FRAME_TYPES, nogil=True, cache=True)
+def take_frames(
+    padded: np.ndarray, window: np.ndarray, hop: int, frames: int, first: int, width: int, block: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Windowed frames side by side: block [n_fft, frames], from frame number `first` of all waveforms' frames.
+
+    A few samples of each frame at a time, so that what is read and what is written stays in the first-level cache.
+    """
+    whole = len(window) // SAMPLES_AT_ONCE * SAMPLES_AT_ONCE
+    for column in range(width):
+        start, waveform = (first + column) % frames * hop, padded[(first + column) // frames]
+        for i in range(whole, len(window)):
+            block[i, column] = waveform[start + i] * window[i]
+    for sample in range(0, whole, SAMPLES_AT_ONCE):
+        part = window[sample : sample + SAMPLES_AT_ONCE]
+        for column in range(width):
+            start = (first + column) % frames * hop + sample
+            samples = padded[(first + column) // frames, start : start + SAMPLES_AT_ONCE]
+            for i in range(SAMPLES_AT_ONCE):
+                block[sample + i, column] = samples[i] * part[i]
 
 
-@numba.njit("void(complex128[:, ::1], float32[:, ::1])", nogil=True, cache=True)
-def unpack(spectra: np.ndarray, power: np.ndarray) -> None:  # pragma: no cover - compiled
-    """The power of both frames: a real frame's spectrum is even in its real part and odd in its imaginary part."""
-    last = spectra.shape[1]
-    for pair in range(len(spectra)):
-        for k in range(power.shape[1]):
-            here, mirrored = spectra[pair, k], spectra[pair, last - k if k else 0]
-            real, imaginary = here.real + mirrored.real, here.imag - mirrored.imag
-            power[2 * pair, k] = (real * real + imaginary * imaginary) / 4
-            real, imaginary = here.imag + mirrored.imag, mirrored.real - here.real
-            power[2 * pair + 1, k] = (real * real + imaginary * imaginary) / 4
+@numba.njit([f"void({x}[:, ::1], float32[:, ::1])" for x in REALS], nogil=True, cache=True)
+def square(spectra: np.ndarray, power: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Power [bins, ...] of spectra as FFTPACK packs them [n_fft, frames]: r0, r1, i1, r2, i2, ..., r(n_fft / 2)."""
+    width, last = spectra.shape[1], len(power) - 1
+    for j in range(width):
+        power[0, j] = spectra[0, j] * spectra[0, j]
+        power[last, j] = spectra[2 * last - 1, j] * spectra[2 * last - 1, j]
+    for k in range(1, last):
+        real, imaginary, row = spectra[2 * k - 1], spectra[2 * k], power[k]
+        for j in range(width):
+            row[j] = real[j] * real[j] + imaginary[j] * imaginary[j]
+
+
+@numba.njit(SUM_TYPES, nogil=True, cache=True)
+def add_up(
+    power: np.ndarray,
+    lowest: np.ndarray,
+    ends: np.ndarray,
+    weights: np.ndarray,
+    first: int,
+    width: int,
+    result: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Each mel band's sum of power [bins, frames], weighted by its filter, which covers few bins."""
+    begin = 0
+    for mel in range(len(ends)):
+        row = result[mel, first : first + width]
+        row[:] = 0
+        bins = power[lowest[mel] : lowest[mel] + ends[mel] - begin]
+        for i in range(len(bins)):
+            weight, values = weights[begin + i], bins[i]
+            for j in range(width):
+                row[j] += values[j] * weight
+        begin = ends[mel]
 
 
 def hann(length: int) -> np.ndarray:
@@ -215,42 +259,38 @@ def hann(length: int) -> np.ndarray:
 
 
 def mel_filters(spec: MelSpec) -> np.ndarray:
-    """Triangles of equal area, evenly spaced on Slaney's mel scale: float32 [mels, bins].
-
-    Slaney, "Auditory Toolbox" version 2 (1998).
-    """
-    bins = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1)
-    mels = np.linspace(hz_to_mel(spec.f_min), hz_to_mel(spec.top_frequency), spec.n_mels + 2)
-    low, centre, high = (mel_to_hz(mels)[i : spec.n_mels + i, None] for i in range(3))
+    """Triangles between `mel_points`: float32 [mels, bins]; of equal area for Slaney's scale, of height 1 for HTK's."""
+    bins, points = np.linspace(0, spec.sample_rate / 2, spec.n_fft // 2 + 1), mel_points(spec)
+    low, centre, high = (points[i : spec.n_mels + i, None] for i in range(3))
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
-    return (triangles * 2 / (high - low)).astype(np.float32)
+    return (triangles if spec.mel_scale == "htk" else triangles * 2 / (high - low)).astype(np.float32)
+
+
+def mel_points(spec: MelSpec) -> np.ndarray:
+    """Where mel filters begin, have their middles and end, evenly spaced on the mel scale: Hz, float64 [mels + 2]."""
+    low, high = (hz_to_mel(hz, spec.mel_scale) for hz in (spec.f_min, spec.top_frequency))
+    return mel_to_hz(np.linspace(low, high, spec.n_mels + 2), spec.mel_scale)
 
 
 LINEAR_STEP = 200 / 3  # Hz per mel below 1 kHz
 BREAK_HZ, BREAK_MEL = 1000.0, 15.0
 LOG_STEP = np.log(6.4) / 27  # 27 mels from 1 kHz to 6.4 kHz
+HTK_HZ, HTK_STEP = 700.0, np.log(10) / 2595
 
 
-def hz_to_mel(hz: float) -> float:
-    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+def hz_to_mel(hz: float, scale: str) -> float:
+    """Slaney's scale, linear below 1 kHz and logarithmic above, or HTK's, which bends smoothly.
+
+    Slaney, "Auditory Toolbox" version 2 (1998); Young et al., "The HTK Book" (2006), equation 5.13.
+    """
+    if scale == "htk":
+        return np.log1p(hz / HTK_HZ) / HTK_STEP
     return hz / LINEAR_STEP if hz < BREAK_HZ else BREAK_MEL + np.log(hz / BREAK_HZ) / LOG_STEP
 
 
-def mel_to_hz(mel: np.ndarray) -> np.ndarray:
+def mel_to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
     """The inverse of `hz_to_mel`, for arrays."""
+    if scale == "htk":
+        return HTK_HZ * np.expm1(mel * HTK_STEP)
     return np.where(mel < BREAK_MEL, mel * LINEAR_STEP, BREAK_HZ * np.exp(LOG_STEP * (mel - BREAK_MEL)))
-
-
-def group_filters(filters: np.ndarray, size: int) -> list[tuple[slice, slice, np.ndarray]]:
-    """Cut the sparse filter bank [mels, bins] into dense blocks (mels, bins, weights [bins, mels]).
-
-    Multiplying block by block skips nearly all of the zeros.
-    """
-    blocks = []
-    for start in range(0, len(filters), size):
-        rows = filters[start : start + size]
-        used = np.flatnonzero(rows.any(axis=0))
-        bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
-        blocks.append((slice(start, start + len(rows)), bins, np.ascontiguousarray(rows[:, bins].T)))
-    return blocks

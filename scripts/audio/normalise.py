@@ -13,8 +13,10 @@ GREYS = 255
 def standardise(x: torch.Tensor) -> torch.Tensor:
     """[batch, ...] in dB -> float32 with zero mean and unit deviation each; a constant one becomes zeros."""
     flat = x.float().flatten(1)
-    deviation, mean = torch.std_mean(flat, dim=1, keepdim=True, correction=0)
-    return flat.sub(mean).div_(deviation.where(deviation > ROUNDING * mean.abs(), torch.inf)).view(x.shape)
+    mean = flat.mean(1, keepdim=True)
+    centred = flat.sub(mean)  # torch.std_mean takes four times as long on a CPU
+    deviation = centred.square().mean(1, keepdim=True).sqrt()
+    return centred.div_(deviation.where(deviation > ROUNDING * mean.abs(), torch.inf)).view(x.shape)
 
 
 def as_image(x: torch.Tensor) -> torch.Tensor:

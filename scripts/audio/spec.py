@@ -12,10 +12,13 @@ from typing import Any
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
+NUMERICS = 2  # rises whenever a spectrogram is computed otherwise than before
 KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
 ENDINGS = ("zeros", "repeat", "hold", "reflect", "noise")
 SELECTIONS = ("all", "loudest")
 EXCERPTS = ("start", "middle", "spread")
+MEL_SCALES = ("slaney", "htk")
+PAD_MODES = ("constant", "reflect")
 POSITIVE = ("sample_rate", "n_fft", "hop_length", "n_mels", "n_mfcc", "clip_seconds", "track_seconds", "top_db")
 WHOLE = ("sample_rate", "n_fft", "hop_length", "n_mels", "n_mfcc")
 FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_overlap", "min_seconds")
@@ -23,7 +26,9 @@ FLOATS = ("f_min", "f_max", "top_db", "track_seconds", "clip_seconds", "clip_ove
 LARGEST = {"sample_rate": 2**22, "n_fft": 2**18, "n_mels": 2**12, "track_samples": 2**30}
 LARGEST_ARRAY = 2**29  # values of a track's spectrogram, of its clips, or of the mel filters
 # older caches' fingerprints know nothing of these
-LATER = ("kind", "n_mfcc", "clip_overlap", "ending", "selection", "min_seconds", "excerpt")
+LATER = (
+    "kind", "n_mfcc", "clip_overlap", "ending", "selection", "min_seconds", "excerpt", "mel_scale", "pad_mode",
+)  # fmt: skip
 OLD_NAMES = {"hop": "hop_length", "least_seconds": "min_seconds"}  # of earlier versions, in files
 
 
@@ -51,6 +56,9 @@ class MelSpec:
     excerpt : what is taken of a longer file: its "start", its "middle", or pieces "spread" evenly over it, each as long
         as a clip, so that each clip is one of them and whole tracks run over the cuts. All but "start" decode the whole
         file. Prediction takes all of a file in any case.
+    mel_scale : of the mel filters, "slaney", triangles of equal area, or "htk", triangles of equal height.
+    pad_mode : what lies beyond both ends of a waveform, in the frames that reach there: "constant", zeros, or
+        "reflect", the waveform backwards.
 
     Raises
     ------
@@ -73,6 +81,8 @@ class MelSpec:
     selection: str = "all"
     min_seconds: float | None = None
     excerpt: str = "start"
+    mel_scale: str = "slaney"
+    pad_mode: str = "constant"
 
     def __post_init__(self) -> None:
         for name in WHOLE:
@@ -90,6 +100,8 @@ class MelSpec:
         pick("ending", str(self.ending), ENDINGS)
         pick("selection", str(self.selection), SELECTIONS)
         pick("excerpt", str(self.excerpt), EXCERPTS)
+        pick("mel_scale", str(self.mel_scale), MEL_SCALES)
+        pick("pad_mode", str(self.pad_mode), PAD_MODES)
         check_lengths(self)
         check_rows(self)
         check_size(self)

@@ -51,5 +51,5 @@ def frequency_label(spec: MelSpec) -> str:
 
 def mel_row(hz: float, spec: MelSpec) -> float:
     """Where a frequency lies among the mel filters: 0 is the centre of the first, mels - 1 of the last."""
-    low, high = hz_to_mel(spec.f_min), hz_to_mel(spec.top_frequency)
-    return (hz_to_mel(hz) - low) / (high - low) * (spec.n_mels + 1) - 1
+    low, high, mel = (hz_to_mel(value, spec.mel_scale) for value in (spec.f_min, spec.top_frequency, hz))
+    return (mel - low) / (high - low) * (spec.n_mels + 1) - 1

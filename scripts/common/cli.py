@@ -9,10 +9,13 @@ import inspect
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from scripts.common.errors import ConfigError, ProjectError
+
+RANK_WAIT = 30  # seconds that other processes than the first leave it to say what is wrong
 
 
 def flags(add: Callable[[argparse.ArgumentParser], None]) -> Callable[[list[str] | None], argparse.Namespace]:
@@ -80,6 +83,8 @@ def one_line_errors(shell: Any) -> None:
 
 
 def stop(code: int, message: str) -> None:
+    if int(os.environ.get("RANK", 0)):  # of torchrun's processes, which as a rule fail alike and end with the first
+        time.sleep(RANK_WAIT)
     print("error: " + " ".join(message.split()), file=sys.stderr)
     raise SystemExit(code)
 

@@ -45,6 +45,10 @@ class TrainingError(ProjectError):
     """Training that cannot go on, such as a loss that is not a number."""
 
 
+class ClusterError(ProjectError):
+    """A cluster that cannot be joined, or whose machines lack something that the work needs."""
+
+
 class DownloadError(ProjectError):
     """An archive that cannot be fetched, is not the official one, or cannot be unpacked."""
 

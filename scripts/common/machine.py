@@ -1,7 +1,9 @@
 """The machine: which device, which number format, and what to record of it."""
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes CUDA, then Apple's MPS, then the CPU.
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU; "cuda:1" is the second GPU, "cuda" torch's current one.
 
     Raises
     ------
@@ -23,9 +25,24 @@ def choose_device(name: str = "auto") -> torch.device:
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if here[device]))
-    if not here[pick("device", name, DEVICES)]:
+    kind, colon, number = name.partition(":")
+    known = pick("device", kind if kind == "cuda" else name, DEVICES)
+    if not here[known] or (colon and not (number.isdecimal() and int(number) < torch.cuda.device_count())):
         raise ConfigError(f"device {name!r} is not available here; choose --set device=auto")
     return torch.device(name)
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Take the forms of torch's operations that give the same bits each time, or its usual ones, in this process.
+
+    An operation that has no such form raises a RuntimeError.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = wanted
+    torch.use_deterministic_algorithms(wanted)
+    # which only shows faults, and takes time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -51,21 +68,41 @@ def has_bfloat16(device: torch.device) -> bool:
     )
 
 
-def in_training(device: torch.device, precision: torch.dtype) -> torch.autocast:
+@contextlib.contextmanager
+def in_training(device: torch.device, precision: torch.dtype) -> Iterator[None]:
     """Convolutions and products in `precision`, if that is bfloat16; float32 is that of `in_float32`."""
     if precision == torch.float32:
-        return in_float32(device)
-    return torch.autocast(device.type, precision)
+        with in_float32(device):
+            yield
+    else:
+        with without_subnormals(), torch.autocast(device.type, precision):
+            yield
 
 
-def in_float32(device: torch.device) -> torch.autocast:
+@contextlib.contextmanager
+def in_float32(device: torch.device) -> Iterator[None]:
     """All in float32, as scores and predictions are computed on every machine: neither bfloat16 nor TF32.
 
     TF32 is switched off for good, because its switches are the process's and other threads may be computing.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
-    return torch.autocast(device.type, enabled=False)
+    with without_subnormals(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextlib.contextmanager
+def without_subnormals() -> Iterator[None]:
+    """A processor takes numbers below 1e-38 for zeros, in this thread and those that it starts meanwhile.
+
+    Training with weight decay leaves some among the weights, which would take it up to a hundred times as long.
+    """
+    before = not (torch.tensor(1e-40) * 1).item()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def name_of(precision: torch.dtype) -> str:

@@ -20,6 +20,7 @@ from scripts.common.errors import TableError
 TABLE_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 PATHS = ("file_path", "file")  # columns whose cells may begin and end with spaces
 in_bytes = functools.partial(tqdm.format_sizeof, suffix="B")  # such as "1.53GB"
+ROWS_AT_ONCE = 5_000  # of a table that is read
 CELL = pd.StringDtype("python", na_value=np.nan)  # pyarrow's cannot hold names that are not UTF-8
 
 
@@ -78,29 +79,44 @@ def read_csv(path: str | Path, paths: Container[str] = PATHS) -> pd.DataFrame:
     TableError : the file is empty or no CSV, has other separators than commas, a column twice, or a row with more
         cells than the header (row named). A row with fewer has its last ones empty.
     """
-    rows: list[list[str]] = []
+    number = 1
+    block: list[list[str]] = []
     with open(path, **TABLE_TEXT | {"encoding": "utf-8-sig"}) as file:
         lines = filter(None, csv.reader(file, strict=True))
         try:
             header = [name.strip() for name in next(lines, [])]
             check_header(path, header)
-            for cells in lines:
+            columns: dict[str, list[str | None]] = {name: [] for name in header}
+            for number, cells in enumerate(lines, 2):
                 if len(cells) > len(header):
                     raise TableError(
-                        f"{path}: row {len(rows) + 2} has {len(cells)} fields, the header {len(header)}; take out a "
+                        f"{path}: row {number} has {len(cells)} fields, the header {len(header)}; take out a "
                         "comma, or put quotes around a cell that holds one"
                     )
-                rows.append([*cells, *[""] * (len(header) - len(cells))])
+                block.append(cells + [""] * (len(header) - len(cells)) if len(cells) < len(header) else cells)
+                if len(block) == ROWS_AT_ONCE:
+                    add_cells(columns, header, block, paths)
+                    block = []
+            add_cells(columns, header, block, paths)
         except csv.Error as error:
-            raise TableError(f"{path}: not a CSV table (row {len(rows) + 2}: {error}); correct it") from None
-    columns = dict(zip(header, zip(*rows, strict=True) if rows else [()] * len(header), strict=True))
+            raise TableError(f"{path}: not a CSV table (row {number + 1}: {error}); correct it") from None
     columns.pop("", None)
-    return pd.DataFrame({name: clean(cells, name.lower() in paths) for name, cells in columns.items()}, dtype=CELL)
+    return pd.DataFrame(columns, dtype=CELL)
 
 
-def clean(cells: Iterable[str], keep: bool) -> list[str | None]:
-    """The cells without the spaces around them, or, to `keep`, with them; None for an empty one."""
-    return [(cell if keep else text) if (text := cell.strip()) else None for cell in cells]
+def add_cells(
+    columns: dict[str, list[str | None]], header: list[str], rows: list[list[str]], paths: Container[str]
+) -> None:
+    """Add the rows' cells to the columns, cleaned; equal cells of a column are one object."""
+    for name, cells in zip(header, zip(*rows, strict=True), strict=False):
+        cleaned = {cell: clean(cell, name.lower() in paths) for cell in set(cells)}
+        columns[name] += [cleaned[cell] for cell in cells]
+
+
+def clean(cell: str, keep: bool) -> str | None:
+    """The cell without the spaces around it, or, to `keep`, with them; None for an empty one."""
+    text = cell.strip()
+    return (cell if keep else text) if text else None
 
 
 def check_header(path: str | Path, header: list[str]) -> None:
@@ -129,14 +145,14 @@ def to_numbers(path: str | Path, table: pd.DataFrame, names: Iterable[str]) -> p
         if name not in table:
             raise TableError(f"{path}: lacks the column {name}; it has {', '.join(table)}; make it again")
         columns[name] = pd.to_numeric(table[name], errors="coerce")
-        wrong = columns[name].isna() & table[name].str.lower().ne("nan") & table[name].notna()
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            value = table[name].iloc[row]
-            raise TableError(f"{path}: row {row + 2} has {value!r} for {name}, which is no number; correct it")
+        unread = np.flatnonzero(columns[name].isna() & table[name].notna())
+        for row, value in zip(unread, table[name].iloc[unread], strict=True):
+            if value.lower() != "nan":
+                raise TableError(f"{path}: row {row + 2} has {value!r} for {name}, which is no number; correct it")
     return table.assign(**columns)
 
 
 def find_path(text: str, folder: str | Path = "") -> str:
     """A path of a table, relative to `folder`, without the spaces around it unless a file is called so with them."""
-    return text if Path(folder, text).exists() else text.strip()
+    stripped = text.strip()
+    return text if stripped != text and Path(folder, text).exists() else stripped

@@ -207,7 +207,9 @@ class TrainingSettings(Settings):
     patience : epochs without improvement before training stops; None trains all epochs.
     keep_epochs : also keep the weights of every so many epochs; 0 keeps those of the best and of the last one alone.
     seed : of weights, dropout, augmentation and the order of batches.
-    device, precision, threads : "auto" and None take what the machine has; `precision` is that of training alone.
+    device, precision, threads : "auto" and None take what the machine has; "cuda:1" is the second GPU; `precision` is
+        that of training alone.
+    deterministic : take the forms of torch's operations that give the same bits each time, also on a GPU.
     """
 
     epochs: Whole = 5
@@ -221,6 +223,7 @@ class TrainingSettings(Settings):
     device: str = "auto"
     precision: str = "auto"
     threads: Positive | None = None
+    deterministic: bool = False
 
 
 class TestSettings(Settings):

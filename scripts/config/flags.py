@@ -25,6 +25,14 @@ def add_experiment_flags(parser: argparse.ArgumentParser, runs_exist: bool = Tru
         add("--overwrite", action="store_true", help="delete earlier runs of this name")
 
 
+def add_devices_flag(parser: argparse.ArgumentParser) -> None:
+    """Where independent runs go."""
+    parser.add_argument(
+        "--devices", type=lambda text: text.split(","), default=[], metavar="LIST",
+        help="train several runs at once, one a device, as 0,1,2,3 (GPUs) or cpu,cpu",
+    )  # fmt: skip
+
+
 def add_runs_flag(parser: argparse.ArgumentParser) -> None:
     """Where the runs are."""
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help="default: %(default)s")
@@ -38,11 +46,13 @@ def train(parser: argparse.ArgumentParser) -> None:
         python -m scripts train --experiment fma_cnn_3s --set epochs=10 --set model.norm=batch --tag bn
         python -m scripts train --experiment best_scratch --seeds 0 1 2
         python -m scripts train --config runs/reports/fma_cnn_3s/config.json --tag again
+        torchrun --nproc-per-node 4 -m scripts.train --experiment fma_cnn_3s      one training on 4 GPUs
 
     Watch it live: tensorboard --logdir runs/logs
     """
     add_experiment_flags(parser)
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="train once with each seed, as <run>-seedN")
+    add_devices_flag(parser)
 
 
 @flags
@@ -66,6 +76,7 @@ def crossval(parser: argparse.ArgumentParser) -> None:
         "artist where artists are known, else track",
     )  # fmt: skip
     add("--fold-seed", type=int, default=0, help="of the first repeat's folds; default: %(default)s")
+    add_devices_flag(parser)
 
 
 @flags
@@ -86,6 +97,7 @@ def sweep(parser: argparse.ArgumentParser) -> None:
     add("--space", action="append", nargs="+", default=[], metavar="NAME=RANGE", help="see above")
     add("--trials", type=positive_int, default=20, help="in all, earlier ones included; default: %(default)s")
     add("--sweep-seed", type=int, default=0, help="of the search; default: %(default)s")
+    add_devices_flag(parser)
 
 
 @flags

@@ -1,5 +1,7 @@
 """What every dataset module says and does: facts about the dataset, its label table, and a tiny version."""
 
+import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +142,7 @@ def check_unique(rows: pd.DataFrame, source: str | Path) -> None:
 def durations(paths: Sequence[str]) -> list[float]:
     """Seconds of sound in each file, in order, as `decoding.duration` counts them; NaN where it cannot be read."""
     found = [float("nan")] * len(paths)
-    jobs = [(position, path) for position, path in enumerate(paths) if Path(path).is_file()]
+    jobs = list(itertools.compress(enumerate(paths), map(os.path.isfile, paths)))
     results = parallel_map(timed, jobs) if len(jobs) > FEW_FILES else map(timed, jobs)
     progress = {"total": len(jobs), "unit": " tracks", "disable": None}  # None: only in a terminal
     for position, seconds in tqdm(results, "reading durations", **progress):

@@ -1,5 +1,8 @@
 """One's own audio listed in a CSV: a row for each track, with its file and its class."""
 
+import functools
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -54,10 +57,11 @@ def track_rows(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]
     roles = {role: listing[column] if column else None for role, column in columns.items()}
     paths = listing[columns["path"]].map(lambda text: find_path(text, path.parent))
     check_encoding(path, paths)
-    stems = paths.map(lambda text: Path(text).as_posix().removesuffix(Path(text).suffix))
     rows = {
-        "track_id": stems if roles["track"] is None else roles["track"],
-        "file_path": [(path.parent / text).as_posix() for text in paths],
+        "track_id": [without_suffix(text) for text in join_all(Path(), paths)]
+        if roles["track"] is None
+        else roles["track"],
+        "file_path": join_all(path.parent, paths),
         "artist_id": roles["artist"],
         "album_id": roles["album"],
         "split": None if roles["split"] is None else parts(path, roles["split"]),
@@ -65,6 +69,25 @@ def track_rows(path: Path, listing: pd.DataFrame, columns: dict[str, str | None]
     if roles["fold"] is not None:
         rows["fold"] = roles["fold"]
     return pd.DataFrame(rows, listing.index)
+
+
+def without_suffix(path: str) -> str:
+    """The path without what `pathlib` calls its suffix."""
+    dot = path.rfind(".")
+    return path[:dot] if path.rfind("/") + 1 < dot < len(path) - 1 else path
+
+
+def join_all(folder: Path, paths: Iterable[str]) -> list[str]:
+    """`(folder / path).as_posix()` of each path; of those in one folder it is worked out once."""
+
+    @functools.cache
+    def place(inner: str) -> str:
+        return (folder / inner / "*").as_posix().removesuffix("*")
+
+    split = (os.path.split(path) for path in paths)
+    return [
+        place(inner) + name if name not in ("", ".") else (folder / inner / name).as_posix() for inner, name in split
+    ]
 
 
 def find_csv(root: Path) -> Path:

@@ -49,11 +49,11 @@ class Power(nn.Module):
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
-        self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
+        self.n_fft, self.hop_length, self.pad_mode = spec.n_fft, spec.hop_length, spec.pad_mode
         self.register_buffer("window", torch.from_numpy(hann(spec.n_fft)))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        padded = pad(waveform.double(), (self.n_fft // 2, self.n_fft // 2))
+        padded = pad(waveform.double(), (self.n_fft // 2, self.n_fft // 2), self.pad_mode)
         spectrum = torch.stft(
             padded, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True
         )

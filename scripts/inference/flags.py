@@ -6,6 +6,8 @@ from pathlib import Path
 from scripts.common.cli import flags, positive_int
 from scripts.config.flags import add_runs_flag
 
+FORMATS = ("csv", "parquet", "audacity", "raven")
+
 
 def add_registry_flags(parser: argparse.ArgumentParser) -> None:
     """Where runs and models are."""
@@ -23,10 +25,13 @@ def predict(parser: argparse.ArgumentParser) -> None:
         python -m scripts predict song.mp3 other.wav --top 3
         python -m scripts predict my_music --model genres@production --out predictions.csv
         python -m scripts predict my_music --out predictions.csv --write-tags --dry-run
+        python -m scripts predict my_music --out windows.csv --windows
+        python -m scripts predict my_music --out labels --format audacity
         python -m scripts predict my_music --out predictions.csv --playlist folk.m3u8 --only Folk --min-probability 0.7
 
     Of folders, all audio files at any depth are taken. With --out each file gets a row as soon as it is predicted, also
-    one that cannot be used, with the reason; started again, the command passes over files that have not changed.
+    one that cannot be used, with the reason; started again, the command passes over files that have not changed. Many
+    files are decoded on all cores.
     docs/predict.md says more.
     """
     add = parser.add_argument
@@ -40,11 +45,15 @@ def predict(parser: argparse.ArgumentParser) -> None:
     add("--min-probability", type=float, metavar="P", help="from which on a genre or label is predicted; see docs")
     add("--least", type=float, dest="min_probability", help=argparse.SUPPRESS)  # its earlier name
     add("--overlap", type=float, help="share of a window that the next repeats; default: as in the test")
-    add(
-        "--longest", type=float, default=3 * 3600.0, metavar="SECONDS", help="refuse longer files; default: %(default)g"
-    )
+    add("--longest", type=float, metavar="SECONDS", help="refuse longer files; default: none is too long")
     add("--json", action="store_true", help="one JSON object a line")
-    add("--out", type=Path, metavar="CSV", help="write a row for each file instead; goes on where it was stopped")
+    add("--windows", action="store_true", help="a line or a row for each window, with start_s and end_s")
+    add("--out", type=Path, metavar="PLACE", help="write a row for each file instead; goes on where it was stopped")
+    add(
+        "--format", choices=FORMATS, default="csv",
+        help="of --out: a table as CSV or Parquet, or a folder with a label track (Audacity) or a selection table "
+        "(Raven Pro) for each file; default: %(default)s",
+    )  # fmt: skip
     add("--playlist", type=Path, metavar="M3U8", help="also write a playlist of the files with a prediction")
     add("--only", metavar="NAME", help="the playlist holds only files for which this one is predicted")
     add("--write-tags", action="store_true", help="also put what is predicted into the files' own metadata, as genre")

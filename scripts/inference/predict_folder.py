@@ -1,29 +1,35 @@
-"""Predictions of many files: a row for each, in a CSV that grows row by row and goes on where it was stopped."""
+"""Predictions as rows, of files or their windows: a CSV that grows file by file and goes on where it was stopped."""
 
 import csv
 import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.audio.decoding import SUFFIXES, passed_over
 from scripts.common.errors import AudioError, ConfigError
 from scripts.common.storage import TABLE_TEXT, write_aside
 from scripts.config.run import Run
-from scripts.inference.predictor import Predictor
+from scripts.inference.many_files import predict_many
+from scripts.inference.predictor import Prediction, Predictor
 from scripts.inference.registry_store import sha256
 
 FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "labels")
+TIMES = ("start_s", "end_s")  # of a window
 OK = "ok"
 SEPARATOR = "; "  # of the names in `labels`
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)  # in a spreadsheet
@@ -31,7 +37,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)  # in a spreads
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file.
+    """What became of one file, or of one window of it.
 
     Attributes
     ----------
@@ -42,8 +48,9 @@ class Row:
     reason : why it has no prediction, and what to do; where it has one, what is wrong with it, such as "damaged after
         2.4 s".
     seconds, windows : length of the audio, and number of windows.
-    probabilities : name -> probability in the whole file, six decimals; empty without a prediction.
+    probabilities : name -> probability in the whole file or the window, six decimals; empty without a prediction.
     labels : the predicted ones, see `select_labels`.
+    start_s, end_s : of the window, three decimals; None of a whole file.
     """
 
     file: str
@@ -56,25 +63,54 @@ class Row:
     windows: int = 0
     probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
     labels: list[str] = dataclasses.field(default_factory=list)
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class FilePredictor:
-    """A predictor that answers with a row for each file, also for one that cannot be used."""
+    """A predictor that answers with a row for each file, or for each of its windows; one row for an unusable file."""
 
-    def __init__(self, predictor: Predictor, model: str, min_probability: float | None = None) -> None:
-        """`model` stands in each row; `min_probability` as `select_labels` takes it."""
+    def __init__(
+        self, predictor: Predictor, model: str, min_probability: float | None = None, by_window: bool = False
+    ) -> None:
+        """`model` stands in each row; `min_probability` as `select_labels` takes it; `by_window` : rows of windows."""
         self.predictor, self.model, self.min_probability = predictor, model, min_probability
+        self.by_window = by_window
 
-    def __call__(self, path: str) -> Row:
-        size, mtime = stamp(path)
+    def __call__(self, path: str) -> list[Row]:
+        there = stamp(path)
         try:
-            prediction = self.predictor(path)
+            return self.rows(path, there, self.predictor(path))
         except AudioError as error:
-            return Row(path, size, mtime, self.model, error.status, f"{error.reason}; {error.remedy}")
-        values = zip(prediction.names, prediction.probabilities.tolist(), strict=True)
-        probabilities = {name: round(value, 6) for name, value in values}
-        length = round(prediction.seconds, 3), len(prediction.starts)
-        return self.with_labels(Row(path, size, mtime, self.model, OK, prediction.note, *length, probabilities))
+            return self.rows(path, there, error)
+
+    def in_processes(self, paths: Iterable[str], workers: int | None = None) -> Iterator[list[Row]]:
+        """The rows of each of many files, in turn; `workers` processes decode, default: one a core."""
+        given: deque[tuple[str, tuple[int, int]]] = deque()
+
+        def stamped() -> Iterator[str]:
+            for path in paths:
+                given.append((path, stamp(path)))
+                yield path
+
+        for answer in predict_many(self.predictor, stamped(), workers):
+            yield self.rows(*given.popleft(), answer)
+
+    def rows(self, path: str, there: tuple[int, int], answer: Prediction | AudioError) -> list[Row]:
+        """Those of a file, whose stamp was `there` when it was opened."""
+        if isinstance(answer, AudioError):
+            return [Row(path, *there, self.model, answer.status, f"{answer.reason}; {answer.remedy}")]
+        seconds = round(answer.seconds, 3)
+        file = Row(path, *there, self.model, OK, answer.note, seconds, len(answer.starts))
+        if not self.by_window:
+            return [self.with_labels(dataclasses.replace(file, probabilities=by_name(answer, answer.probabilities)))]
+        front_end = self.predictor.front_end
+        length, rows = front_end.window_samples / front_end.spec.sample_rate, []
+        for start, values in zip(answer.starts.tolist(), answer.windows, strict=True):
+            times = {"start_s": round(start, 3), "end_s": min(round(start + length, 3), seconds)}
+            row = dataclasses.replace(file, probabilities=by_name(answer, values), **times)
+            rows.append(self.with_labels(row))
+        return rows
 
     def with_labels(self, row: Row) -> Row:
         """The row with the predicted labels."""
@@ -88,10 +124,16 @@ class FilePredictor:
             return None
         return dict(zip(predictor.names, predictor.thresholds.tolist(), strict=True))
 
-    def is_current(self, row: Row) -> bool:
-        """The row is by this model, of the file as it is now."""
-        same = (row.model, row.size, row.mtime_ns) == (self.model, *stamp(row.file))
-        return same and all(map(math.isfinite, row.probabilities.values()))
+    def is_current(self, rows: list[Row]) -> bool:
+        """The rows of a file are by this model, of the file as it is now, and all there."""
+        [first, *_] = rows
+        same = (first.model, first.size, first.mtime_ns) == (self.model, *stamp(first.file))
+        complete = len(rows) == (first.windows if self.by_window and first.status == OK else 1)
+        return same and complete and all(math.isfinite(value) for row in rows for value in row.probabilities.values())
+
+
+def by_name(prediction: Prediction, values: np.ndarray) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in zip(prediction.names, values.tolist(), strict=True)}
 
 
 def select_labels(
@@ -185,15 +227,17 @@ def to_line(cells: Iterable[Any]) -> str:
 class Table:
     """A CSV with a row for each file: what `FACTS` names, and `p_NAME` for each genre or label.
 
+    With `by_window` it has a row for each window instead, and `TIMES` too; all rows of a file stand together.
     Texts are such that a spreadsheet runs none of them: a file `=1.mp3` is `./=1.mp3` in it, a label `=1` is `'=1`.
     """
 
-    def __init__(self, path: Path, names: Iterable[str]) -> None:
+    def __init__(self, path: Path, names: Iterable[str], by_window: bool = False) -> None:
         self.path, self.names = path, list(names)
-        self.columns = [*FACTS, *(f"p_{name}" for name in self.names)]
+        self.facts = (*FACTS, *TIMES) if by_window else FACTS
+        self.columns = [*self.facts, *(f"p_{name}" for name in self.names)]
 
-    def read(self) -> dict[str, Row]:
-        """File -> row; a last one that was not written to its end is passed over.
+    def read(self) -> dict[str, list[Row]]:
+        """File -> rows; a last one that was not written to its end is passed over.
 
         Raises
         ------
@@ -207,30 +251,40 @@ class Table:
         header = ["labels" if name == "found" else name for name in next(lines, self.columns)]  # its earlier name
         if header != self.columns:
             raise ConfigError(
-                f"{self.path}: not a table of this model's predictions (its columns are others); "
-                "give another --out, or move the file away"
+                f"{self.path}: not a table of this model's predictions (its columns are others, with or without "
+                "--windows); give another --out, or move the file away"
             )
-        rows = [self.parse(cells) for cells in lines if len(cells) == len(self.columns)]
-        return {row.file: row for row in rows}
+        rows: dict[str, list[Row]] = {}
+        for cells in lines:
+            if len(cells) == len(self.columns):
+                row = self.parse(cells)
+                rows.setdefault(row.file, []).append(row)
+        return rows
 
     def parse(self, cells: list[str]) -> Row:
         try:
-            file, size, mtime, model, status, reason, seconds, windows, labels = cells[: len(FACTS)]
-            values = zip(self.names, cells[len(FACTS) :], strict=True)
-            probabilities = {name: float(value) for name, value in values if value}
+            (file, size, mtime, model, status, reason, seconds, windows, labels), times, values = (
+                cells[: len(FACTS)],
+                cells[len(FACTS) : len(self.facts)],
+                cells[len(self.facts) :],
+            )
+            probabilities = {name: float(value) for name, value in zip(self.names, values, strict=True) if value}
             numbers = int(size), int(mtime), float(seconds), int(windows)
+            start, end = (float(time) if time else None for time in times or ("", ""))
         except ValueError as error:
             raise ConfigError(f"{self.path}: {error}; repair that cell, or move the file away") from None
         model, reason, labels = (
             text[1:] if text.startswith("'") and FORMULA.match(text) else text for text in (model, reason, labels)
         )
         names = [labels] if labels in self.names else labels.split(SEPARATOR) if labels else []
-        return Row(plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names)
+        return Row(
+            plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names, start, end
+        )
 
     def cells(self, row: Row) -> list[Any]:
         values = dataclasses.asdict(row) | {"labels": SEPARATOR.join(row.labels)}
         values |= {name: guard(values[name]) for name in ("model", "reason", "labels")}
-        return [*(values[name] for name in FACTS), *(row.probabilities.get(name, "") for name in self.names)]
+        return [*(values[name] for name in self.facts), *(row.probabilities.get(name, "") for name in self.names)]
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write the whole table anew."""
@@ -243,16 +297,16 @@ class Table:
         rows = self.read()
         for file in files:
             size, mtime = stamp(file)
-            rows[file] = dataclasses.replace(rows[file], size=size, mtime_ns=mtime)
-        self.write(rows.values())
+            rows[file] = [dataclasses.replace(row, size=size, mtime_ns=mtime) for row in rows[file]]
+        self.write(itertools.chain.from_iterable(rows.values()))
 
     @contextmanager
-    def appending(self) -> Iterator[Callable[[Row], None]]:
-        """Yield what adds a row to the end of the file, at once."""
+    def appending(self) -> Iterator[Callable[[Iterable[Row]], None]]:
+        """Yield what adds the rows of a file to the end of the table, at once."""
         with open(self.path, "a", **TABLE_TEXT) as file:
 
-            def append(row: Row) -> None:
-                file.write(to_line(self.cells(row)))
+            def append(rows: Iterable[Row]) -> None:
+                file.write("".join(to_line(self.cells(row)) for row in rows))
                 file.flush()
 
             yield append

@@ -1,6 +1,7 @@
 """The probabilities of audio files of any length, by a trained run that is loaded once."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,17 @@ import numpy as np
 import torch
 from scipy.special import expit, softmax
 
-from scripts.audio.decoding import check_silence, decode_with_note, fit_length, slice_clips
-from scripts.audio.features import loudest_clip, make_transform
+from scripts.audio.features import make_transform
 from scripts.audio.normalise import normalise
 from scripts.common.errors import AudioError, ConfigError
 from scripts.common.machine import choose_device, in_float32
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
-from scripts.loading.coala_patches import read_ranges, scale
+from scripts.inference.windows import Facts, FrontEnd, Part, Windows, sees_clips
+from scripts.loading.coala_patches import read_ranges
 from scripts.metrics.multi_label import aggregate
 
-WINDOWS_AT_ONCE, SECONDS_AT_ONCE = 64, 192  # in a batch, at most
+WINDOWS_AT_ONCE, SECONDS_AT_ONCE = 32, 96  # in a batch, at most; a CPU is no faster with more, and needs more memory
 
 
 @dataclass(frozen=True)
@@ -61,33 +62,6 @@ class Prediction:
         return [(self.names[number], float(self.probabilities[number])) for number in order]
 
 
-@dataclass(frozen=True)
-class Windows:
-    """A decoded file, cut for the network.
-
-    Attributes
-    ----------
-    path : path of the file.
-    seconds : length of the audio.
-    starts : float [windows], where each window begins, s.
-    waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
-    note : as in `Prediction`.
-    """
-
-    path: str
-    seconds: float
-    starts: np.ndarray
-    waveforms: np.ndarray
-    note: str = ""
-
-
-def whole(file: Windows, sample_rate: int) -> np.ndarray:
-    """The waveform [samples] that overlapping windows were cut from; zeros where the last does not reach its end."""
-    steps = np.diff(np.round(file.starts * sample_rate).astype(int))
-    pieces = [window[:step] for window, step in zip(file.waveforms, steps, strict=False)]
-    return fit_length(np.concatenate([*pieces, file.waveforms[-1]]), round(file.seconds * sample_rate))
-
-
 class Predictor:
     """A run, loaded once, for any number of files; several threads may use it at a time."""
 
@@ -114,34 +88,29 @@ class Predictor:
         self.thresholds = run.thresholds()
         self.transform = make_transform(self.experiment.features.spec)
         self.ranges = read_ranges(self.experiment.data.cache) if self.experiment.data.unit == "patch" else None
-        self.overlap = (
-            (self.experiment.features.spec.clip_overlap if self.on_clips else 0.0) if overlap is None else overlap
-        )
+        spec = self.experiment.features.spec
+        default = spec.clip_overlap if sees_clips(spec, self.experiment.data.unit) else 0.0
+        self.overlap = default if overlap is None else overlap
         self.longest, self.lock = longest, threading.Lock()
 
+    @property
+    def front_end(self) -> FrontEnd:
+        data, spec = self.experiment.data, self.experiment.features.spec
+        return FrontEnd(spec, data.unit, self.overlap, self.longest, self.ranges)
+
     def __call__(self, path: str | Path) -> Prediction:
-        """Predict one file; raises as `prepare`."""
-        return self.predict([self.prepare(path)])[0]
+        """Predict one file, of any length in the same memory; raises as `prepare`."""
+        logits = defaultdict(list)
+        for part in self.front_end.parts(path, self.windows_at_once):
+            if isinstance(part, Part):
+                logits[part.take].append(self.forward(part.values))
+            else:
+                facts = part
+        return self.prediction(facts, np.concatenate(logits[facts.take]))
 
     def prepare(self, path: str | Path) -> Windows:
-        """Decode a file and cut it into windows.
-
-        Raises
-        ------
-        AudioError : it cannot be decoded, is silent, shorter than the spec allows, or longer than `longest`.
-        """
-        spec, longest = self.experiment.features.spec, self.longest
-        decoded = decode_with_note(path, spec.sample_rate, longest and longest + 1)
-        waveform = decoded.waveform
-        seconds = len(waveform) / spec.sample_rate
-        if longest is not None and seconds > longest:
-            raise AudioError(path, "long", f"longer than {longest:g} s", "cut it into shorter files")
-        if len(waveform) < spec.min_samples:
-            reason = f"{seconds:.1f} s of audio, less than {spec.min_samples / spec.sample_rate:g} s"
-            raise AudioError(path, "short", reason, "give a longer file")
-        check_silence(path, waveform, longest and longest + 1)
-        starts, windows = self.cut(waveform)
-        return Windows(str(path), seconds, starts / spec.sample_rate, windows, decoded.note)
+        """Decode a whole file and cut it into windows; raises as `FrontEnd.prepare`."""
+        return self.front_end.prepare(path)
 
     def predict(self, files: Sequence[Windows]) -> list[Prediction]:
         """Predict several files at a time, their windows in common batches."""
@@ -151,7 +120,7 @@ class Predictor:
         ends = np.cumsum([len(file.waveforms) for file in files])[:-1]
         return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
 
-    def prediction(self, file: Windows, logits: np.ndarray) -> Prediction:
+    def prediction(self, file: Windows | Facts, logits: np.ndarray) -> Prediction:
         """Of one file, from its windows' logits [windows, classes].
 
         Raises
@@ -170,35 +139,18 @@ class Predictor:
         return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.test.aggregation)[0]
 
     @property
-    def on_clips(self) -> bool:
-        """A window is a clip; else the network sees tracks, or the loudest clip of each."""
-        return self.experiment.data.unit in ("clip", "crop") and self.experiment.features.spec.selection == "all"
-
-    @property
     def window_samples(self) -> int:
-        spec = self.experiment.features.spec
-        return spec.clip_samples if self.on_clips else spec.track_samples
+        return self.front_end.window_samples
 
     @property
     def windows_at_once(self) -> int:
-        """How many the network takes in one batch: 64 of 3 s, no more audio in longer ones."""
+        """How many the network takes in one batch: 32 of 3 s, no more audio in longer ones."""
         longest = SECONDS_AT_ONCE * self.experiment.features.spec.sample_rate // self.window_samples
         return max(1, min(WINDOWS_AT_ONCE, longest))
 
     def cut(self, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Starts in samples, and a view of the windows [windows, samples].
-
-        Of a file no longer than a track, these are the clips that the cache keeps of it. Of a longer one, a last window
-        is dropped if at most half of it is audio.
-        """
-        spec, length = self.experiment.features.spec, self.window_samples
-        step, short = max(1, round(length * (1 - self.overlap))), len(waveform) <= spec.track_samples
-        stop = len(waveform) - length // 2
-        if short:
-            stop = min(len(waveform) - (length - 1) // 2, spec.track_samples - length + 1)
-        starts = np.arange(0, max(1, stop), step)
-        padded = fit_length(waveform, spec.track_samples if short else starts[-1] + length, spec.ending)
-        return starts, slice_clips(padded, length, step)[: len(starts)]
+        """As `FrontEnd.cut`."""
+        return self.front_end.cut(waveform)
 
     def logits(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
@@ -212,7 +164,4 @@ class Predictor:
 
     def values(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
-        spec, values = self.experiment.features.spec, self.transform(windows)
-        if spec.selection == "loudest" and self.experiment.data.unit != "track":
-            values = np.stack([loudest_clip(track, spec) for track in values])
-        return values if self.ranges is None else scale(values, self.ranges)
+        return self.front_end.values(windows)

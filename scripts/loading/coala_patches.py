@@ -123,9 +123,3 @@ def read_ranges(folder: str | Path) -> np.ndarray:
     if ranges.shape != (2, PATCH[1]) or not (ranges[0] < ranges[1]).all() or not np.isfinite(ranges).all():
         raise TableError(f"{path}: {ranges.shape[1]} rows, or a range without width; give {needed}")
     return ranges
-
-
-def scale(patches: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-    """[..., mels, frames] in natural logarithms -> 0 to 1, each frame by its range; what lies outside is cut."""
-    low, high = ranges
-    return np.clip((patches - low) / (high - low), 0, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scripts.audio.cache import MelCache
+from scripts.common.distributed import rank, ranks
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.machine import choose_device
 from scripts.config.experiment import Experiment
@@ -81,10 +82,12 @@ class Data:
         return max(1, VALUES_PER_TEST_BATCH // (rows * frames))
 
     def scoring_loader(self, experiment: Experiment, part: str) -> Loader:
-        """All clips of a part, in order and unchanged."""
+        """All clips of a part, or this rank's share of its tracks, in order and unchanged."""
         device = choose_device(experiment.training.device)
         items, normalisation = self.items.part(part), experiment.features.normalise
-        return Loader(items, self.evaluation_batch, device=device, normalisation=normalisation)
+        return Loader(
+            items, self.evaluation_batch, device=device, normalisation=normalisation, rank=rank(), ranks=ranks()
+        )
 
 
 def read_split(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:

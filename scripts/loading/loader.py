@@ -13,6 +13,7 @@ from scripts.audio.augment import Augmentation
 from scripts.audio.cache import USABLE, MelCache
 from scripts.audio.normalise import normalise
 from scripts.audio.spectrogram_mixing import Mixing
+from scripts.audio.stacked import JoinedArray, StackedArray
 from scripts.common.errors import TableError
 
 KEPT = ("track_id", "genre", "class", "labels", "absent", "split")  # columns of a table that reports need
@@ -39,7 +40,7 @@ class Items:
 
     Attributes
     ----------
-    array : float16 [items, rows, frames] or [items, channels, rows, frames], dB; a view of the cache.
+    array : float16 [items, rows, frames] or [items, channels, rows, frames], dB; the cache on disk.
     index : int64 [n], rows of `array`, those of a track one after another.
     labels : int64 [n], class numbers, or float32 [n, labels], 1, 0 or NaN for unknown.
     track : int64 [n], position in `tracks`.
@@ -48,12 +49,12 @@ class Items:
     whole : float16 [tracks of the cache, ..., rows, frames], to cut random clips from; None where there are none.
     """
 
-    array: np.ndarray
+    array: np.ndarray | StackedArray
     index: np.ndarray
     labels: np.ndarray
     track: np.ndarray
     tracks: pd.DataFrame
-    whole: np.ndarray | None = None
+    whole: np.ndarray | StackedArray | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -116,10 +117,9 @@ def clip_items(tracks: pd.DataFrame, labels: np.ndarray, cache: MelCache) -> Ite
     per_track = cache.clips.shape[1]
     counts = tracks["clips"].to_numpy()
     track = np.repeat(np.arange(len(tracks)), counts)
-    clip = np.concatenate([np.arange(count) for count in counts])
+    clip = np.arange(len(track)) - np.repeat(np.cumsum(counts) - counts, counts)
     index = tracks["row"].to_numpy()[track] * per_track + clip
-    array = cache.clips.reshape(-1, *cache.clips.shape[2:])
-    return Items(array, index, labels[track], track, tracks.assign(items=counts))
+    return Items(JoinedArray(cache.clips), index, labels[track], track, tracks.assign(items=counts))
 
 
 def crop_items(tracks: pd.DataFrame, labels: np.ndarray, cache: MelCache) -> Items:
@@ -150,6 +150,8 @@ class Loader:
     augmentation : what changes the items, or None.
     mixing : what adds other items to them first, or None.
     balance : draw the items of an epoch with replacement, each as often as its rarest label is rare.
+    rank, ranks : of several processes that share the items: in training each has its part of every batch, elsewhere
+        its part of the tracks.
     """
 
     def __init__(
@@ -163,21 +165,27 @@ class Loader:
         augmentation: Augmentation | None = None,
         mixing: Mixing | None = None,
         balance: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.items, self.batch_size, self.shuffle, self.seed = items, batch_size, shuffle, seed
         self.device, self.normalisation = torch.device(device), normalisation
         self.augmentation, self.mixing = augmentation, mixing
+        self.rank, self.ranks = rank, ranks
         self.labels, self.track = torch.tensor(items.labels), torch.tensor(items.track)
         self.classes = items.labels.shape[1] if items.labels.ndim == 2 else int(items.tracks["class"].max()) + 1
         self.odds = rarity(items.labels, self.classes) if balance else None
         self.crops = shuffle and items.whole is not None
+        self.chosen = np.arange(len(items))
+        if not shuffle:
+            self.chosen = self.chosen[np.isin(items.track, self.share(np.arange(len(items.tracks))))]
         self.source, self.rows = self.load_source()
         self.set_epoch(0)
 
     def __len__(self) -> int:
-        return -(-len(self.items) // self.batch_size)
+        return -(-len(self.chosen) // self.batch_size)
 
-    def load_source(self) -> tuple[np.ndarray | torch.Tensor, np.ndarray]:
+    def load_source(self) -> tuple[np.ndarray | StackedArray | torch.Tensor, np.ndarray]:
         """What batches are taken from, and the row of each item in it; on a GPU resident, if it fits."""
         items = self.items
         source = items.array if items.whole is None or not self.crops else items.whole
@@ -202,13 +210,28 @@ class Loader:
             self.starts = (drawn * (np.maximum(spare, 0) + 1)).astype(int)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = np.arange(len(self.items))
+        order = self.chosen
         if self.shuffle:
             generator = np.random.default_rng((self.seed, self.epoch))
             drawn = self.odds is not None
             order = generator.choice(order, len(order), p=self.odds) if drawn else generator.permutation(order)
         for start in range(0, len(order), self.batch_size):
-            yield self.gather(order[start : start + self.batch_size])
+            batch = order[start : start + self.batch_size]
+            yield self.gather_share(batch) if self.shuffle and self.ranks > 1 else self.gather(batch)
+
+    def share(self, values: np.ndarray) -> np.ndarray:
+        """This rank's part of them; the first ranks have the larger ones."""
+        return np.array_split(values, self.ranks)[self.rank]
+
+    def gather_share(self, batch: np.ndarray) -> Batch:
+        """This rank's part of a batch, as it is in the whole one; without items, x has one, for the network to take."""
+        places = self.share(np.arange(len(batch)))
+        if not len(places):
+            x, y, track = self.gather(batch[:1])
+            return Batch(x, y[:0], track[:0])
+        before = [places[0] - 1] if self.augmentation and "mixup" in self.augmentation.augment else []
+        parts = self.gather(batch[[*before, *places]])  # mixup gives each item some of the one before it
+        return Batch(*(part[len(before) :] for part in parts))
 
     def gather(self, chosen: np.ndarray) -> Batch:
         """The batch of some positions in `items`."""

@@ -2,6 +2,7 @@
 
 from scripts.audio.augment import Augmentation
 from scripts.audio.spectrogram_mixing import Mixing
+from scripts.common.distributed import rank, ranks
 from scripts.common.machine import choose_device
 from scripts.config.experiment import Experiment
 from scripts.loading.experiment_data import Data
@@ -27,4 +28,6 @@ def training_loader(experiment: Experiment, data: Data) -> Loader:
         augmentation=augmentation,
         mixing=mixing,
         balance=training.sampling == "balanced",
+        rank=rank(),
+        ranks=ranks(),
     )

@@ -1,10 +1,12 @@
 """Which paths lead to the same sound: a file is who it is, not how it is reached."""
 
+import contextlib
+import functools
 import hashlib
 import os
 import stat
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -26,45 +28,55 @@ def file_keys(paths: Iterable[str], contents: bool = False) -> list[str]:
     -------
     One for each path, in order.
     """
-    paths = list(paths)
-    keys = [identity(path) for path in paths]
+    paths, real_folder = list(paths), functools.cache(os.path.realpath)
+    found = [key_and_size(path, real_folder) for path in paths]
     if not contents:
-        return keys
-    files = dict(zip(keys, paths, strict=True))  # each once
-    same = {key: key for key in files}
-    for group in alike(files, file_size):
-        for part in alike(group, middle):
-            for copies in alike(part, digest):
-                same.update(dict.fromkeys(copies, next(iter(copies))))
-    return [same[key] for key in keys]
+        return [key for key, _ in found]
+    files = {key: path for (key, _), path in zip(found, paths, strict=True)}
+    same: dict[str, str] = {}
+    for group in alike(dict(found)):
+        for part in alike(measure(group, files, middle)):
+            for copies in alike(measure(part, files, digest)):
+                same.update(dict.fromkeys(copies, copies[0]))
+    return [same.get(key, key) for key, _ in found]
 
 
 def identity(path: str) -> str:
     """Device and inode; of what is not there the real path."""
+    return key_and_size(path)[0]
+
+
+def key_and_size(path: str, real_folder: Callable[[str], str] = os.path.realpath) -> tuple[str, int | None]:
+    """The `identity`, and the bytes, None of what is no file, or empty; `real_folder` may remember what it gave."""
     try:
         found = os.stat(path)
     except OSError:
-        return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):  # noqa: PTH114 - twice as fast as a Path
+            return os.path.realpath(path), None
+        return f"{real_folder(folder).rstrip('/')}/{name}", None
     except ValueError:  # a NUL
-        return path
-    return f"{found.st_dev} {found.st_ino}"
+        return path, None
+    return f"{found.st_dev} {found.st_ino}", found.st_size or None if stat.S_ISREG(found.st_mode) else None
 
 
-def alike(files: dict[str, str], measure: Callable[[str], Hashable]) -> list[dict[str, str]]:
-    """The groups of at least two files (key -> path) that `measure` says the same of, None and errors aside."""
-    groups: dict[Hashable, dict[str, str]] = defaultdict(dict)
-    for key, path in files.items():
-        try:
-            groups[measure(path)][key] = path
-        except (OSError, ValueError):
-            continue
-    return [group for value, group in groups.items() if value is not None and len(group) > 1]
+def measure(keys: list[str], files: dict[str, str], read: Callable[[str], bytes]) -> dict[str, bytes]:
+    """What `read` gives of the files of these keys, those that cannot be read left out."""
+    values = {}
+    for key in keys:
+        with contextlib.suppress(OSError, ValueError):
+            values[key] = read(files[key])
+    return values
 
 
-def file_size(path: str) -> int | None:
-    """In bytes; None of what is no file, or empty."""
-    found = os.stat(path)
-    return found.st_size or None if stat.S_ISREG(found.st_mode) else None
+def alike(values: Mapping[str, Hashable]) -> list[list[str]]:
+    """The groups of at least two keys of equal values, None aside."""
+    counts = Counter(values.values())
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for key, value in values.items():
+        if value is not None and counts[value] > 1:
+            groups[value].append(key)
+    return list(groups.values())
 
 
 def middle(path: str) -> bytes:

@@ -15,7 +15,7 @@ LABEL_COLUMNS = ["track_id", "file_path", "genre", "class", "artist_id", "album_
 MULTI_LABEL_COLUMNS = ["track_id", "file_path", "labels", "artist_id", "album_id", "split", "duration_s"]
 COLUMNS = {"single_label": LABEL_COLUMNS, "multi_label": MULTI_LABEL_COLUMNS}
 LABELS = {"single_label": ["genre", "class"], "multi_label": ["labels"]}  # what a table of each task says of a track
-NUMBERS = ("class", "clip", "duration_s")  # all other columns are text, whatever stands in them
+NUMBERS = ("class", "clip", "clips", "duration_s")  # all other columns are text, whatever stands in them
 NEEDED_TO_CACHE = ["track_id", "file_path"]
 NEEDED_TO_TRAIN = ["track_id", "genre", "class", "split"]
 
@@ -90,11 +90,13 @@ def class_names(table: pd.DataFrame) -> list[str]:
 
 def is_unicode(name: str) -> bool:
     """Whether a name holds no bytes that are not UTF-8; labels are, as reports and other programs have to show them."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def fold_name(name: str) -> str:
     """The same for names that differ in case, spaces, characters without width or the composing of letters alone."""
+    if name.isascii():
+        return " ".join(name.split()).casefold()
     seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", " ".join(seen.split())).casefold())
 

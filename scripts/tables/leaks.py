@@ -46,20 +46,21 @@ def repeated_files(tracks: pd.DataFrame, contents: bool = False) -> list[str]:
     if "file_path" not in tracks:
         return []
     once = tracks[tracks["file_path"].notna() & ~tracks["track_id"].duplicated(keep=False)]
-    first = once["file_path"].groupby(file_keys(once["file_path"], contents)).transform("first")
+    keys = pd.Series(file_keys(once["file_path"], contents), once.index)
+    once = once[keys.duplicated(keep=False)]
+    first = once["file_path"].groupby(keys).transform("first")
     return in_two_parts("file", first, once["split"])
 
 
 def in_two_parts(kind: str, names: pd.Series, parts: pd.Series) -> list[str]:
     """One line if a name stands in more than one part."""
-    found = parts.groupby(names.to_numpy()).unique()
-    found = found[found.map(len) > 1]
+    pairs = pd.DataFrame({"name": names.to_numpy(), "part": parts.to_numpy()}).drop_duplicates()
+    found = pairs[pairs["name"].duplicated(keep=False)]
     if found.empty:
         return []
-    where = " and ".join(part for part in PARTS if part in found.iloc[0])
-    return [
-        f"{len(found)} {kind}{'s are' if len(found) > 1 else ' is'} in two parts, such as {found.index[0]} in {where}"
-    ]
+    count, name = found["name"].nunique(), found["name"].min()
+    where = " and ".join(part for part in PARTS if part in set(found.loc[found["name"] == name, "part"]))
+    return [f"{count} {kind}{'s are' if count > 1 else ' is'} in two parts, such as {name} in {where}"]
 
 
 def repeated_sources(tracks: pd.DataFrame) -> list[str]:

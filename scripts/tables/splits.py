@@ -1,14 +1,13 @@
 """Who is in train, validation and test. A track, with all its clips, is in one of them."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError, TableError
@@ -106,6 +105,8 @@ def artist_album(table: pd.DataFrame, seed: int) -> np.ndarray:
 
 def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
     """70/10/20 of the tracks, no group in two parts."""
+    from scripts.tables.group_folds import group_folds
+
     if "labels" in table:
         return split_labels(table, groups, seed)
     check_sizes(table.assign(group=groups), "group", "artists")
@@ -114,8 +115,8 @@ def grouped(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarray:
             f"{groups.nunique()} artists; the artist split needs at least {FOLDS}, and a genre of {FOLDS} tracks; "
             "add some, or choose --split random80, whose artists are in all parts"
         )
-    held_out = [rows for _, rows in grouped_folds(table["class"], groups, FOLDS, seed)]
-    parts = in_parts(len(table), held_out[2], np.concatenate(held_out[:2]))
+    folds = group_folds(table["class"], groups, FOLDS, seed)
+    parts = in_parts(len(table), folds == 2, folds < 2)
     lost = set(table["genre"]) - set(table["genre"][parts == "train"])
     if lost or set(parts) != set(PARTS):
         what = f"genre {min(lost)!r} is not in train" if lost else "a part is empty"
@@ -141,13 +142,6 @@ def split_labels(table: pd.DataFrame, groups: pd.Series, seed: int) -> np.ndarra
 def presences(table: pd.DataFrame) -> np.ndarray:
     """bool [tracks, labels] of a table with several labels a track."""
     return label_matrix(table, label_names(table)) == 1
-
-
-def grouped_folds(labels: pd.Series, groups: pd.Series, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """scikit-learn's stratified folds that keep groups whole: (other rows, rows of the fold) for each."""
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes with fewer tracks than folds
-        return list(splitter.split(groups, labels, groups))
 
 
 SPLITS: dict[str, Callable[..., pd.Series | np.ndarray]] = {
@@ -263,7 +257,7 @@ def official_folds(table: pd.DataFrame, folds: int | None) -> np.ndarray:
     if missing.any():
         track = table.loc[missing, "track_id"].iloc[0]
         raise TableError(f"track {track} has no fold; fill in the column fold, or {OTHERWISE}")
-    values = table["fold"].astype(str).map(fold_key)
+    values = table["fold"].map({name: fold_key(str(name)) for name in table["fold"].unique()})
     names = sorted(values.unique(), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     if (values.groupby(table["track_id"].to_numpy()).nunique() > 1).any():
         raise TableError("a track stands in two of the official folds; correct the column fold")
@@ -274,7 +268,7 @@ def official_folds(table: pd.DataFrame, folds: int | None) -> np.ndarray:
             f"{folds} folds, but the dataset has {len(names)} of its own ({', '.join(names)}); give that number, or "
             "choose --by artist or --by track"
         )
-    return values.map(names.index).to_numpy()
+    return values.map({name: number for number, name in enumerate(names)}).to_numpy()
 
 
 def fold_key(name: str) -> str:
@@ -299,11 +293,12 @@ def deal_tracks(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
 
 def deal_artists(tracks: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    groups, result = artist_groups(tracks), np.empty(len(tracks), int)
+    from scripts.tables.group_folds import group_folds
+
+    groups = artist_groups(tracks)
     if groups.nunique() < folds:
         raise TableError(f"{groups.nunique()} artists are too few for {folds} folds; take fewer folds or by='track'")
-    for fold, (_, rows) in enumerate(grouped_folds(tracks["class"], groups, folds, seed)):
-        result[rows] = fold
+    result = group_folds(tracks["class"], groups, folds, seed)
     counts = pd.crosstab(tracks["genre"], result)
     if counts.to_numpy().min() == 0:
         genre = counts.min(axis=1).idxmin()
@@ -327,8 +322,10 @@ def known_ids(table: pd.DataFrame, column: str) -> pd.Series:
     """
     if column not in table:
         return pd.Series(np.nan, table.index, object)
-    names = table[column].astype(object).map(lambda name: fold_name(str(name)), na_action="ignore")
-    return names.mask(names.isin(UNKNOWN)).astype(object)
+    codes, names = pd.factorize(table[column])  # -1 where the cell is empty
+    folded = [fold_name(str(name)) for name in names]
+    known = np.array([*(np.nan if name in UNKNOWN else name for name in folded), np.nan], object)
+    return pd.Series(known[codes], table.index)
 
 
 def artist_groups(table: pd.DataFrame) -> pd.Series:
@@ -389,5 +386,6 @@ def fingerprint(table: pd.DataFrame, columns: Sequence[str] = ("split",)) -> str
     `columns` says what of the tracks has to be equal.
     """
     rows = table.drop_duplicates("track_id")
-    lines = sorted("\t".join(map(str, row)) for row in rows[["track_id", *columns]].itertuples(index=False))
+    cells = [map(str, rows[name].tolist()) for name in ("track_id", *columns)]
+    lines = sorted(map("\t".join, zip(*cells, strict=True)))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from scripts.audio.spec import ENDINGS, EXCERPTS, KINDS, SELECTIONS, MelSpec
+from scripts.audio.spec import ENDINGS, EXCERPTS, KINDS, MEL_SCALES, PAD_MODES, SELECTIONS, MelSpec
 from scripts.common.cli import flags, positive_int
+from scripts.common.engines import add_engine_flags
 
 SPECTROGRAM = {
     "sample_rate": "Hz",
@@ -26,8 +27,13 @@ SPECTROGRAM = {
     "selection": "all clips of a track, or only the loudest among those that start at each step",
     "min_seconds": "a shorter track is left out; default: the length of a clip",
     "excerpt": "of a longer file its start, its middle, or pieces as long as a clip, spread evenly over it",
+    "mel_scale": "of the mel bands, with triangles of equal area (slaney) or height (htk)",
+    "pad_mode": "beyond both ends of a waveform: silence, or the waveform backwards",
 }
-CHOICES = {"kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS, "excerpt": EXCERPTS}
+CHOICES = {
+    "kind": KINDS, "ending": ENDINGS, "selection": SELECTIONS, "excerpt": EXCERPTS, "mel_scale": MEL_SCALES,
+    "pad_mode": PAD_MODES,
+}  # fmt: skip
 
 
 @flags
@@ -113,7 +119,12 @@ def metadata(parser: argparse.ArgumentParser) -> None:
     """Deal the tracks of a label table out to train, validation and test."""
     add = parser.add_argument
     add("--input", type=Path, default=Path("data/labeled_tracks.csv"), help="the label table; default: %(default)s")
-    add("--output", type=Path, default=Path("data/metadata_ensemble.csv"), help="a row a clip; default: %(default)s")
+    add(
+        "--output",
+        type=Path,
+        default=Path("data/metadata_ensemble.csv"),
+        help="a row a clip, or, of many tracks, a row a track with the number of its clips; default: %(default)s",
+    )
     add(
         "--full-output",
         type=Path,
@@ -127,7 +138,7 @@ def metadata(parser: argparse.ArgumentParser) -> None:
         "otherwise; artist_album: as artist, and artists who share an album stay together",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="of the split and of the order of rows; default: %(default)s")
-    add("--clips", type=positive_int, default=10, help="rows a track in --output; default: %(default)s")
+    add("--clips", type=positive_int, help="rows a track in --output; default: 10 up to 25,000 tracks")
 
 
 @flags
@@ -170,6 +181,7 @@ def mels(parser: argparse.ArgumentParser) -> None:
         "data/metadata_ensemble.csv, if it is there")  # fmt: skip
     add("--output-root", type=Path, metavar="FOLDER", help="of this dataset's caches; default: data/mels")
     add("--workers", type=positive_int, help="processes; default: one a core")
+    add_engine_flags(parser)
     add("--overwrite", action="store_true", help="start anew instead of keeping what is there")
     add("--limit", type=positive_int, help="only so many tracks: those that an experiment takes with limit=N")
     spec = parser.add_argument_group("spectrogram (another value gets another folder)")

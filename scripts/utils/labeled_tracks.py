@@ -1,5 +1,6 @@
 """A dataset's files -> the label table, one row per track. `python -m scripts datasets` lists the datasets."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def write_label_table(name: str, root: str | Path | None, output: Path, /, **opt
     """
     dataset = get_dataset(name)
     table = dataset.label_table(root, **options)
-    there = [Path(path).is_file() for path in table["file_path"]]
+    there = list(map(os.path.isfile, table["file_path"]))
     if dataset.has_audio and not any(there):
         raise TableError(
             f"{root or dataset.root}: holds none of the {len(table)} audio files, such as "

@@ -16,6 +16,7 @@ from scripts.audio.build_cache import build_cache
 from scripts.audio.cache import MelCache
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import command
+from scripts.common.engines import open_engine
 from scripts.common.errors import ConfigError, TableError
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 from scripts.utils import flags
@@ -66,4 +67,6 @@ def main(argv: list[str] | None = None) -> None:
         from scripts.tables.splits import stratified_subset  # with scikit-learn
 
         tracks = stratified_subset(tracks, args.limit)
-    print(summary(build_cache(tracks, args.output_root or root, spec, args.workers, args.overwrite)))
+    with open_engine(args.engine, args.address) as engine:
+        cache = build_cache(tracks, args.output_root or root, spec, args.workers, args.overwrite, engine)
+    print(summary(cache))

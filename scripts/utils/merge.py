@@ -125,6 +125,8 @@ def new_rows(sounds: pd.DataFrame, table: pd.DataFrame, task: str) -> pd.DataFra
     elif "absent" in table:
         names = label_names(table)
         rows["absent"] = [join(set(names).difference(split_names(cell))) for cell in rows["labels"]]
+    if "clips" in table:
+        rows["clips"] = table["clips"].max()
     return repeat_clips(rows, int(table["clip"].max()))[table.columns] if "clip" in table else rows
 
 

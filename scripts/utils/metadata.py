@@ -1,4 +1,4 @@
-"""The label table -> two metadata files with a split: one row a track, and one row a clip."""
+"""The label table -> two metadata files with a split: a row a track, and a row a clip where these are not too many."""
 
 import sys
 from pathlib import Path
@@ -32,10 +32,11 @@ from scripts.tables.splits import assign, default_split, fingerprint, known_ids
 from scripts.utils import flags
 
 CLIPS = MelSpec().clips_per_track
+MANY_TRACKS = 25_000  # beyond which rows per clip are written only if asked for
 
 
 def write_metadata(
-    source: Path, output: Path, full_output: Path, split: str | None = None, seed: int = 0, clips: int = CLIPS
+    source: Path, output: Path, full_output: Path, split: str | None = None, seed: int = 0, clips: int | None = None
 ) -> pd.DataFrame:
     """Split the label table and write both metadata files; returns the one with a row a track.
 
@@ -44,11 +45,12 @@ def write_metadata(
     Parameters
     ----------
     source : the label table.
-    output : CSV with each row of `full_output` `clips` times, numbered 1, 2, ... in the column `clip`.
+    output : CSV with each row of `full_output` `clips` times, numbered 1, 2, ... in the column `clip`; or each once,
+        with the number of its clips in the column `clips`.
     full_output : CSV with a row per track, in random order.
     split : one of `SPLITS`; default: what `default_split` chooses, which is printed with the reason.
     seed : of the split and of the order of rows.
-    clips : rows a track in `output`.
+    clips : rows a track in `output`; default: 10 up to `MANY_TRACKS` tracks, and else each once. A loader takes both.
 
     Raises
     ------
@@ -65,7 +67,11 @@ def write_metadata(
     tracks = assign(table, split, seed).sample(frac=1, random_state=seed, ignore_index=True)
     with locked(output, wait=True):  # both by one process
         write_csv(full_output, tracks)
-        write_csv(output, repeat_clips(tracks, clips))
+        if clips is None and len(tracks) > MANY_TRACKS:
+            print(f"{output}: a row a track, since they are over {MANY_TRACKS:,}; --clips {CLIPS} writes a row a clip")
+            write_csv(output, tracks.assign(clips=CLIPS))
+        else:
+            write_csv(output, repeat_clips(tracks, clips or CLIPS))
     print(describe_split(split, tracks, len(table) - len(tracks)))
     return tracks
 

@@ -290,7 +290,7 @@ def test_own_data_without_its_audio(own: Path) -> None:
         (["--dataset", "gtzan_features", "--classifier", "svn"], "did you mean 'svm'"),
         (["--experiment", "nothing"], "unknown experiment 'nothing'"),
         (["--table", "table.csv"], "--table without --cache"),
-        (["--table", "table.csv", "--cache", "nowhere"], "nowhere: no finished cache here"),
+        (["--table", "table.csv", "--cache", "nowhere"], "nowhere: no cache here"),
     ],
 )
 def test_errors_are_one_line(flags: list[str], message: str, refusal: Callable[..., str]) -> None:

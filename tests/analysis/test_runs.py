@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from scripts.analysis.runs import main
+from scripts.audio.build_cache import build_cache
 from scripts.common.lock import locked
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
+from tests.corpus import SPEC, make_corpus, write_track
 
 
 def make_run(root: Path, name: str, test: dict | None = None, **facts) -> Run:
@@ -52,7 +54,22 @@ def test_the_list_says_what_each_run_is(root, capsys):
     assert rows["half"][2:4] == ["not tested", "2 of 3"]
     assert rows["own-mae"][1] == "pretraining (mae)"
     assert rows["broken"][:4] == ["-", "-", "not tested", "-"]
-    assert rows[f"{root}/mels/8000hz"] == ["complete", "3.00kB"]
+    assert rows[f"{root}/mels/8000hz"] == ["empty or damaged", "3.00kB", "-"]
+
+
+def test_caches_are_listed_and_rid_of_replaced_rows(root, tmp_path, capsys):
+    table = make_corpus(tmp_path / "songs", 3)
+    folder = build_cache(table, root / "mels", SPEC, workers=1).folder
+    write_track(tmp_path / "songs" / "audio" / "000001.wav", 3000, 99)
+    build_cache(table, root / "mels", SPEC, workers=1)
+    main(["list", "--runs", str(root)])
+    line = next(line for line in capsys.readouterr().out.splitlines() if folder.name in line)
+    assert [cell.strip() for cell in line.split("|")[2:-1]][::2] == ["3", "20.3kB"]
+    main(["compact", "--runs", str(root)])
+    assert f"20.3kB  {folder.as_posix()}: outdated rows; give --yes" in capsys.readouterr().out
+    assert len(list(folder.glob("shards/*"))) == 4
+    main(["compact", "--yes", "--runs", str(root)])
+    assert len(list(folder.glob("shards/*"))) == 3
 
 
 def test_prune_takes_what_was_never_tested_and_only_with_yes(root, capsys):

@@ -1,5 +1,7 @@
 """Augmentations: each changes its input in the way it says, item by item, and the same way when asked again."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -27,10 +29,11 @@ def noisy_batch(items: int = 4) -> torch.Tensor:
     return -40 + 10 * torch.randn(items, 1, SPEC.n_mels, 130, generator=generator)
 
 
-def mel_of(waveform: np.ndarray) -> torch.Tensor:
+def mel_of(waveform: np.ndarray, spec: MelSpec = SPEC) -> torch.Tensor:
     """[1, 1, mels, frames] in dB, without a floor that would hide quiet rows."""
-    spec = MelSpec(sample_rate=SPEC.sample_rate, n_fft=2048, hop_length=512, n_mels=64, top_db=200)
-    return torch.from_numpy(LogMel(spec)(waveform.astype(np.float32))).clone()[None, None]
+    return torch.from_numpy(LogMel(dataclasses.replace(spec, top_db=200))(waveform.astype(np.float32))).clone()[
+        None, None
+    ]
 
 
 def tone(hertz: float, seconds: float = 3.0) -> np.ndarray:
@@ -95,17 +98,19 @@ def test_gain_adds_decibels():
     torch.testing.assert_close(augment.gain(x, drawn(0.75), SPEC, decibel=12.0), x + 6)
 
 
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
 @pytest.mark.parametrize("snr", [0.0, 10.0])
-def test_noise_is_as_loud_as_noise_in_the_waveform(snr):
+def test_noise_is_as_loud_as_noise_in_the_waveform(snr, scale):
+    spec = dataclasses.replace(SPEC, mel_scale=scale)
     generator = np.random.default_rng(0)
     music = np.convolve(generator.standard_normal(66_150), np.hanning(12), "same")  # falls off with frequency
     white = generator.standard_normal(66_150)
     white *= np.sqrt(np.mean(music**2) / np.mean(white**2) / 10 ** (snr / 10))
-    truth = mel_of(music + white)
-    augmentation = Augmentation({"noise": {"snr_low": snr, "snr_high": snr}}, SPEC, 1, seed=0)
-    changed = augmentation.on_decibel(mel_of(music), np.array([0]))
+    truth = mel_of(music + white, spec)
+    augmentation = Augmentation({"noise": {"snr_low": snr, "snr_high": snr}}, spec, 1, seed=0)
+    changed = augmentation.on_decibel(mel_of(music, spec), np.array([0]))
     assert power_by_row(changed) == pytest.approx(power_by_row(truth), abs=1.5)
-    assert abs(power_by_row(mel_of(music)) - power_by_row(truth)).max() > 5
+    assert abs(power_by_row(mel_of(music, spec)) - power_by_row(truth)).max() > 5
 
 
 def power_by_row(x: torch.Tensor) -> np.ndarray:

@@ -5,14 +5,18 @@ import shutil
 from collections import namedtuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from scripts.audio.build_cache import build_cache
+from scripts.audio.cache import MelCache, list_shards
+from scripts.audio.compact import compact, dead_bytes
+from scripts.audio.shards import find_damage
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError, ConfigError
 from scripts.utils.mels import main as mels_command
-from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, make_experiment
+from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, make_experiment, write_track
 
 BYTES = 2 * (32 * 157 + 5 * 32 * 32)  # of a track: float16 of the whole and of its five clips
 
@@ -27,11 +31,11 @@ def test_says_how_much_disk_is_needed_and_refuses_where_it_is_not_there(tmp_path
     set_free(monkeypatch, 6 * BYTES - 1)
     with pytest.raises(CacheError, match="6 tracks need 122kB of disk, 122kB are free; make room"):
         build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    assert not list((tmp_path / "mels").iterdir())
+    assert not (tmp_path / "mels").exists()
     set_free(monkeypatch, 6 * BYTES)
     folder = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).folder
-    assert "3 of 3 tracks to cache; the cache needs 60.9kB of disk, 122kB are free" in capsys.readouterr().err
-    arrays = [np.load(path, mmap_mode="r") for path in folder.glob("*.npy")]
+    assert "3 of 3 tracks to cache; they need 60.9kB of disk, 122kB are free" in capsys.readouterr().err
+    arrays = [np.load(path, mmap_mode="r") for path in folder.rglob("*.npy")]
     assert sum(array.nbytes for array in arrays) == 3 * BYTES
     set_free(monkeypatch, 10 * BYTES)
     build_cache(table, tmp_path / "mels", SPEC, workers=1)
@@ -102,3 +106,22 @@ def test_excerpts_have_caches_of_their_own_and_the_start_keeps_its_name():
         MelSpec(excerpt="midle")
     with pytest.raises(ConfigError, match="excerpt=spread with clip_overlap=0.5"):
         MelSpec(excerpt="spread", clip_overlap=0.5)
+
+
+def test_compacted_cache_shows_the_same_and_holds_nothing_else(tmp_path):
+    table = make_corpus(tmp_path, 130)
+    folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
+    for number in (0, 1, 2, 5):  # all three of one shard, one of another
+        write_track(tmp_path / "audio" / f"{number:06d}.wav", 3000, 99)
+    before = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert dead_bytes(before) == 4 * BYTES
+    compact(before)
+    after = MelCache.open(tmp_path / "mels", SPEC)
+    assert dead_bytes(after) == 0
+    size = sum(path.stat().st_size for path in folder.rglob("5s.npy"))
+    assert size == 130 * 2 * 32 * 157 + 128 * len(list_shards(folder))
+    pd.testing.assert_frame_equal(after.rows, before.rows)
+    np.testing.assert_array_equal(after.tracks, build_cache(table, tmp_path / "fresh", SPEC, workers=1).tracks)
+    assert not any(find_damage(shard, SPEC) for shard in list_shards(folder))
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert dead_bytes(MelCache.open(tmp_path / "mels", SPEC)) == 0

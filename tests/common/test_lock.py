@@ -1,10 +1,5 @@
 """Two at once on one output: the second waits or refuses in one line, and what the first one makes stays right."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,31 +8,11 @@ import pandas as pd
 import pytest
 
 from scripts.__main__ import main
-from scripts.audio.cache import cache_folder
 from scripts.common.errors import BusyError
 from scripts.common.lock import locked
 from scripts.config.run import Run
 from scripts.utils import metadata
-from tests.corpus import GENRES, SPEC, SPEC_FLAGS, make_corpus
-
-ROOT = Path(__file__).resolve().parents[2]
-STOPS_BEFORE_THE_END = """
-import json, sys
-import pandas as pd
-from scripts.audio import build_cache
-from scripts.audio.spec import MelSpec
-
-finish = build_cache.finish
-
-def told_to_finish(*arguments):
-    print("all is cached", flush=True)
-    sys.stdin.readline()
-    finish(*arguments)
-
-build_cache.finish = told_to_finish
-table, root, spec = sys.argv[1:]
-build_cache.build_cache(pd.read_csv(table), root, MelSpec(**json.loads(spec)), workers=2)
-"""
+from tests.corpus import GENRES, make_corpus
 
 
 @pytest.fixture
@@ -88,35 +63,6 @@ def test_who_waits_goes_on_when_it_is_given_back(tmp_path):
 
 
 # --- the commands -------------------------------------------------------------------------------------------
-
-
-def mels_flags(folder: Path, root: Path) -> list[str]:
-    return ["--full-csv", f"{folder}/metadata_30_secs.csv", "--output-root", str(root), "--workers=2", *SPEC_FLAGS]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize("ends", ["by itself", "killed"])
-def test_two_caches_in_one_folder(tmp_path, refused, ends):
-    """The second is refused; the first one's cache, or that of whoever comes after its end, is as one made alone."""
-    make_corpus(tmp_path, 12)
-    arguments = tmp_path / "metadata_30_secs.csv", tmp_path / "two", json.dumps(SPEC.as_dict())
-    command, pipe = [sys.executable, "-c", STOPS_BEFORE_THE_END, *arguments], subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as first:
-        assert first.stdout.readline() == "all is cached\n"
-        refused("mels", *mels_flags(tmp_path, tmp_path / "two"))
-        refused("mels", *mels_flags(tmp_path, tmp_path / "two"), "--overwrite")
-        if ends == "killed":
-            os.kill(first.pid, signal.SIGKILL)
-        else:
-            first.stdin.write("\n")
-    assert first.returncode == (-signal.SIGKILL if ends == "killed" else 0)
-    for root in ("two", "alone"):
-        main(["mels", *mels_flags(tmp_path, tmp_path / root)])
-    assert contents(cache_folder(tmp_path / "two", SPEC)) == contents(cache_folder(tmp_path / "alone", SPEC))
-    assert list((tmp_path / "two").iterdir()) == [cache_folder(tmp_path / "two", SPEC)]
 
 
 def test_every_command_with_a_journal_is_alone_at_its_output(tmp_path, refused, genre_run: Run):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from scripts.common.machine import choose_precision, in_float32, in_training
+from scripts.common.errors import ConfigError
+from scripts.common.machine import choose_device, choose_precision, in_float32, in_training
 
 CPU = torch.device("cpu")
 
@@ -44,3 +45,25 @@ def test_auto_is_bfloat16_where_the_processor_has_it_and_may_use_it(monkeypatch,
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
     may = isa in (None, "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX")
     assert choose_precision("auto", CPU) == (torch.bfloat16 if bf16 and may else torch.float32)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_subnormal_weights_are_zeros_to_a_network(precision):
+    """And to nothing else: around a network they are numbers."""
+    tiny = torch.full((64,), 1e-40)
+    with in_training(CPU, precision):
+        with in_float32(CPU):
+            assert (tiny * 2).abs().max() == 0
+        assert (tiny * 2).abs().max() == 0
+    assert (tiny * 2).abs().max() > 0
+
+
+def test_gpus_have_numbers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1) and choose_device("auto") == torch.device("cuda")
+    for name in ("cuda:2", "cuda:", "cuda:x"):
+        with pytest.raises(ConfigError, match=f"device '{name}' is not available here; choose --set device=auto"):
+            choose_device(name)
+    with pytest.raises(ConfigError, match="unknown device 'cpu:1'; did you mean 'cpu'"):
+        choose_device("cpu:1")

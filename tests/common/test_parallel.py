@@ -42,17 +42,19 @@ import json, signal, sys
 import pandas as pd
 from scripts.audio import build_cache
 from scripts.audio.spec import MelSpec
+from scripts.common import engines
 from scripts.common.cli import command
 
-def wait(*_):
-    print("the first is cached", flush=True)
-    signal.pause()
+def stop_at_the_first(*arguments):
+    for _ in parallel_map(*arguments):
+        print("the first is cached", flush=True)
+        signal.pause()
 
 @command
 def cache(argv):
     build_cache.build_cache(pd.read_csv(argv[0]), argv[1], MelSpec(**json.loads(argv[2])), workers=2)
 
-build_cache.note = wait
+parallel_map, engines.parallel_map = engines.parallel_map, stop_at_the_first
 cache(sys.argv[1:])
 """
 

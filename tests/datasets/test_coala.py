@@ -17,7 +17,8 @@ from scripts.config.run import Run
 from scripts.datasets import DATASETS, coala
 from scripts.datasets.coala import FILES, FRONT_END, PATCH, RANGES, VOCABULARY
 from scripts.inference.predictor import Predictor
-from scripts.loading.coala_patches import load_patches, read_ranges, scale
+from scripts.inference.windows import scale
+from scripts.loading.coala_patches import load_patches, read_ranges
 from scripts.loading.experiment_data import Data
 from scripts.tables.label_matrix import label_matrix
 from scripts.train import train

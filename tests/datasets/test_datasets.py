@@ -395,6 +395,18 @@ def test_columns_are_found_in_any_order_and_case(tmp_path_factory: pytest.TempPa
     assert table.choose_columns(Path("own.csv"), columns, {}) == spelled
 
 
+@given(
+    text=st.text("a./ ", min_size=1) | st.text(min_size=1).filter(lambda text: "\0" not in text),
+    place=st.sampled_from([".", "x", "x/y", "/", "..", "/r"]),
+)
+def test_paths_are_joined_and_shortened_as_by_pathlib(text: str, place: str) -> None:
+    assert table.join_all(Path(place), [text, "a/b.wav"]) == [
+        (Path(place) / one).as_posix() for one in (text, "a/b.wav")
+    ]
+    path = Path(text).as_posix()
+    assert table.without_suffix(path) == path.removesuffix(Path(path).suffix)
+
+
 def test_asked_for_columns_win(tmp_path: Path) -> None:
     rows = ROWS | {"mood": ["low", "high", "low"], "key": ["p", "q", "r"]}
     path = listing(tmp_path, rows)

@@ -18,7 +18,8 @@ def test_rows_say_what_is_wrong_with_a_file(genre_run: Run, tone: Callable[..., 
     soundfile.write(tmp_path / "cancelled.wav", np.hstack([left, -left]), 8000)
     soundfile.write(tmp_path / "offset.wav", np.full(16_000, 0.1), 8000)
     file_predictor = FilePredictor(Predictor(genre_run), "a model")
-    rows = [file_predictor(str(path)) for path in (damaged, tmp_path / "cancelled.wav", tmp_path / "offset.wav")]
+    paths = (damaged, tmp_path / "cancelled.wav", tmp_path / "offset.wav")
+    rows = [row for path in paths for row in file_predictor(str(path))]
     assert [row.status for row in rows] == ["ok", "cancelled", "silent"]
     assert rows[0].reason == f"damaged after {rows[0].seconds:.1f} s" and rows[0].probabilities
     assert rows[1].reason.startswith("the channels cancel; ")

@@ -135,6 +135,34 @@ def test_augmented_batches_are_normalised_and_mixed(corpus):
     assert y.sum(1).tolist() == pytest.approx([1] * 8)
 
 
+@pytest.mark.parametrize("batch_size", [7, 41])
+def test_ranks_share_every_batch(corpus, batch_size):
+    """Each has its part of what one process has, mixed with its neighbours there; the last ones may have none."""
+    items, _ = load_items(corpus[0], corpus[1], "crop")
+
+    def loader(**shares: int) -> Loader:
+        augmentation = Augmentation({"mixup": {}, "tempo": {}}, SPEC, len(items), seed=1)
+        return Loader(items, batch_size, shuffle=True, seed=1, augmentation=augmentation, **shares)
+
+    loaders = [loader(rank=rank, ranks=3) for rank in range(3)]
+    assert [len(one) for one in loaders] == [len(loader())] * 3
+    for whole, *shares in zip(loader(), *loaders, strict=True):
+        counts = [len(share.y) for share in shares]
+        assert max(counts) - min(counts) <= 1 and min(len(share.x) for share in shares) == max(1, min(counts))
+        for place, values in enumerate(whole):
+            parts = [share[place][:count] for share, count in zip(shares, counts, strict=True)]
+            torch.testing.assert_close(torch.cat(parts), values, rtol=0, atol=0)
+
+
+def test_ranks_share_a_test_by_whole_tracks(corpus):
+    items, _ = load_items(corpus[0], corpus[1], "clip")
+    shares = [list(Loader(items, 8, rank=rank, ranks=3)) for rank in range(3)]
+    tracks = [torch.cat([batch.track for batch in share]).tolist() for share in shares]
+    assert sum(tracks, []) == items.track.tolist() and all(tracks)
+    assert sum(len(set(share)) for share in tracks) == len(items.tracks)
+    assert not list(Loader(items.select(np.arange(len(items.tracks)) < 2), 8, rank=2, ranks=3))
+
+
 def test_track_outside_the_cache_is_named(corpus):
     table, cache = corpus
     with pytest.raises(TableError, match="such as 999"):

@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 import soundfile
 
+from scripts.common import storage
 from scripts.common.errors import TableError
+from scripts.config.experiments import get_experiment
+from scripts.loading.experiment_data import read_split
 from scripts.tables.label_table import LABEL_COLUMNS, NEEDED_TO_TRAIN, class_names, describe_similar, read_table
 from scripts.tables.splits import fingerprint
 from scripts.utils import labeled_tracks, metadata
@@ -40,6 +43,20 @@ def test_what_is_no_table(tmp_path: Path) -> None:
         read_table(tmp_path, [])
     with pytest.raises(TableError, match="no rows"):
         read_table(write(tmp_path, HEADER), NEEDED_TO_TRAIN)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_a_table_is_read_in_blocks_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(storage, "ROWS_AT_ONCE", at_once)
+    lines = "track_id,genre,,artist_id,", "1, Rock ,x,Ann,y", "2", "3,Rock,,,", " 4,Folk,x,Ann"
+    table = storage.read_csv(write(tmp_path, *lines))
+    assert table.fillna("").to_numpy().tolist() == [
+        ["1", "Rock", "Ann"], ["2", "", ""], ["3", "Rock", ""], ["4", "Folk", "Ann"]
+    ]  # fmt: skip
+    with pytest.raises(TableError, match="row 6 has 6 fields, the header 5"):
+        storage.read_csv(write(tmp_path, *lines, "5,Rock,x,Ann,y,z"))
+    with pytest.raises(TableError, match="not a CSV table .row 6"):
+        storage.read_csv(write(tmp_path, *lines, '5,"Rock'))
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
@@ -204,6 +221,24 @@ def test_metadata_has_ten_rows_a_track_in_order(fma: Path, capsys: pytest.Captur
     official = dict(zip(tracks["track_id"], tracks["split"], strict=True))
     assert official == {"5": "validation", "30": "train", "134": "test", "140": "train"}
     assert f"official {fingerprint(clips)}: 2 train, 1 validation, 1 test" in capsys.readouterr().out
+
+
+def test_many_tracks_have_a_row_each(fma: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """An experiment has the same tracks of either form; rows per clip are written where they are asked for."""
+    experiment = get_experiment("fma_cnn_3s")
+    labeled_tracks.main([])
+    metadata.main([])
+    _, of_clips, classes = read_split(experiment)
+    monkeypatch.setattr(metadata, "MANY_TRACKS", 3)
+    metadata.main([])
+    assert "metadata_ensemble.csv: a row a track, since they are over 3; --clips 10" in capsys.readouterr().out
+    tracks, rows = (read_table(f"data/metadata_{name}.csv", LABEL_COLUMNS) for name in ("30_secs", "ensemble"))
+    assert rows["clips"].tolist() == [10] * 4 and rows.drop(columns="clips").equals(tracks)
+    _, of_tracks, also = read_split(experiment)
+    assert also == classes
+    assert of_tracks.drop(columns="clips").equals(of_clips.drop(columns="clip").reset_index(drop=True))
+    metadata.main(["--clips", "2"])
+    assert read_table("data/metadata_ensemble.csv", ["clip"])["clip"].tolist() == [1, 2] * 4
 
 
 def many_tracks(folder: Path, artists: bool = True) -> Path:

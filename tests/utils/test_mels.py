@@ -6,18 +6,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from scripts.audio.build_cache import build_cache
 from scripts.audio.cache import MelCache, cache_folder
+from scripts.audio.decoding import decoder_version
 from scripts.audio.features import make_transform
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError, TableError
+from scripts.common.storage import read_csv, write_csv
 from scripts.config.experiments import EXPERIMENTS
 from scripts.utils import flags
 from scripts.utils.mels import main as mels_command
@@ -25,19 +29,18 @@ from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, write_track
 
 KILLED = """
 import os, signal, sys
-from scripts.audio import build_cache
+from scripts.common import engines
 from scripts.utils.mels import main
 
-note, left = build_cache.note, int(sys.argv[1])
+parallel_map = engines.parallel_map
 
-def note_and_die(*record):
-    global left
-    note(*record)
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
+def die_after(*arguments):
+    for number, result in enumerate(parallel_map(*arguments), 1):
+        yield result
+        if number == int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-build_cache.note = note_and_die
+engines.parallel_map = die_after
 main(sys.argv[2:])
 """
 
@@ -50,7 +53,7 @@ def librosa_mel(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def arguments(folder: Path, root: Path, *more: str) -> list[str]:
@@ -144,7 +147,7 @@ def test_one_clip_as_long_as_the_track(tmp_path):
     """Both arrays are of one length, and must not share a file."""
     spec = dataclasses.replace(SPEC, clip_seconds=5.0)
     cache = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", spec, workers=1)
-    assert {path.name for path in cache.folder.glob("*.npy")} == {"5s.npy", "5s_clips.npy"}
+    assert {path.name for path in cache.folder.rglob("*.npy")} == {"5s.npy", "5s_clips.npy"}
     assert (cache.tracks.shape, cache.clips.shape) == ((3, 32, 157), (3, 1, 32, 157))
     np.testing.assert_array_equal(cache.clips[:, 0], cache.tracks)
     assert cache.rows["clips"].tolist() == [1, 1, 1]
@@ -250,30 +253,40 @@ def test_long_track_is_cut_and_padding_is_silence(tmp_path):
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     """Overlapping clips of three channels."""
-    changes, moments = {"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (1, 39)
-    make_corpus(tmp_path, 60)
+    changes, moments = {"kind": "stack", "clip_overlap": 0.5, "ending": "hold"}, (1, 3)
+    make_corpus(tmp_path, 130)  # three tracks a shard
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     spec, flags = dataclasses.replace(SPEC, **changes), flags_of(changes)
     mels_command(arguments(tmp_path, whole, *flags))
-    folder = cache_folder(broken, spec)
-    journal = folder.with_name(folder.name + ".partial") / "journal.jsonl"
-    for tracks in moments:
-        command = [sys.executable, "-c", KILLED, str(tracks), *arguments(tmp_path, broken, *flags)]
+    folder, made = cache_folder(broken, spec), 0
+    for shards in moments:
+        command = [sys.executable, "-c", KILLED, str(shards), *arguments(tmp_path, broken, *flags)]
         killed = subprocess.run(command, capture_output=True)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(journal.read_bytes().splitlines()) == sum(moments)
-    journal.write_bytes(journal.read_bytes()[:-7])  # a line cut in the middle
+        made += shards
+        assert made <= len(MelCache.open(broken, spec).rows) // 3  # others may be done before their workers see it
     mels_command(arguments(tmp_path, broken, *flags))
     assert contents(folder) == contents(cache_folder(whole, spec))
     assert [path.name for path in broken.iterdir()] == [folder.name]
+    assert {len(list(shard.iterdir())) for shard in (folder / "shards").iterdir()} == {4}
+
+
+def test_number_of_workers_and_two_at_once_give_the_same_bytes(tmp_path):
+    make_corpus(tmp_path, 70)
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    mels_command(arguments(tmp_path, alone, "--workers", "1"))
+    command = [sys.executable, "-m", "scripts", "mels", *arguments(tmp_path, both)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [(process.wait(), process.stderr.close())[0] for process in processes] == [0, 0]
+    assert contents(both) == contents(alone)
 
 
 def test_a_second_start_changes_nothing(tmp_path):
     table = make_corpus(tmp_path, 6)
     folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_new_and_changed_files_are_cached_and_the_others_kept(tmp_path):
@@ -283,10 +296,34 @@ def test_new_and_changed_files_are_cached_and_the_others_kept(tmp_path):
     write_track(Path(table["file_path"][0]), 3000, 99)
     Path(table["file_path"][1]).unlink()
     second = build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    fresh = build_cache(table, tmp_path / "fresh", SPEC, workers=1)
-    assert contents(second.folder) == contents(fresh.folder)
+    assert contents(first.folder).items() <= contents(second.folder).items()
+    assert_same(second, build_cache(table, tmp_path / "fresh", SPEC, workers=1))
     assert second.rows.loc["1", "status"] == "missing"
     np.testing.assert_array_equal(second.clips[2], kept)
+    write_track(Path(table["file_path"][0]), 2000, 99)
+    third = build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert third.rows["generation"].tolist() == [2, 1, *[0] * 7]
+    assert_same(third, build_cache(table, tmp_path / "fresh", SPEC, 1, overwrite=True))
+
+
+def test_one_changed_file_does_not_throw_away_what_a_kill_has_left(tmp_path):
+    table = make_corpus(tmp_path, 18)
+    command = [sys.executable, "-c", KILLED, "12", *arguments(tmp_path, tmp_path / "mels")]
+    subprocess.run(command, capture_output=True)
+    kept = len(MelCache.open(tmp_path / "mels", SPEC).rows)
+    assert 12 <= kept < 18
+    write_track(Path(table["file_path"][17]), 3000, 99)
+    before = contents(tmp_path / "mels")
+    after = contents(build_cache(table, tmp_path / "mels", SPEC, workers=1).folder.parent)
+    assert {name: after[name] for name in before} == before
+
+
+def assert_same(found: MelCache, expected: MelCache) -> None:
+    """Both show the same tracks and spectrograms, whatever shards they are made of."""
+    columns = ["row", "file", "size", "mtime_ns", "seconds", "clips", "status", "reason"]
+    pd.testing.assert_frame_equal(found.rows[columns], expected.rows[columns])
+    np.testing.assert_array_equal(found.tracks, expected.tracks)
+    np.testing.assert_array_equal(found.clips, expected.clips)
 
 
 def test_a_smaller_table_keeps_the_other_tracks(tmp_path):
@@ -315,15 +352,35 @@ def test_another_dataset_under_the_same_ids_is_refused(tmp_path):
     assert build_cache(other, tmp_path / "mels", SPEC, 1, overwrite=True).rows["file"].iloc[0] == other["file_path"][0]
 
 
+def change_decoder(folder: Path, decoder: str) -> None:
+    """As if it had decoded everything."""
+    for path in folder.rglob("tracks.csv"):
+        rows = read_csv(path).assign(decoder=decoder)
+        write_csv(path, rows)
+        sums = json.loads((path.parent / "checksums.json").read_text())
+        sums["tracks.csv"] = zlib.crc32(path.read_bytes())
+        (path.parent / "checksums.json").write_text(json.dumps(sums))
+
+
 def test_rows_of_two_decoders_are_never_mixed(tmp_path):
     table = make_corpus(tmp_path, 6)
     folder = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).folder
-    record = json.loads((folder / "spec.json").read_text())
-    (folder / "spec.json").write_text(json.dumps(record | {"decoder": "another 1.0"}))
+    change_decoder(folder, "another 1.0")
     assert len(build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).rows) == 3
     with pytest.raises(CacheError, match="decoded by another 1.0"):
         build_cache(table, tmp_path / "mels", SPEC, workers=1)
     assert len(build_cache(table, tmp_path / "mels", SPEC, 1, overwrite=True).rows) == 6
+
+
+def test_rows_of_two_versions_of_the_spectrograms_are_never_mixed(tmp_path):
+    table = make_corpus(tmp_path, 6)
+    folder = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).folder
+    record = json.loads((folder / "spec.json").read_text())
+    del record["numerics"]  # as records of the first one
+    (folder / "spec.json").write_text(json.dumps(record))
+    assert len(build_cache(table[:3], tmp_path / "mels", SPEC, workers=1).rows) == 3
+    with pytest.raises(CacheError, match="computed by version 1; adding tracks by version 2 would mix the two"):
+        build_cache(table, tmp_path / "mels", SPEC, workers=1)
 
 
 def test_what_an_older_version_may_have_decoded_otherwise_is_made_again_and_named(tmp_path, capsys, monkeypatch):
@@ -334,12 +391,7 @@ def test_what_an_older_version_may_have_decoded_otherwise_is_made_again_and_name
     write_track(audio / "000004.wav", 500, 4, seconds=0.2)
     table.loc[[2, 3], "file_path"] = [(audio / f"00000{number}.flac").as_posix() for number in (2, 3)]
     folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
-    record, whole = json.loads((folder / "spec.json").read_text()), contents(folder)
-    older = record["decoder"].partition(", PyAV")[0]
-    (folder / "spec.json").write_text(json.dumps(record | {"decoder": older}))
-    clips = np.load(folder / "1s.npy", mmap_mode="r+")
-    clips[:] = 0  # so that one sees which rows are made again
-    clips.flush()
+    change_decoder(folder, decoder_version().partition(", PyAV")[0])
     monkeypatch.setattr("scripts.audio.cache.WARNED", set())
     capsys.readouterr()
     for _ in range(2):
@@ -348,25 +400,84 @@ def test_what_an_older_version_may_have_decoded_otherwise_is_made_again_and_name
     assert capsys.readouterr().err == f"{line}; the command that cached them makes them again\n"
     cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
     assert f"{line} and are made again\n" in capsys.readouterr().err
-    assert (cache.clips[2] != 0).any() and not cache.clips[[0, 1, 3, 5]].any()
-    assert (contents(folder)["spec.json"], contents(folder)["tracks.csv"]) == (whole["spec.json"], whole["tracks.csv"])
+    assert cache.rows["generation"].tolist() == [0, 0, 1, 0, 1, 0]
+    assert_same(cache, build_cache(table, tmp_path / "fresh", SPEC, workers=1))
     build_cache(table, tmp_path / "mels", SPEC, workers=1)
     assert "older" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["spec", "array", "rows", "gone"])
+def test_packed_cache_of_an_earlier_version_is_one_shard(tmp_path):
+    """The arrays and tracks.csv beside spec.json, without a decoder in each row; more tracks come in shards."""
+    table = make_corpus(tmp_path, 5)
+    cache = build_cache(table[:3], tmp_path / "mels", SPEC, workers=1)
+    packed = tmp_path / "packed" / cache.folder.name
+    packed.mkdir(parents=True)
+    np.save(packed / "5s.npy", cache.tracks[:])
+    np.save(packed / "1s.npy", cache.clips[:])
+    write_csv(packed / "tracks.csv", cache.rows.reset_index().drop(columns=["decoder", "generation"]))
+    shutil.copy(cache.folder / "spec.json", packed)
+    assert_same(MelCache.open(packed, SPEC), cache)
+    write_track(Path(table["file_path"][1]), 3000, 99)
+    both = build_cache(table, tmp_path / "packed", SPEC, workers=1)
+    assert both.rows["generation"].tolist() == [-1, 0, -1, 0, 0]
+    assert_same(both, build_cache(table, tmp_path / "fresh", SPEC, workers=1))
+
+
+@pytest.mark.parametrize("damage", ["spec", "array", "rows", "table", "gone"])
 def test_damaged_cache_is_refused(tmp_path, damage):
     folder = build_cache(make_corpus(tmp_path, 3), tmp_path / "mels", SPEC, workers=1).folder
+    shard = sorted((folder / "shards").iterdir())[1]
     if damage == "spec":
         (folder / "spec.json").write_text("{")
     elif damage == "array":
-        (folder / "1s.npy").write_bytes(b"nothing")
+        (shard / "1s.npy").write_bytes(b"nothing")
     elif damage == "rows":
-        np.save(folder / "1s.npy", np.zeros((2, 5, 32, 32), np.float16))
+        np.save(shard / "1s.npy", np.zeros((2, 5, 32, 32), np.float16))
+    elif damage == "table":
+        (shard / "tracks.csv").write_bytes(b"row,track_id\n0")
     else:
         shutil.rmtree(folder)
     with pytest.raises(CacheError):
         MelCache.open(tmp_path / "mels", SPEC)
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda shard: flip(shard / "5s.npy", -100),
+        lambda shard: flip(shard / "1s.npy", 3),
+        lambda shard: flip(shard / "tracks.csv", -30),
+        lambda shard: (shard / "1s.npy").write_bytes((shard / "1s.npy").read_bytes()[:-1]),
+        lambda shard: (shard / "5s.npy").unlink(),
+        lambda shard: (shard / "checksums.json").write_text("{"),
+    ],
+    ids=["a bit of a spectrogram", "a bit of a header", "a bit of the table", "cut off", "array lost", "sums lost"],
+)
+def test_damaged_shard_is_named_and_made_again(tmp_path, capsys, damage):
+    table = make_corpus(tmp_path, 5)
+    folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
+    whole, shard = contents(folder), sorted((folder / "shards").iterdir())[2]
+    damage(shard)
+    capsys.readouterr()
+    build_cache(table, tmp_path / "mels", SPEC, workers=1)
+    assert f"{shard}: " in (said := capsys.readouterr().err) and "1 of 5 tracks to cache" in said
+    assert contents(folder) == whole
+
+
+def test_copied_cache_is_whole(tmp_path, capsys):
+    """Copying changes the files' times, so that their checksums are computed, once."""
+    table = make_corpus(tmp_path, 5)
+    folder = build_cache(table, tmp_path / "mels", SPEC, workers=1).folder
+    shutil.copytree(folder, tmp_path / "copy" / folder.name, copy_function=shutil.copyfile)
+    capsys.readouterr()
+    assert_same(build_cache(table, tmp_path / "copy", SPEC, workers=1), MelCache.open(folder, SPEC))
+    assert capsys.readouterr().err == ""
 
 
 def test_no_file_at_all_is_an_error_and_leaves_nothing(tmp_path):

@@ -74,6 +74,11 @@ def test_again_changes_nothing_and_a_table_with_clips_gets_clips(folder):
     assert (folder / "merged.csv").read_bytes() == before
 
 
+def test_a_table_that_counts_clips_goes_on_counting(folder):
+    read_table(folder / "tracks.csv", ["genre"]).assign(clips=10).to_csv(folder / "tracks.csv", index=False)
+    assert merge(folder / "tracks.csv", folder / "sounds.csv", folder / "merged.csv")["clips"].tolist() == [10] * 7
+
+
 def test_labels_by_hand(folder, capsys):
     """Complete labels: what a sound does not have is absent, where the table knows of absent labels."""
     (folder / "tracks.csv").write_text(

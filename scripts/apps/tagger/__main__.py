@@ -31,8 +31,9 @@ from scripts.common.cli import command, describe_os_error
 from scripts.common.errors import AudioError, ConfigError, ProjectError
 from scripts.common.lock import locked
 from scripts.common.plotting import save
-from scripts.inference.predictor import Predictor, Windows, whole
+from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run, version_of
+from scripts.inference.windows import Windows, whole
 from scripts.utils.visualisation import waveform
 
 

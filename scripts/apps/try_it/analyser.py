@@ -18,7 +18,8 @@ from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError, ProjectError
 from scripts.common.machine import in_float32
 from scripts.config.run import Run
-from scripts.inference.predictor import Prediction, Predictor, Windows, whole
+from scripts.inference.predictor import Prediction, Predictor
+from scripts.inference.windows import Windows, whole
 
 FINER = 3  # times as many windows for the curves as for the answer
 SILENCE = 1 / 6  # of the last window, at most; with more, the window before it has the sound already

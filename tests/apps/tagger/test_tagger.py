@@ -29,7 +29,8 @@ from scripts.audio.spec import MelSpec
 from scripts.common.errors import ConfigError
 from scripts.common.lock import locked
 from scripts.config.run import Run
-from scripts.inference.predictor import Predictor, Windows
+from scripts.inference.predictor import Predictor
+from scripts.inference.windows import Windows
 from tests.corpus import TONES, write_track
 from tests.freesound_server import (
     SEARCH,

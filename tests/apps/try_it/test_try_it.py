@@ -131,8 +131,8 @@ def test_without_its_cache_the_page_says_why_there_are_no_neighbours(tones, song
     analyser = SoundAnalyser(Run("tones", tmp_path / "runs"))
     analyser.embedding.join()
     analysis = analyser.analyse(song)
-    assert "no finished cache here" in analysis.nearest
-    assert "no finished cache here" in try_it_html.answer(analysis, "song.wav", 0)
+    assert "no cache here" in analysis.nearest
+    assert "no cache here" in try_it_html.answer(analysis, "song.wav", 0)
 
 
 def test_neighbours_by_hand():
