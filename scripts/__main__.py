@@ -58,6 +58,7 @@ GROUPS = (
         "baselines.flags",
         {
             "descriptors": "baselines.descriptors",
+            "embed": "baselines.embed",
             "classical": "baselines.classical",
             "label_svm": "baselines.label_svm",
         },

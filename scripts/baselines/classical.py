@@ -1,6 +1,6 @@
 """Classical classifiers on tables of features: the baselines that a network has to beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_json
 from scripts.config.run import Run
 from scripts.datasets import gtzan_features
-from scripts.loading.feature_rows import join
+from scripts.loading.feature_rows import join, list_sources, read_sources
 from scripts.loading.loader import Items
 from scripts.reports.markdown import mean_and_deviation
 from scripts.reports.single_label import describe_summary, predictions_table, scores_of, summarise, write_report
@@ -92,9 +92,15 @@ class FeatureData:
 
     @classmethod
     def load(
-        cls, features: str, table: Path, root: Path, folds: int | None = None, by: str | None = None, seed: int = 0
+        cls,
+        features: str | Sequence[str],
+        table: Path,
+        root: Path,
+        folds: int | None = None,
+        by: str | None = None,
+        seed: int = 0,
     ) -> "FeatureData":
-        """Join a table of features with a metadata table, or read one of the public tables (`GTZAN`) below `root`.
+        """Join tables of features (see `read_sources`) with metadata, or read a public table (`GTZAN`) below `root`.
 
         With `folds` or `by` the split becomes that of `k_folds`; the other one is as in `choose_folds`.
 
@@ -103,18 +109,22 @@ class FeatureData:
         ConfigError : folds that cannot be.
         TableError : a table is missing or wrong, no track has features, or a genre has none to train or test on.
         """
-        if features in GTZAN:
-            rows = gtzan_features.read_features(root, GTZAN[features])
+        sources = list_sources(features)
+        public = GTZAN.keys() & set(sources)
+        if public and len(sources) > 1:
+            raise ConfigError(f"{min(public)} has tracks of its own; give it without other --features")
+        if public:
+            rows = gtzan_features.read_features(root, GTZAN[sources[0]])
             tracks = rows[NEEDED_TO_TRAIN]
         else:
-            tracks, rows = read_table(table, NEEDED_TO_TRAIN), read_table(features, ["track_id"])
+            tracks, rows = read_table(table, NEEDED_TO_TRAIN), read_sources(sources)
         tracks, tests = tracks.drop_duplicates("track_id", ignore_index=True), ["test"]
         if folds or by:
             folds, by = choose_folds(tracks, folds, by)
             tests = [f"fold {number}" for number in range(folds)]
             tracks = tracks.assign(split=[tests[number] for number in k_folds(tracks, folds, seed, by)])
         tracks = tracks[tracks["split"].notna()].reset_index(drop=True)
-        data = cls(tracks, join(tracks, rows, features), tests, class_names(tracks))
+        data = cls(tracks, join(tracks, rows, ", ".join(sources)), tests, class_names(tracks))
         for name in tests:
             data.check(name)
         return data

@@ -30,11 +30,38 @@ def descriptors(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def embed(parser: argparse.ArgumentParser) -> None:
+    """Compute what a trained network makes of every clip, its embeddings, for `classical` and `label_svm`.
+
+        python -m scripts embed --csv data/labeled_tracks.csv --output data/embeddings/musicnn
+        python -m scripts embed --network best_scratch --output data/embeddings/best_scratch
+
+    The published weights of musicnn (3.3 MB, MIT licence), a network that tags music, are fetched into data/weights.
+    The spectrograms that the network takes are cached first, as by `mels`. Killed at any moment and started again it
+    goes on where it was; new and changed tracks are added.
+    """
+    add = parser.add_argument
+    add("--network", default="musicnn", metavar="NAME", help="musicnn, or a run; default: %(default)s")
+    add(
+        "--weights", default="jamendo", metavar="NAME|FILE",
+        help="of musicnn: jamendo, mtat, or a file with one of them; default: %(default)s",
+    )  # fmt: skip
+    add("--csv", type=Path, help="table of tracks; default: data/labeled_tracks.csv, or the run's")
+    add("--output", type=Path, metavar="FOLDER", help="of the embeddings; default: data/embeddings/<network>")
+    add("--output-root", type=Path, metavar="FOLDER", help="of the spectrograms; default: the run's, else data/mels")
+    add("--overwrite", action="store_true", help="start anew, spectrograms included")
+    add("--workers", type=positive_int, help="processes, then threads; default: one a core")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps; default: auto")
+    add_runs_flag(parser)
+
+
+@flags
 def classical(parser: argparse.ArgumentParser) -> None:
     """Train and test a classical classifier on a table of features: what a network has to beat.
 
         python -m scripts classical --table data/metadata_30_secs.csv --features data/descriptors.csv --classifier svm
         python -m scripts classical --features data/descriptors_clips.csv --classifier lda --folds 10 --by artist
+        python -m scripts classical --features data/embeddings/musicnn data/descriptors_clips.csv --classifier lda
         python -m scripts classical --features gtzan --root data/gtzan --classifier svm
 
     Trains on train and validation, as it chooses nothing, and tests once. With a row per clip, a track's scores are the
@@ -44,9 +71,10 @@ def classical(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
     add(
-        "--features", default="data/descriptors.csv",
-        help="table with track_id and a column for each feature, a row per track or per clip; or gtzan, gtzan_clips: "
-        "the public tables, with their own labels and fault-filtered split; default: %(default)s",
+        "--features", nargs="+", default=["data/descriptors.csv"], metavar="TABLE",
+        help="table with track_id and a column for each feature, a row per track or clip, or the folder of `embed`; "
+        "several stand side by side, clip by clip; or gtzan, gtzan_clips: the public tables, with their own labels and "
+        "fault-filtered split; default: data/descriptors.csv",
     )  # fmt: skip
     add("--root", type=Path, default=Path("data/gtzan"), help="of the public tables; %(default)s")
     add(
@@ -87,8 +115,9 @@ def label_svm(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), help="metadata; default: %(default)s")
     add(
-        "--features", type=Path, default=Path("data/descriptors.csv"),
-        help="table with track_id and a column for each feature, a row per track or per clip; default: %(default)s",
+        "--features", nargs="+", type=Path, default=[Path("data/descriptors.csv")], metavar="TABLE",
+        help="table with track_id and a column for each feature, a row per track or clip, or the folder of `embed`; "
+        "several stand side by side, clip by clip; default: data/descriptors.csv",
     )  # fmt: skip
     add("--kernel", default="rbf", metavar="NAME", help="rbf or linear; default: rbf")
     add("--C", type=float, default=1, help="the greater, the closer it keeps to the training part; default: 1")

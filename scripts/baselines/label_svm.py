@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_csv, write_json
 from scripts.config.run import Run
-from scripts.loading.feature_rows import join
+from scripts.loading.feature_rows import join, list_sources, read_sources
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import track_means
 from scripts.metrics.test_scores import MultiLabelScores, mean_over_labels
@@ -101,7 +102,7 @@ def label_probabilities(machine: Pipeline, train: Items, values: np.ndarray) -> 
 # --- data ---------------------------------------------------------------------------------------------------
 
 
-def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Path) -> Items:
+def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Path | Sequence[Path]) -> Items:
     """The descriptors of those tracks of a multi-label table that have some, with their labels.
 
     Raises
@@ -109,10 +110,11 @@ def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Pa
     TableError : labels or descriptors are wrong, or a part has no track with descriptors.
     """
     truth = label_matrix(table, names, source)
-    items = join(table.assign(**{"class": 0}), read_table(features, ["track_id"]), str(features))
+    named = ", ".join(list_sources(features))
+    items = join(table.assign(**{"class": 0}), read_sources(features), named)
     for part in PARTS:
         if not (items.tracks["split"] == part).any():
-            raise TableError(f"{features}: has no {part} track of {source}; describe more tracks, or split them anew")
+            raise TableError(f"{named}: has no {part} track of {source}; describe more tracks, or split them anew")
     truth = truth[table["track_id"].isin(items.tracks["track_id"])]
     return dataclasses.replace(items, labels=truth[items.track])
 
@@ -120,13 +122,15 @@ def read_items(table: pd.DataFrame, names: list[str], source: Path, features: Pa
 # --- training and testing -----------------------------------------------------------------------------------
 
 
-def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C: float = 1) -> dict[str, Any]:
+def score_machines(
+    table: Path, features: Path | Sequence[Path], run: Run, kernel: str = "rbf", C: float = 1
+) -> dict[str, Any]:
     """Fit and test a machine for each label of a table, write the run's report and print it.
 
     Parameters
     ----------
     table : multi-label metadata CSV with the split.
-    features : table of descriptors, a row per track or per clip.
+    features : tables of descriptors or folders of embeddings, see `read_sources`.
     run : whose report is written.
     kernel, C : as for `make_svm`.
 
@@ -143,9 +147,9 @@ def score_machines(table: Path, features: Path, run: Run, kernel: str = "rbf", C
     tracks = read_table(table, ["track_id", "labels", "split"]).drop_duplicates("track_id", ignore_index=True)
     names = label_names(tracks)
     items = read_items(tracks, names, table, features)
-    probabilities = label_probabilities(machine, items.part("train"), items.array)
+    probabilities = label_probabilities(machine, items.part("train"), np.asarray(items.array))
     constant = [name for name, column in zip(names, probabilities.T, strict=True) if np.ptp(column) == 0]
-    settings = {"table": str(table), "features": str(features), "kernel": kernel, "C": C}
+    settings = {"table": str(table), "features": ", ".join(list_sources(features)), "kernel": kernel, "C": C}
     split = fingerprint(tracks)
     facts = {"run": run.name, "part": "test", "split": split, "leaks": describe_leaks(tracks), "constant": constant}
     write_json(run.config_path, {"run": run.name, "label_svm": settings, "classes": names, "split": split})

@@ -1,9 +1,16 @@
 """Every benchmark runs, at sizes that say nothing of speed, and prints what its readers look for."""
 
+import hashlib
 import json
 
+import torch
+
 from benchmarks import __main__ as all_of_speed
-from benchmarks import caching, folds, loading, serving, testing, training
+from benchmarks import caching, folds, heads, loading, scale, serving, testing, training
+from scripts.architectures.musicnn import PUBLISHED, Weights
+from scripts.datasets.tiny import write_tone
+from scripts.tables.splits import SPLITS
+from tests.architectures.test_musicnn import random_state
 from tests.corpus import make_corpus
 
 LINES = {"caching": "files/s", "training": "samples/s", "testing": "clips/s", "loading": "clips/s"}
@@ -41,6 +48,20 @@ def test_folds_of_both_methods(tmp_path, capsys):
         assert len(result[method]["track_accuracy"]) == 1
 
 
+def test_heads_on_embeddings(tmp_path, monkeypatch, capsys):
+    for number in range(6):
+        write_tone(tmp_path / "songs" / ("a", "b")[number % 2] / f"{number}.wav", number % 2, number, seconds=6.5)
+    torch.save(random_state(), tmp_path / "weights.pth")
+    sha256 = hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    monkeypatch.setitem(PUBLISHED, "mtat", Weights("", sha256, "noise"))
+    flags = ["--weights", str(tmp_path / "weights.pth"), "--folds", "2", "--repeats", "2"]
+    heads.main([str(tmp_path / "songs"), *flags])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["tracks"], result["clips"]) == (6, 12)
+    for source in ("musicnn", "mel_statistics", "both"):
+        assert 0 <= result[source]["clip_accuracy_mean"] <= 1 and len(result[source]["track_accuracy"]) == 2
+
+
 def test_serving(monkeypatch, capsys):
     monkeypatch.setattr(serving, "LENGTHS", {"30 s": 3.0})
     monkeypatch.setattr(serving, "CLIENTS", 2)
@@ -49,3 +70,17 @@ def test_serving(monkeypatch, capsys):
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {*line["stress"]["statuses"]} == {"200"}
     assert min(line["latency"]["ratio"], line["passes"]["ratio"], line["throughput"]["30 s"]["ratio"]) > 0
+
+
+def test_scale(monkeypatch, capsys):
+    monkeypatch.setattr(scale, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    scale.main(["--tracks", "1000", "1200"])
+    printed = capsys.readouterr().out
+    line = json.loads(printed.splitlines()[-1])
+    assert (line.pop("benchmark"), line.pop("tracks")) == ("scale", [1000, 1200])
+    splits = [f"metadata, {name}" for name in sorted(SPLITS)]
+    assert list(line) == ["label table", *splits, "opening the cache", "an epoch's order"]
+    for step, found in line.items():
+        assert all(one["seconds"] > 0 and one["mb"] > 0 for one in found)
+        cells = " | ".join(f"{one['seconds']:.1f} s, {one['mb']} MB" for one in found)
+        assert f"| {step} | {cells} |" in printed
