@@ -5,6 +5,7 @@ if __name__ == "__main__":  # as `python -m scripts crossval`, whose help needs 
 
     run_file("crossval")
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,28 +69,36 @@ def cross_validate(
             f"{experiment.data.table}: its {folds} official folds are not dealt out anew; leave out --repeats and "
             "--fold-seed, or choose --by artist or --by track"
         )
-    prefix, jobs, tables, clips, reports = f"{tag}-" if tag else "", [], [], [], []
-    for seed in range(fold_seed, fold_seed + repeats):
-        for number in range(folds):
-            fold = {"num_folds": folds, "number": number, "seed": seed, "by": by}
-            jobs.append((experiment.updated(fold=fold), f"{prefix}r{seed}f{number}", root, resume, overwrite))
-    for place, report in enumerate(run_each(train_or_keep, jobs, devices, experiment.training.device)):
-        repeat, number = divmod(place, folds)
-        folder = Run.of(experiment, jobs[place][1], root).report
-        tables.append(read_predictions(folder / "predictions.csv").assign(repeat=repeat, fold=number))
-        clips.append(read_predictions(folder / "clips.csv"))
-        reports.append(report | {"repeat": repeat})
-    folder, pooled = Run.of(experiment, f"{prefix}folds", root).report, pd.concat(tables, ignore_index=True)
-    if pooled.duplicated(["repeat", "track_id"]).any():
-        raise TableError(f"{folder}: a track was tested in two folds; cross-validate anew, with another --tag")
+    prefix, jobs, tested = f"{tag}-" if tag else "", [], []
+    for seed, number in itertools.product(range(fold_seed, fold_seed + repeats), range(folds)):
+        fold, name = {"num_folds": folds, "number": number, "seed": seed, "by": by}, f"{prefix}r{seed}f{number}"
+        jobs.append((experiment.updated(fold=fold), name, root, resume, overwrite))
+        tested.append(Run.of(experiment, name, root).report)
+    reports = run_each(train_or_keep, jobs, devices, experiment.training.device)
+    reports = [report | {"repeat": place // folds} for place, report in enumerate(reports)]
+    folder = Run.of(experiment, f"{prefix}folds", root).report
+    pooled = pool(tested, folds, folder)
     if experiment.task == "multi_label":
         summary = summarise_multi_label(pooled, reports)
     else:
-        summary = summarise(pooled, reports) | what_averaging_gains(clips[:folds])
+        clips = [read_predictions(one / "clips.csv") for one in tested[:folds]]
+        summary = summarise(pooled, reports) | what_averaging_gains(clips)
     write_csv(folder / "predictions.csv", pooled)
     write_json(folder / "cross_validation.json", {"by": by, "fold_seed": fold_seed, **summary})
     print(describe(experiment.name, summary, reports))
     return summary
+
+
+def pool(tested: list[Path], folds: int, folder: Path) -> pd.DataFrame:
+    """The predictions of all repeats' folds, with the columns repeat and fold; `folder` is named in the TableError."""
+    tables = [
+        read_predictions(report / "predictions.csv").assign(repeat=place // folds, fold=place % folds)
+        for place, report in enumerate(tested)
+    ]
+    pooled = pd.concat(tables, ignore_index=True)
+    if pooled.duplicated(["repeat", "track_id"]).any():
+        raise TableError(f"{folder}: a track was tested in two folds; cross-validate anew, with another --tag")
+    return pooled
 
 
 def what_averaging_gains(folds: list[pd.DataFrame]) -> dict[str, Any]:

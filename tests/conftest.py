@@ -54,14 +54,16 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """`refusal(main, arguments)` is the line in which the command says why it ends with exit code 2."""
+    """`refusal(main, arguments)` is the one line in which the command says why it ends with exit code 2.
 
-    def call(command: Callable, *arguments: object, **settings: object) -> str:
+    What it says before it meets the error may stand above with `after` : the beginnings of these lines.
+    """
+
+    def call(command: Callable, *arguments: object, after: tuple[str, ...] = (), **settings: object) -> str:
         with pytest.raises(SystemExit) as stopped:
             command(*arguments, **settings)
-        err = capsys.readouterr().err
-        assert stopped.value.code == 2 and "Traceback" not in err
-        last = err.strip().splitlines()[-1]
+        *before, last = capsys.readouterr().err.strip().splitlines()
+        assert stopped.value.code == 2 and all(line.startswith(after) for line in before), before
         assert last.startswith("error: ") or ": error: " in last
         return last
 

@@ -78,3 +78,11 @@ def test_the_apps_load_without_what_the_image_does_not_have():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_nobody_is_root():
+    names = [name for name, _ in instructions()]
+    assert arguments("USER") == ["app"]
+    assert names.index("USER") < names.index("CMD")
+    assert not any(name in ("RUN", "COPY", "ADD") for name in names[names.index("USER") :])
+    assert all(service["cap_drop"] == ["ALL"] for service in compose()["services"].values())

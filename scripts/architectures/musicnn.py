@@ -1,7 +1,6 @@
 """MusiCNN: tall filters for timbre and long ones for rhythm, with the published weights of music taggers."""
 
 import functools
-import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -14,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import require
 from scripts.common.errors import CheckpointError, ConfigError, DownloadError
+from scripts.common.storage import sha256
 from scripts.models import Network, register
 
 SPEC = MelSpec(
@@ -188,8 +188,7 @@ def find_weights(name: str) -> Path:
 
 def published_name(path: Path) -> str:
     """Which published weights a file holds, by its SHA-256; a CheckpointError if it holds none of them."""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     for name, weights in PUBLISHED.items():
         if weights.sha256 == found:
             return name

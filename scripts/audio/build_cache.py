@@ -28,7 +28,7 @@ from scripts.audio.decoding import decoder_version
 from scripts.audio.shards import Shard, Track, find_damage, make_shard, remove_leftovers, shard_name
 from scripts.audio.spec import NUMERICS, MelSpec
 from scripts.audio.stacked import TYPE
-from scripts.common.engines import Engine, LocalEngine
+from scripts.common.engines import Engine
 from scripts.common.errors import CacheError, TableError
 from scripts.common.storage import in_bytes, write_json
 
@@ -66,21 +66,22 @@ def build_cache(
         version of the spectrograms; or the disk is too full for them.
     ClusterError : a machine of the engine does not see the files, or dies again and again.
     """
-    spec, engine = spec or MelSpec(), engine or LocalEngine()
+    spec, engine = spec or MelSpec(), engine or Engine()
     folder, files = cache_folder(root, spec), list_files(tracks)
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     old = open_whole(folder, spec)
     missing = find_missing(files, old)
-    if len(missing) or old is None:
-        shards = plan_shards(folder, missing, len(files), spec)
-        say_what_is_needed(folder, spec, len(missing), len(files))
-        (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-        engine.check_shared(folder, missing["file"].tolist())
-        if old is None:
-            write_json(folder / "spec.json", spec_record(spec, decoder_version()))
-        fill(shards, engine, workers)
-        remove_leftovers(folder)
+    if old and missing.empty:
+        return old
+    shards = plan_shards(folder, missing, len(files), spec)
+    say_what_is_needed(folder, spec, len(missing), len(files))
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    engine.check_shared(folder, missing["file"].tolist())
+    if old is None:
+        write_json(folder / "spec.json", spec_record(spec, decoder_version()))
+    fill(shards, engine, workers)
+    remove_leftovers(folder)
     return MelCache.open(folder, spec)
 
 

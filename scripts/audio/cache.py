@@ -37,7 +37,7 @@ from scripts.common.storage import CELL, TABLE_TEXT
 USABLE = "ok"
 SHARDS, TRACKS = "shards", "tracks.csv"
 NUMBERS = ("row", "size", "mtime_ns", "seconds", "clips")  # columns of tracks.csv; the others are text
-MAKE_AGAIN = "damaged; `python -m scripts mels` makes it again"
+MAKE_AGAIN = "damaged; delete its folder, and run the command that made it again"
 COUNTED = (".wav", ".aif", ".aiff", ".au")  # libsndfile knows how much they hold
 BY_LIBSNDFILE = (".mp3", ".flac", ".ogg", ".oga", ".opus")  # it believes what these announce
 WARNED: set[str] = set()  # folders of caches whose outdated tracks have been named
@@ -156,9 +156,8 @@ def find_folder(root: Path, spec: MelSpec) -> Path:
 
 def list_shards(folder: Path) -> list[Path]:
     """Folders with arrays and their tracks, those of later generations last."""
-    shards = (path for path in folder.glob(f"{SHARDS}/*") if not path.name.startswith("."))
     packed = [folder] if (folder / TRACKS).is_file() else []
-    return packed + sorted(shards, key=lambda path: (generation(path), path.name))
+    return packed + sorted(folder.glob(f"{SHARDS}/[0-9]*-*"), key=lambda path: (generation(path), path.name))
 
 
 def generation(shard: Path) -> int:

@@ -18,6 +18,7 @@ FLOOR_POWER = 1e-10  # the smallest power before the logarithm, -100 dB
 EPSILON = np.finfo(np.float32).eps  # added to a magnitude before its logarithm
 FRAMES_AT_ONCE = 32  # side by side: a step of the FFT handles as many as a register holds; they stay in a core's cache
 SAMPLES_AT_ONCE = 16
+LONGEST_IN_FLOAT32 = 2048  # samples of an FFT; a longer one rounds too often
 REALS = ("float32", "float64")
 FRAME_TYPES = [f"void(float32[:, ::1], {x}[::1], int64, int64, int64, int64, {x}[:, ::1])" for x in REALS]
 SUM_TYPES = "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], int64, int64, float32[:, ::1])"
@@ -131,6 +132,8 @@ class LogMel(LogPower):
     precision: type[np.floating[Any]] = np.float32  # a mel band adds up more than float32 loses
 
     def __init__(self, spec: MelSpec) -> None:
+        if spec.n_fft > LONGEST_IN_FLOAT32:
+            self.precision = np.float64
         super().__init__(spec)
         self.bands = spec.n_mels
         filters = mel_filters(spec)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scripts.audio.cache import SHARDS, TRACKS, USABLE, array_paths, array_shapes
+from scripts.audio.cache import SHARDS, TRACKS, USABLE, array_paths, array_shapes, read_rows
 from scripts.audio.decoding import (
     check_silence,
     count_clips,
@@ -34,7 +34,7 @@ from scripts.audio.decoding import (
 from scripts.audio.features import loudest_clip, make_transform
 from scripts.audio.spec import NUMERICS, MelSpec
 from scripts.audio.stacked import TYPE, npy_bytes, npy_header
-from scripts.common.errors import AudioError
+from scripts.common.errors import AudioError, CacheError
 from scripts.common.memory import keep_freed_memory
 from scripts.common.storage import csv_bytes
 
@@ -200,10 +200,9 @@ def find_damage(shard: Path, spec: MelSpec) -> str:
     """
     try:
         sums = json.loads((shard / CHECKSUMS).read_text())
-        table = (shard / TRACKS).read_bytes()
-        if zlib.crc32(table) != sums[TRACKS]:
+        if checksum(shard / TRACKS) != sums[TRACKS]:
             return f"{TRACKS} has another checksum"
-        count = pd.read_csv(shard / TRACKS, usecols=["row"], encoding_errors="surrogateescape").shape[0]
+        count = len(read_rows(shard, shard))
         for path, shape in zip(array_paths(shard, spec), array_shapes(spec), strict=True):
             stat = path.stat()
             if stat.st_size != npy_bytes((count, *shape)):
@@ -211,7 +210,7 @@ def find_damage(shard: Path, spec: MelSpec) -> str:
             if stat.st_mtime_ns != SEALED and checksum(path) != sums[path.name]:
                 return f"{path.name} has another checksum"
         seal(shard)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, CacheError) as error:
         return str(error)
     return ""
 

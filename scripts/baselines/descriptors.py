@@ -4,7 +4,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from scipy.ndimage import median_filter
 from scipy.signal import welch
 from tqdm import tqdm
 
+from scripts.audio.build_cache import file_identity
 from scripts.audio.decoding import check_silence, decode, decoder_version, fit_length, resample, slice_clips
 from scripts.audio.features import LogMel
 from scripts.audio.spec import MelSpec
@@ -279,19 +279,10 @@ def describe_file(job: tuple[int, str, str, bool]) -> dict[str, Any]:
 
 def describe_plan(tracks: pd.DataFrame, which: str, clips: bool) -> str:
     """One line that differs whenever a result may: the set, the files as they are now, and what decodes them."""
-    files = [(track, path, *size_and_time(path)) for track, path in tracks.itertuples(index=False)]
+    files = [(track, *file_identity(path)) for track, path in tracks.itertuples(index=False)]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     versions = f"{decoder_version()}, librosa {version('librosa')}"
     return json.dumps({"set": which, "clips": clips, "files": digest, "versions": versions})
-
-
-def size_and_time(path: str) -> tuple[int, int]:
-    """Bytes and time of change in ns; -1 for both if there is no such file."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
 
 
 def resume(journal: Path, plan: str) -> dict[int, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What trained networks make of every clip, as a cache of embeddings for the classical baselines."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from scripts.common.cli import command
 from scripts.common.errors import ConfigError
 from scripts.common.machine import choose_device, in_float32
 from scripts.common.parallel import available_cores
+from scripts.common.storage import sha256
 from scripts.config.run import Run
 from scripts.evaluate import BEST
 from scripts.loading.embedding_cache import EmbeddingCache, fill_embeddings
@@ -71,8 +71,7 @@ class Embedder:
         if unit in ("row", "patch"):
             raise ConfigError(f"{run.name} has data.unit={unit}; give a run on clips or whole tracks")
         model = run.load_model(BEST, choose_device(device))
-        with open(run.checkpoints / BEST, "rb") as file:
-            facts = {"network": run.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        facts = {"network": run.name, "sha256": sha256(run.checkpoints / BEST)}
         features = experiment.features
         return cls(model, features.spec, features.normalise, unit == "track", facts)
 

@@ -83,7 +83,7 @@ def one_line_errors(shell: Any) -> None:
 
 
 def stop(code: int, message: str) -> None:
-    if int(os.environ.get("RANK", 0)):  # of torchrun's processes, which as a rule fail alike and end with the first
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # torchrun's ranks as a rule fail alike
         time.sleep(RANK_WAIT)
     print("error: " + " ".join(message.split()), file=sys.stderr)
     raise SystemExit(code)

@@ -5,14 +5,13 @@ import contextlib
 import functools
 import importlib
 import os
-import pickle
 import socket
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from scripts.common.cli import require
 from scripts.common.errors import ClusterError, ConfigError
@@ -37,11 +36,11 @@ WORKER_VARIABLES = {
 }  # fmt: skip
 
 
-class Engine(Protocol):
-    """What runs jobs."""
+class Engine:
+    """Runs jobs, on the cores of this machine."""
 
     def check_shared(self, folder: Path, files: Sequence[str]) -> None:
-        """Make sure that wherever jobs run they see what this process sees.
+        """Make sure that wherever jobs run they see what this process sees, as they do on one machine.
 
         Parameters
         ----------
@@ -54,40 +53,16 @@ class Engine(Protocol):
         """
 
     def map_jobs(
-        self,
-        function: Callable[[Any], Any],
-        jobs: Sequence[Any],
-        workers: int | None = None,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], workers: int | None = None
     ) -> Iterator[Any]:
-        """Yield `function(job)` for every job, in order of completion.
+        """Yield `function(job)` for every job, in order of completion, as `parallel_map` does.
 
-        Parameters
-        ----------
-        function : of a module that can be imported, or a partial of one; it writes its arrays to files, and returns
-            little. It may run more than once for a job.
-        jobs : only a few are in flight at a time, so that memory does not grow with their number.
-        workers : default: all cores.
-        initializer, initargs : called once in each worker.
-
-        Raises
-        ------
-        ProjectError : a worker died, and dies of the same job again; what was yielded stays valid.
+        The function writes its arrays to files, and returns little. It may run more than once for a job.
         """
+        return parallel_map(function, jobs, workers)
 
 
-class LocalEngine:
-    """The cores of this machine: `parallel_map`."""
-
-    def check_shared(self, folder: Path, files: Sequence[str]) -> None:
-        """This machine sees what it sees."""
-
-    def map_jobs(self, *arguments: Any) -> Iterator[Any]:
-        return parallel_map(*arguments)
-
-
-class RayEngine:
+class RayEngine(Engine):
     """Tasks of Ray, each on one core, in this process's current folder; on a cluster all machines must share it.
 
     A job whose worker or machine dies is run again. Nothing but jobs and what they return passes through Ray.
@@ -168,18 +143,18 @@ class RayEngine:
                         )
 
     def map_jobs(
-        self,
-        function: Callable[[Any], Any],
-        jobs: Sequence[Any],
-        workers: int | None = None,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], workers: int | None = None
     ) -> Iterator[Any]:
-        """As of `Engine`; with an address, `workers` jobs at most run at a time."""
-        ray, folder, start = self.connect(workers), str(Path.cwd()), pickle.dumps((initializer, initargs))
+        """As of `Engine`; with an address, `workers` jobs at most run at a time.
+
+        Raises
+        ------
+        ClusterError : a worker dies of the same job again and again; what was yielded stays valid.
+        """
+        ray, folder = self.connect(workers), str(Path.cwd())
 
         def run(job: Any) -> Any:
-            prepare_worker(folder, start)
+            prepare_worker(folder)
             return function(job)
 
         task, waiting = ray.remote(num_cpus=1, max_retries=RETRIES)(run), iter(jobs)
@@ -208,10 +183,10 @@ class RayEngine:
 
 
 @functools.lru_cache(1)
-def prepare_worker(folder: str, start: bytes) -> None:
-    """Once a process: the current folder, one thread, no stderr, and the initializer with its arguments."""
+def prepare_worker(folder: str) -> None:
+    """Once a process: the current folder, one thread, no stderr."""
     os.chdir(folder)
-    start_worker(*pickle.loads(start))
+    start_worker(None, ())
 
 
 def count_cores(ray: Any) -> int:
@@ -269,7 +244,7 @@ def open_engine(name: str, address: str | None = None) -> Iterator[Engine]:
     if name == "local":
         if address:
             raise ConfigError(f"--address {address} is of a Ray cluster; add --engine ray")
-        yield LocalEngine()
+        yield Engine()
         return
     with contextlib.closing(RayEngine(address)) as engine:
         yield engine

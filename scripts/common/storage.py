@@ -152,6 +152,12 @@ def to_numbers(path: str | Path, table: pd.DataFrame, names: Iterable[str]) -> p
     return table.assign(**columns)
 
 
+def sha256(path: str | Path) -> str:
+    """Of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def find_path(text: str, folder: str | Path = "") -> str:
     """A path of a table, relative to `folder`, without the spaces around it unless a file is called so with them."""
     stripped = text.strip()

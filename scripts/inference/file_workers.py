@@ -9,7 +9,7 @@ import enum
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -25,7 +25,7 @@ REMEDY = "convert it, or leave it out"
 class Word(enum.Enum):
     """What comes in place of a piece."""
 
-    READY, DONE, AGAIN, DIED, HUNG = range(5)
+    READY, DONE, AGAIN, DIED = range(4)
 
 
 def map_files(
@@ -49,26 +49,12 @@ def map_files(
     ProjectError : a process died as it started.
     Exception : of the function, if it is no AudioError.
     """
-    files, size = enumerate(paths), workers or available_cores()
+    queue, size = Queue(paths), workers or available_cores()
     idle: list[Worker] = []
     busy: dict[int, Worker] = {}
-    again: dict[int, str] = {}
-    died: set[int] = set()
-    latest = -1
-
-    def next_file() -> tuple[int, str] | None:
-        nonlocal latest
-        if again:
-            return again.popitem()
-        if busy and latest - min(busy) >= FILES_AHEAD:
-            return None
-        file = next(files, None)
-        latest = file[0] if file else latest
-        return file
-
     try:
         while True:
-            while len(busy) < size and (file := next_file()):
+            while len(busy) < size and (file := queue.next(busy)):
                 worker = busy[file[0]] = idle.pop() if idle else Worker(function)
                 worker.give(file[1])
             if not busy:
@@ -78,25 +64,40 @@ def map_files(
                 piece = worker.receive(hangs)
                 if piece is None:
                     continue
-                if isinstance(piece, Exception) and not isinstance(piece, AudioError):
-                    raise piece
                 if isinstance(piece, Word | AudioError):
                     del busy[number]
-                    if piece in (Word.DIED, Word.HUNG):
-                        worker.end()
-                    else:
-                        idle.append(worker)
-                if piece is Word.HUNG:
-                    piece = AudioError(worker.path, "hangs", f"nothing came of it for {hangs:g} s", REMEDY)
-                elif piece is Word.DIED and number in died:
-                    piece = AudioError(worker.path, "crashed", "its decoder crashed, twice", REMEDY)
-                elif piece is Word.DIED:
-                    died.add(number)
-                    again[number], piece = worker.path, Word.AGAIN
-                yield number, piece
+                    worker.end() if worker.is_lost else idle.append(worker)
+                yield number, queue.after_death(number, worker.path) if piece is Word.DIED else piece
     finally:
         for worker in [*idle, *busy.values()]:
             worker.end()
+
+
+class Queue:
+    """Files to hand out with their numbers: first those to be tried again, and none far beyond the oldest at work."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.files, self.latest = enumerate(paths), -1
+        self.again: dict[int, str] = {}
+        self.died: set[int] = set()
+
+    def next(self, busy: Collection[int]) -> tuple[int, str] | None:
+        """The next one while those are at work; None if there is none, or none yet."""
+        if self.again:
+            return self.again.popitem()
+        if busy and self.latest - min(busy) >= FILES_AHEAD:
+            return None
+        file = next(self.files, None)
+        self.latest = file[0] if file else self.latest
+        return file
+
+    def after_death(self, number: int, path: str) -> Word | AudioError:
+        """What becomes of a file whose process died."""
+        if number in self.died:
+            return AudioError(path, "crashed", "its decoder crashed, twice", REMEDY)
+        self.died.add(number)
+        self.again[number] = path
+        return Word.AGAIN
 
 
 class Worker:
@@ -110,7 +111,7 @@ class Worker:
         with new_processes():
             self.process.start()
         other.close()
-        self.path, self.since, self.is_ready = "", time.monotonic(), False
+        self.path, self.since, self.is_ready, self.is_lost = "", time.monotonic(), False, False
 
     def give(self, path: str) -> None:
         self.path, self.since = path, time.monotonic()
@@ -122,16 +123,21 @@ class Worker:
         return max(0.0, self.since + hangs - time.monotonic()) if self.is_ready else hangs
 
     def receive(self, hangs: float) -> Any:
-        """A piece, or what stands for one; None if there is nothing yet."""
+        """A piece, or what stands for one; None if there is nothing yet. Raises as `map_files`."""
         try:
             piece = self.pipe.recv() if self.pipe.poll() else None
         except (EOFError, OSError):
-            if self.is_ready:
-                return Word.DIED
-            raise ProjectError("a worker process died as it started; free some memory, and try again") from None
-        if piece is None:
-            return None if self.left(hangs) else Word.HUNG
-        self.since = time.monotonic()
+            if not self.is_ready:
+                raise ProjectError("a worker process died as it started; free some memory, and try again") from None
+            self.is_lost = True
+            return Word.DIED
+        if piece is None and not self.left(hangs):
+            self.is_lost = True
+            return AudioError(self.path, "hangs", f"nothing came of it for {hangs:g} s", REMEDY)
+        if isinstance(piece, Exception) and not isinstance(piece, AudioError):
+            raise piece
+        if piece is not None:
+            self.since = time.monotonic()
         if piece is Word.READY:
             self.is_ready = True
             return None

@@ -22,11 +22,10 @@ import numpy as np
 
 from scripts.audio.decoding import SUFFIXES, passed_over
 from scripts.common.errors import AudioError, ConfigError
-from scripts.common.storage import TABLE_TEXT, write_aside
+from scripts.common.storage import TABLE_TEXT, sha256, write_aside
 from scripts.config.run import Run
 from scripts.inference.many_files import predict_many
 from scripts.inference.predictor import Prediction, Predictor
-from scripts.inference.registry_store import sha256
 
 FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "labels")
 TIMES = ("start_s", "end_s")  # of a window

@@ -120,7 +120,7 @@ class Predictor:
         ends = np.cumsum([len(file.waveforms) for file in files])[:-1]
         return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
 
-    def prediction(self, file: Windows | Facts, logits: np.ndarray) -> Prediction:
+    def prediction(self, file: Facts, logits: np.ndarray) -> Prediction:
         """Of one file, from its windows' logits [windows, classes].
 
         Raises

@@ -12,11 +12,11 @@ from typing import Any
 
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError
-from scripts.common.storage import write_text
+from scripts.common.storage import sha256, write_text
 from scripts.config.run import ROOT, Run
 from scripts.inference import flags
 from scripts.inference.model_card import describe_score, main_scores, read_report, write_card
-from scripts.inference.registry_store import STAGES, RegistryStore, Stage, Version, sha256
+from scripts.inference.registry_store import STAGES, RegistryStore, Stage, Version
 
 VARIABLE = "AUDIO_REGISTRY"
 DEFAULTS = ("fma_cnn_3s", "demo_cnn_3s")  # runs that are taken without a reference

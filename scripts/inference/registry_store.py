@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from scripts.common.errors import ConfigError
 from scripts.common.lock import locked
-from scripts.common.storage import write_aside
+from scripts.common.storage import sha256, write_aside
 
 Stage = Literal["none", "staging", "production", "archived"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -231,9 +231,3 @@ def changed_files(folder: Path, version: Version) -> list[str]:
     """Those that are missing or whose SHA-256 is another."""
     files = version.files.items()
     return [name for name, digest in files if not (folder / name).is_file() or sha256(folder / name) != digest]
-
-
-def sha256(path: Path) -> str:
-    """In hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,23 +31,35 @@ make_transform_once = functools.lru_cache(4)(make_transform)
 
 
 @dataclass(frozen=True)
-class Windows:
-    """A decoded file, cut for the network.
+class Facts:
+    """What is known of a file that is cut into windows.
 
     Attributes
     ----------
     path : path of the file.
     seconds : length of the audio.
     starts : float [windows], where each window begins, s.
-    waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
     note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
+    take : which attempt at decoding the file counts, see `Part`.
     """
 
     path: str
     seconds: float
     starts: np.ndarray
-    waveforms: np.ndarray
     note: str = ""
+    take: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(Facts):
+    """A file cut for the network.
+
+    Attributes
+    ----------
+    waveforms : float32 [windows, samples], a view: windows that overlap share their memory.
+    """
+
+    waveforms: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,17 +71,6 @@ class Part:
 
     take: int
     values: np.ndarray
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a file after its last window; `path`, `seconds`, `starts` and `note` are as of `Windows`."""
-
-    path: str
-    take: int
-    seconds: float
-    starts: np.ndarray
-    note: str
 
 
 def whole(file: Windows, sample_rate: int) -> np.ndarray:
@@ -129,8 +130,8 @@ class FrontEnd:
         self.check_length(path, len(decoded.waveform))
         check_silence(path, decoded.waveform, self.decoded_seconds)
         starts, windows = self.cut(decoded.waveform)
-        rate = self.spec.sample_rate
-        return Windows(str(path), len(decoded.waveform) / rate, starts / rate, windows, decoded.note)
+        rate, seconds = self.spec.sample_rate, len(decoded.waveform) / self.spec.sample_rate
+        return Windows(str(path), seconds, starts / rate, decoded.note, waveforms=windows)
 
     def parts(self, path: str | Path, at_once: int) -> Iterator[Part | Facts]:
         """The same, and the spectrograms of at most `at_once` windows at a time; memory does not grow with the length.
@@ -152,7 +153,7 @@ class FrontEnd:
         number, take, loudness, windows = [one for one in read if one[1].samples][-1]
         self.check_length(path, take.samples)
         check_silence_in_blocks(path, rate, self.decoded_seconds, loudness)
-        yield Facts(str(path), number, take.samples / rate, np.arange(windows) * self.step / rate, take.note)
+        yield Facts(str(path), take.samples / rate, np.arange(windows) * self.step / rate, take.note, number)
 
     def check_length(self, path: str | Path, samples: int) -> None:
         spec, longest, seconds = self.spec, self.longest, samples / self.spec.sample_rate

@@ -318,3 +318,29 @@ def test_an_unfrozen_network_learns_again(clips):
     step(model, clips, torch.tensor([0, 1]), rate=0.1)
     still = [key for key, tensor in model.state_dict().items() if torch.equal(tensor, before[key])]
     assert still == []
+
+
+@pytest.mark.parametrize(("name", "options"), [("secnn", {}), ("mlp", {}), TINY])
+def test_the_seed_decides_the_weights(name, options):
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return nn.utils.parameters_to_vector(build_model(name, 3, 40, 32, **options).parameters())
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", ["secnn", "resnet50", "efficientnet_b0"])
+def test_a_training_step_changes_the_loss(name):
+    torch.manual_seed(0)
+    model = build_model(name, 8, 130)
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    x, y = -80 * torch.rand(4, 1, 128, 130), torch.tensor([0, 3, 5, 7])
+    x = (x - x.mean()) / x.std()
+    first = step(model, x, y)
+    with torch.no_grad():
+        second = F.cross_entropy(model(x), y).item()
+    assert second < first

@@ -458,3 +458,8 @@ def test_a_checkpoint_holds_the_base_and_the_adapters(tmp_path, ast_folder, clip
     load_weights(again, load_checkpoint(tmp_path / "best.pt"), "best.pt")
     with torch.no_grad():
         assert torch.equal(again.eval()(clips), model.eval()(clips))
+
+
+@pytest.mark.parametrize(("name", "settings"), NETWORKS)
+def test_same_seed_same_training(name, settings, clips):
+    assert train(build(name, **settings), clips) == train(build(name, **settings), clips)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio import augment
-from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands
+from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
 from scripts.audio.features import LogMel
 from scripts.audio.normalise import standardise
 from scripts.audio.spec import MelSpec
@@ -166,3 +166,9 @@ def test_wrong_settings_are_named(settings, message):
 def test_pitch_needs_frequencies():
     with pytest.raises(ConfigError, match="kind mfcc, only of: mel, linear"):
         Augmentation({"pitch": {}}, MelSpec(kind="mfcc"), 1, seed=0)
+
+
+def test_row_frequencies_are_where_tones_peak():
+    frequency = row_frequencies(SPEC, torch.device("cpu"))
+    for row in (20, 40, 60):
+        assert mel_of(tone(float(frequency[row])))[0, 0, :, 60].argmax() == row

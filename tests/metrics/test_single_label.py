@@ -163,3 +163,10 @@ def test_mcnemar_sees_only_differing_tracks_and_no_order(counts):
     assert p == mcnemar(*outcomes(0, second, first, 0))
     tail = stats.binom.cdf(min(first, second), first + second, 0.5)
     assert p == pytest.approx(min(1, 2 * tail))
+
+
+def test_interval_agrees_with_the_binomial_distribution():
+    correct = np.repeat([1, 0], [480, 320])
+    low, high = bootstrap_interval(correct)
+    expected = stats.binom.ppf([0.025, 0.975], 800, 0.6) / 800
+    np.testing.assert_allclose([low, high], expected, atol=0.004)

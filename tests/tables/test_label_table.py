@@ -281,3 +281,11 @@ def test_track_that_stands_twice(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="track 8 stands twice"):
         metadata.write_metadata(write(tmp_path, HEADER, *ROWS, ROWS[1]), tmp_path / "c.csv", tmp_path / "t.csv")
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_larger_subset_holds_the_smaller(fma: Path) -> None:
+    Path("data/fma_small").rename("data/fma_large")
+    labeled_tracks.main(["--option", "subset=large", "--output", "all.csv"])
+    table = read_table("all.csv", LABEL_COLUMNS)
+    assert table["track_id"].tolist() == ["5", "26", "30", "134", "140"]
+    assert class_names(table) == ["Hip-Hop", "Rock", "Folk", "Pop"]

@@ -189,9 +189,18 @@ def test_table_without_any_file(tmp_path: Path) -> None:
         verify_tracks(table_of({"1": tmp_path / "none.mp3"}))
 
 
-@pytest.mark.parametrize("table", [None, "track_id,path\n1,a.mp3\n", "track_id,file_path\n1,none.mp3\n"])
-def test_bad_table_ends_with_one_line(tmp_path: Path, refusal: Callable[..., str], table: str | None) -> None:
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (None, "labels.csv: no such table"),
+        ("track_id,path\n1,a.mp3\n", "lacks the column file_path"),
+        ("track_id,file_path\n1,none.mp3\n", "none of the 1 audio files exists"),
+    ],
+)
+def test_bad_table_ends_with_one_line(
+    tmp_path: Path, refusal: Callable[..., str], table: str | None, words: str
+) -> None:
     path = tmp_path / "labels.csv"
     if table is not None:
         path.write_text(table)
-    refusal(verify.main, ["--csv", str(path)])
+    assert words in refusal(verify.main, ["--csv", str(path)])

@@ -14,6 +14,7 @@ from scripts.common.parallel import available_cores
 from scripts.config.run import Run
 from scripts.inference.predictor import Prediction, Predictor
 from scripts.inference.registry import version_of
+from scripts.inference.windows import Facts
 
 FILES_AT_ONCE = 32  # whose spectrograms are in memory while they wait for a forward pass
 WINDOWS_A_STEP = 16  # of a file whose windows are reported one by one
@@ -32,24 +33,16 @@ class WorkerPools:
             pool.shutdown(cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class Spectrograms:
+@dataclass(frozen=True, kw_only=True)
+class Spectrograms(Facts):
     """A file as the network takes it.
 
     Attributes
     ----------
-    path : path of the file.
-    seconds : length of the audio.
-    starts : float [windows], where each window begins, s.
     values : float16 [windows, (channels,) rows, frames], as a cache holds them; an eighth of the waveforms' size.
-    note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
     """
 
-    path: str
-    seconds: float
-    starts: np.ndarray
     values: np.ndarray
-    note: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ class Model:
         """Decode a file, and make its spectrograms; raises an AudioError as `Predictor.prepare`."""
         file = self.predictor.prepare(path)
         values = self.predictor.values(file.waveforms).astype(np.float16)
-        return Spectrograms(file.path, file.seconds, file.starts, values, file.note)
+        return Spectrograms(file.path, file.seconds, file.starts, file.note, values=values)
 
     async def warm_up(self) -> None:
         """A first pass on silence, which takes longer than the next ones."""

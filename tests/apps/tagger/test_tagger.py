@@ -210,7 +210,7 @@ def two_and_a_half_seconds() -> np.ndarray:
 def in_windows(sound: np.ndarray) -> Windows:
     """Four overlapping ones a second, padded."""
     windows = slice_clips(np.pad(sound, (0, 2000)), 8000, 2000)
-    return Windows("x", 2.5, np.arange(len(windows)) / 4, windows)
+    return Windows("x", 2.5, np.arange(len(windows)) / 4, waveforms=windows)
 
 
 def predictor_of(spec: MelSpec) -> SimpleNamespace:

@@ -658,3 +658,14 @@ def test_a_sound_is_kept_where_that_was_allowed(app, open_page, song):
     [sound] = (app[1] / "data" / "contributed").glob("*.wav")
     assert sound.read_bytes() == song.read_bytes() and sound.name in page.locator(".fate").inner_text()
     assert CONSENT in sound.with_suffix(".json").read_text() and left_behind(app[1]) == []
+
+
+def test_two_people_with_the_same_song(app, open_page, song):
+    pages = [open_page(app[0].address) for _ in range(2)]
+    for page in pages:
+        page.wait_for_selector("#sound input[type=file]", state="attached")
+    for page in pages:
+        give(page, song)
+    for page in pages:
+        wait_for_answer(page, "a song.wav")
+    assert left_behind(app[1]) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.apps.tagger.sources.contract import Offer, SourceError, digest, plain, too_large
 from scripts.audio.decoding import SUFFIXES
 from scripts.common.errors import ConfigError
-from scripts.common.storage import write_aside
+from scripts.common.storage import sha256, write_aside
 from scripts.datasets.folder import walk
 
 
@@ -78,7 +78,6 @@ def read_offer(path: Path) -> Offer:
 def make_key(path: Path) -> str:
     """By the content; of a file that cannot be read by the path."""
     try:
-        with path.open("rb") as file:
-            return f"folder-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return f"folder-{sha256(path)[:16]}"
     except OSError:
         return f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
