@@ -56,15 +56,19 @@ def tone(tmp_path: Path) -> Callable[..., Path]:
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """`refusal(main, arguments)` is the one line in which the command says why it ends with exit code 2.
 
-    What it says before it meets the error may stand above with `after` : the beginnings of these lines.
+    What it says before it meets the error may stand above with `after` : the beginnings of these lines. Above a wrong
+    flag stands the usage.
     """
 
     def call(command: Callable, *arguments: object, after: tuple[str, ...] = (), **settings: object) -> str:
         with pytest.raises(SystemExit) as stopped:
             command(*arguments, **settings)
         *before, last = capsys.readouterr().err.strip().splitlines()
-        assert stopped.value.code == 2 and all(line.startswith(after) for line in before), before
-        assert last.startswith("error: ") or ": error: " in last
+        assert stopped.value.code == 2
+        if last.startswith("error: "):
+            assert all(line.startswith(after) for line in before), before
+        else:
+            assert ": error: " in last and before[0].startswith("usage: "), before
         return last
 
     return call

@@ -235,7 +235,7 @@ def test_default_table_alone_and_with_its_pair(tmp_path, monkeypatch, refusal):
     ensemble.write_text(ensemble.read_text() + "\n".join(ensemble.read_text().splitlines()[1:4]))  # 8 rows of track 0
     mels_command(flags)
     ensemble.write_text("track_id,file_path\nof another dataset,x.mp3\n")
-    assert "is in only one of" in refusal(mels_command, flags)
+    assert "is in only one of" in refusal(mels_command, flags, after=("3 of 3 tracks to cache",))
     ensemble.unlink()
     mels_command(flags)
     assert "no such table" in refusal(mels_command, ["--csv", str(ensemble), *flags])
