@@ -23,6 +23,12 @@ KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*-[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 BUSY = 30.0  # seconds to wait for another's transaction
 MAX_CHARACTERS = 100  # of a label or a name
 BY_MODEL = "(:model IS NULL OR model = :model)"
+# the least likely label that the model gave a sound (1/2 where it gave none), less the likeliest that it did not give
+MARGIN = """
+    COALESCE((SELECT MIN(label.value) FROM json_each(probabilities) AS label
+        WHERE label.key IN (SELECT value FROM json_each(tags))), 0.5)
+    - COALESCE((SELECT MAX(label.value) FROM json_each(probabilities) AS label
+        WHERE label.key NOT IN (SELECT value FROM json_each(tags))), 0)"""
 ACTIONS = ("add", "remove")
 CONFIRM = "confirm"  # all tags of a sound at once
 SCHEMA = """
@@ -206,6 +212,17 @@ class Store:
         """The sounds made first at their source, the oldest first; maybe of one model."""
         clauses = f"WHERE {BY_MODEL} ORDER BY created, number LIMIT :count"
         return self.select(clauses, {"model": model, "count": count})
+
+    def least_sure(self, count: int) -> list[str]:
+        """The keys of sounds that nobody has checked, that on which the model was least sure first.
+
+        It is least sure where the labels it gave are hardly likelier than those it did not give: margin sampling
+        (B. Settles, Active Learning Literature Survey, 2009).
+        """
+        unchecked = "SELECT key FROM sounds WHERE key NOT IN (SELECT key FROM corrections)"
+        with self.connection() as database:
+            rows = database.execute(f"{unchecked} ORDER BY {MARGIN}, number DESC LIMIT ?", (count,))
+            return [row["key"] for row in rows]
 
     def get(self, key: str) -> StoredSound:
         """One sound; raises a StoreError if there is none of this key."""

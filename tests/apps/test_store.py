@@ -73,6 +73,23 @@ def test_order_is_that_of_real_time(store: Store) -> None:
     assert [stored.sound.key for stored in store.oldest(2)] == ["x-100", "x-20"]
 
 
+def test_least_sure_first(store: Store) -> None:
+    """By hand: margins 0.6 - 0.55, 0.5 - 0.4 (no tag), 0.5 - 0.3 of two tags, and 0.9 - 0.1; the checked one is out."""
+    probabilities = {
+        1: {"high": 0.9, "low": 0.1},
+        2: {"high": 0.6, "low": 0.55},
+        3: {"high": 0.95, "low": 0.5, "mid": 0.3},
+        4: {"high": 0.4, "low": 0.2},
+        5: {"high": 0.51, "low": 0.5},
+    }
+    tags = {3: ["high", "low"], 4: []}
+    for number, values in probabilities.items():
+        add_sounds(store, make_sound(number, tags=tags.get(number, ["high"]), probabilities=values))
+    store.confirm("test-5", "Ana")
+    assert store.least_sure(9) == ["test-2", "test-4", "test-3", "test-1"]
+    assert store.least_sure(1) == ["test-2"]
+
+
 def test_sounds_of_one_model(store: Store) -> None:
     add_sounds(store, make_sound(1), make_sound(2, model="other@2", probabilities={"bell": 1.0}, tags=["bell"]))
     assert (store.count(), store.count("chords"), store.count("none")) == (2, 1, 0)

@@ -18,6 +18,8 @@ from scripts.common.errors import ConfigError, ProjectError
 from scripts.common.plotting import COLOURS, GREY
 
 PER_PAGE = 12
+LEAST_SURE = 10 * PER_PAGE  # sounds in a list of them; Refresh gives the next ones
+NEWEST_FIRST, LEAST_SURE_FIRST = ORDERS = ("Newest first", "Least sure first")
 AT_ONCE = 4  # people whose changes are written; others wait
 EDITABLE: dict[str, Any] = {"multiselect": True, "allow_custom_value": True, "interactive": True, "container": False}
 # read when it changes
@@ -30,10 +32,12 @@ CHART: dict[str, Any] = {"height": 300, "min_width": 300, "x_label_angle": -90}
 TITLE, NAME = "Monitor", "Your name"
 INTRODUCTION = (
     "The newest sounds and what the model finds in them. Listen, take off the tags that are wrong, add those that are "
-    "missing, or confirm that all is right; from then on a sound's tags count as complete."
+    "missing, or confirm that all is right; from then on a sound's tags count as complete. A model learns most from "
+    "the sounds on which it is least sure: they stand first if you choose so, as long as nobody has checked them."
 )
 EMPTY = """### No sounds yet
 Fill the store, then press **Refresh**: `python -m scripts tagger --source folder --folder recordings --once`"""
+ALL_CHECKED = "### All sounds are checked\nChoose *Newest first* to see them."
 KEPT = (
     "**Agreement**: the share of the model's tags that people kept, of the checked sounds of a day; beside it, how "
     f"many tags that is, and how many tags people added. The last {DAYS} days with checked sounds."
@@ -93,38 +97,50 @@ def remember(page: gr.Blocks, name: gr.Textbox) -> None:
 
 
 def add_sounds(page: gr.Blocks, store: Store, free: bool, name: gr.Textbox, refresh: gr.Button) -> None:
-    """The cards of a page of sounds, and the buttons to newer and older ones."""
-    offset = gr.State(0)
-    triggers = [page.load, refresh.click, offset.change]
+    """The cards of a page of sounds, their order, and the buttons to the next and the previous ones."""
+    order = gr.Radio(ORDERS, value=NEWEST_FIRST, label="Order", show_label=False, container=False)
+    # keys of the least sure ones, if they are to be shown: the list stays until Refresh, while its sounds are checked
+    unsure, offset = gr.State(None), gr.State(0)
+    triggers = [page.load, refresh.click, offset.change, unsure.change]
 
-    @gr.render(inputs=offset, triggers=triggers, show_progress="hidden")  # type: ignore[untyped-decorator]
-    def show(first: int) -> None:
-        sounds, vocabulary = store.newest(PER_PAGE, first), store.vocabulary()
+    def choose(order: str) -> tuple[list[str] | None, int]:
+        return (store.least_sure(LEAST_SURE) if order == LEAST_SURE_FIRST else None), 0
+
+    order.change(choose, order, [unsure, offset], show_progress="hidden")
+    refresh.click(choose, order, [unsure, offset], show_progress="hidden")
+
+    @gr.render(inputs=[unsure, offset], triggers=triggers, show_progress="hidden")  # type: ignore[untyped-decorator]
+    def show(unsure: list[str] | None, first: int) -> None:
+        if unsure is None:
+            sounds = store.newest(PER_PAGE, first)
+        else:
+            sounds = [store.get(key) for key in unsure[first : first + PER_PAGE]]
+        vocabulary = store.vocabulary()
         if not sounds:
-            gr.Markdown(EMPTY)
+            gr.Markdown(ALL_CHECKED if store.count() else EMPTY)
         with gr.Row(elem_classes="cards"):
             for stored in sounds:
                 add_card(store, stored, vocabulary, free, name)
 
-    add_pager(store, offset, triggers)
+    add_pager(store, unsure, offset, triggers)
 
 
-def add_pager(store: Store, offset: gr.State, triggers: Sequence[Callable[..., Any]]) -> None:
+def add_pager(store: Store, unsure: gr.State, offset: gr.State, triggers: Sequence[Callable[..., Any]]) -> None:
     """Buttons that stay, so that who uses them by the keyboard stays on them, and between them what is shown."""
     with gr.Row(elem_classes="pager"):
-        newer = gr.Button("Newer", interactive=False, min_width=80)
+        previous = gr.Button("Previous", interactive=False, min_width=80)
         shown = gr.HTML(**LIVE)
-        older = gr.Button("Older", interactive=False, min_width=80)
+        following = gr.Button("Next", interactive=False, min_width=80)
 
-    def describe_page(first: int) -> tuple[gr.Button, str, gr.Button]:
-        count = store.count()
+    def describe_page(unsure: list[str] | None, first: int) -> tuple[gr.Button, str, gr.Button]:
+        count = store.count() if unsure is None else len(unsure)
         last = min(first + PER_PAGE, count)
         words = f"{first + 1} to {last} of {count} sounds" if count else ""
         return gr.Button(interactive=first > 0), words, gr.Button(interactive=last < count)
 
-    gr.on(triggers, describe_page, offset, [newer, shown, older], show_progress="hidden")
-    newer.click(lambda first: max(0, first - PER_PAGE), offset, offset, show_progress="hidden")
-    older.click(lambda first: first + PER_PAGE, offset, offset, show_progress="hidden")
+    gr.on(triggers, describe_page, [unsure, offset], [previous, shown, following], show_progress="hidden")
+    previous.click(lambda first: max(0, first - PER_PAGE), offset, offset, show_progress="hidden")
+    following.click(lambda first: first + PER_PAGE, offset, offset, show_progress="hidden")
 
 
 def add_card(store: Store, stored: StoredSound, vocabulary: list[str], free: bool, name: gr.Textbox) -> None:

@@ -246,10 +246,10 @@ def test_confirm_pages_charts_and_export(store: Store, address: str, open_page, 
     card(page, 19).get_by_role("button", name="All right").click()
     card(page, 19).get_by_text("Ben confirmed all").wait_for()
     assert serious_findings(page) == []
-    page.get_by_role("button", name="Older").click()
+    page.get_by_role("button", name="Next").click()
     card(page, 7).wait_for()
     assert card(page, 8).count() == 0
-    page.wait_for_function("document.activeElement.textContent.trim() === 'Newer'")  # there is nothing older
+    page.wait_for_function("document.activeElement.textContent.trim() === 'Previous'")  # there is nothing after
     page.get_by_role("tab", name="Charts").click()
     page.get_by_text("the share of the model's tags that people kept").wait_for()
     page.get_by_text(f"at least {MIN_SOUNDS} sounds").wait_for()
@@ -264,6 +264,29 @@ def test_confirm_pages_charts_and_export(store: Store, address: str, open_page, 
         link.click()
     table = pd.read_csv(download.value.path()).set_index("track_id")
     assert table.loc["test-19", "labels"] == "high"
+
+
+def test_least_sure_first(serve, open_page, tmp_path: Path) -> None:
+    """Its order stays while sounds are checked; Refresh takes the checked ones out."""
+    store = Store(tmp_path / "sounds")
+    for number, margin in enumerate((0.8, 0.1, 0.4), start=1):
+        add_sounds(store, make_sound(number, probabilities={"high": 0.5 + margin / 2, "low": 0.5 - margin / 2}))
+    page = open_page(serve("monitor", "--store", store.folder).address)
+    give_name(page, "Ana")
+    order = "all => all.map((one) => one.id)"
+    for choice, expected in (
+        ("Least sure first", [2, 3, 1]),
+        ("Newest first", [3, 2, 1]),
+        ("Least sure first", [2, 3, 1]),
+    ):
+        page.get_by_label(choice).check()
+        page.wait_for_function(f"document.querySelector('.card')?.id === 'sound-test-{expected[0]}'")
+        assert page.locator(".card").evaluate_all(order) == [f"sound-test-{number}" for number in expected]
+    card(page, 2).get_by_role("button", name="All right").click()
+    card(page, 2).get_by_text("Ana confirmed all").wait_for()
+    page.get_by_role("button", name="Refresh").click()
+    page.wait_for_function("document.querySelector('.card')?.id === 'sound-test-3'")
+    page.get_by_text("1 to 2 of 2 sounds").wait_for()
 
 
 def test_by_day_everything_can_be_read(address: str, open_page, serious_findings) -> None:
