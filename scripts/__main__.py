@@ -91,6 +91,7 @@ GROUPS = (
             "tagger": "apps.tagger.__main__",
             "monitor": "apps.monitor.__main__",
             "corrections": "apps.monitor.corrections",
+            "retrain": "apps.monitor.retrain",
         },
     ),
 )

@@ -202,7 +202,7 @@ def test_every_page_is_run_and_every_exception_is_needed():
     for pattern in NOT_RUN:
         assert any(re.match(pattern, line) for line in lines), f"no line begins with {pattern} any more"
     ran = {found[2] or found[3] for line in lines if not reason(line) for found in [COMMAND.match(line)] if found}
-    assert set(COMMANDS) - ran == {"demo", "demo_notes", "visualisation", "merge", "corrections"}
+    assert set(COMMANDS) - ran == {"demo", "demo_notes", "visualisation", "merge", "corrections", "retrain"}
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())

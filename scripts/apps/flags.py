@@ -124,3 +124,17 @@ def corrections(parser: argparse.ArgumentParser) -> None:
     """
     add_store_flag(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: exports/ in the store")
+
+
+@flags
+def retrain(parser: argparse.ArgumentParser) -> None:
+    """Train a registered model again on people's corrections; it takes over if it is not worse.
+
+    python -m scripts retrain genres --store data/sounds
+
+    The corrected sounds join the training tracks of the version in production. Both versions are tested on the same
+    tracks; the new one goes into production, or into staging where its score is lower. docs/corrections.md says more.
+    """
+    parser.add_argument("name", help="of the registered model, such as genres")
+    add_store_flag(parser)
+    add_registry_flags(parser)

@@ -16,12 +16,13 @@ from scripts.apps.api.server import create_app, load, load_newer
 from scripts.apps.store import Store
 from scripts.config.experiments import EXPERIMENTS
 from scripts.config.run import Run
+from scripts.inference.registry import Registry
 from tests.corpus import CHORDS, PITCHES, SPEC, make_chords, make_corpus, write_track
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "corrections.md"
-GENRES, TAGS = re.findall(r"```\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+RETRAIN, GENRES, TAGS = re.findall(r"```\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
 SMALL = {"spec": SPEC, "device": "cpu", "threads": 1, "batch_size": 8}
 
 
@@ -77,7 +78,7 @@ def kept_parts(old: str, new: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return before, after[len(before) :]
 
 
-def test_genres_from_a_correction_to_the_next_version(folder, monkeypatch):
+def test_genres_from_a_correction_to_the_next_version(folder, monkeypatch, refusal):
     """One recording is High, one is Low, and one is said to have two genres, which no table of genres can hold."""
     make_corpus(folder / "data")
     set_experiment(monkeypatch, "fma_cnn_3s", epochs=2)
@@ -104,6 +105,21 @@ def test_genres_from_a_correction_to_the_next_version(folder, monkeypatch):
     assert first.load_config()["classes"] == second.load_config()["classes"] == ["High", "Low", "Mid"]
     tested = [sorted(pd.read_csv(run.report / "predictions.csv", dtype=str)["track_id"]) for run in (first, second)]
     assert tested[0] == tested[1]
+
+    command = shlex.split(RETRAIN)[3:]
+    assert "change no training track" in refusal(main, command, after=("18 of 18 tracks", "2 of 20 tracks"))
+    store = Store("data/sounds")
+    [mid] = [one.sound.key for one in store.newest(9) if one.sound.title == "mid"]
+    store.correct(mid, "Low", "remove", "Ana")
+    main(command)
+    assert pd.read_csv("data/genres-3.csv", dtype=str).tail(1)[["genre", "split"]].to_numpy().tolist() == [
+        ["Mid", "train"]
+    ]
+    stages = {version.version: version.stage for version in Registry().versions()}
+    before, now = (json.loads((Registry().open(Registry().find(f"genres@{number}")).report / "test.json").read_text())
+                   for number in (2, 3))  # fmt: skip
+    not_worse = now["track_accuracy"] >= before["track_accuracy"]
+    assert (stages[2], stages[3]) == (("archived", "production") if not_worse else ("production", "staging"))
 
 
 def test_tags_from_a_correction_to_the_next_version(folder, monkeypatch):
