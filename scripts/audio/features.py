@@ -256,6 +256,30 @@ def add_up(
         begin = ends[mel]
 
 
+def to_half(values: np.ndarray) -> np.ndarray:
+    """float32 [...] -> float16 [...], rounded as NumPy does, in a fraction of its time."""
+    values = np.ascontiguousarray(values, np.float32)
+    halves = np.empty(values.shape, np.uint16)
+    halve(values.reshape(-1), halves.reshape(-1))
+    return halves.view(np.float16)
+
+
+@numba.njit("void(float32[::1], uint16[::1])", nogil=True, cache=True)
+def halve(values: np.ndarray, halves: np.ndarray) -> None:  # pragma: no cover - compiled
+    """The bits of float16 numbers: round to nearest, ties to even; then what is too small, no number, or too large."""
+    bits = values.view(np.uint32)
+    for i in range(len(values)):
+        size = bits[i] & np.uint32(0x7FFFFFFF)
+        half = (size - np.uint32(0x37FFF001) + ((size >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
+        if size < 0x38800000:
+            half = np.uint32(np.rint(np.abs(values[i]) * np.float32(2**24)))
+        elif size > 0x7F800000:
+            half = max(np.uint32(0x7C01), np.uint32(0x7C00) | (size >> np.uint32(13)) & np.uint32(0x3FF))
+        elif size >= 0x47800000:
+            half = np.uint32(0x7C00)
+        halves[i] = half | (bits[i] >> np.uint32(16)) & np.uint32(0x8000)
+
+
 def hann(length: int) -> np.ndarray:
     """The periodic Hann window, float64 [length]."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)

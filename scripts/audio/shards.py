@@ -31,7 +31,7 @@ from scripts.audio.decoding import (
     fit_length,
     slice_clips,
 )
-from scripts.audio.features import loudest_clip, make_transform
+from scripts.audio.features import loudest_clip, make_transform, to_half
 from scripts.audio.spec import NUMERICS, MelSpec
 from scripts.audio.stacked import TYPE, npy_bytes, npy_header
 from scripts.common.errors import AudioError, CacheError
@@ -181,7 +181,9 @@ def cache_track(track: Track, spec: MelSpec) -> Row:
     else:
         clips = transform(slice_clips(padded, spec.clip_samples, spec.clip_step))
     count = max(1, count_clips(len(waveform), spec.clip_samples, spec.clip_starts))
-    return Row(record | {"clips": min(count, spec.clips_per_track), "reason": decoded.note}, whole, clips)
+    return Row(
+        record | {"clips": min(count, spec.clips_per_track), "reason": decoded.note}, to_half(whole), to_half(clips)
+    )
 
 
 # --- is it whole? -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.audio.decoding import fit_length
-from scripts.audio.features import LogMel, loudest_clip, make_transform, mel_filters
+from scripts.audio.features import LogMel, loudest_clip, make_transform, mel_filters, to_half
 from scripts.audio.spec import KINDS, MelSpec
 from scripts.common.errors import ConfigError
 
@@ -387,3 +387,12 @@ def test_mel_range_must_not_be_empty() -> None:
 def test_what_a_kind_needs(values: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         MelSpec(**values)
+
+
+def test_halves_are_rounded_as_numpy_does() -> None:
+    """Each sign and exponent, with the bits that rounding hangs on: ties, infinities and what is no number included."""
+    fractions = np.unique([np.uint32(low + step) for low in (0, 1 << 12, 1 << 13, 1 << 22, (1 << 23) - (1 << 13))
+                           for step in (0, 1, 4095, 4096, 4097, 8191)])  # fmt: skip
+    values = (np.arange(512, dtype=np.uint32)[:, None] << 23 | fractions).view(np.float32)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(to_half(values).view(np.uint16), values.astype(np.float16).view(np.uint16))
