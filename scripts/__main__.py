@@ -46,6 +46,7 @@ GROUPS = (
         {
             "experiments": "config.experiments",
             "train": "train",
+            "fit": "fit",
             "evaluate": "evaluate",
             "crossval": "crossval",
             "sweep": "sweep",

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from scripts.architectures.fitted import Fitted
 from scripts.common.cli import command
 from scripts.common.distributed import joined, rank, ranks, refuse_differences, run_each, wait_for_all
 from scripts.common.errors import ConfigError
@@ -29,6 +30,7 @@ from scripts.config.resuming import TEST, check_same, open_run
 from scripts.config.run import ROOT, Run, make_model
 from scripts.evaluate import evaluate
 from scripts.loading.experiment_data import Data, corrected, label_fingerprint, read_split
+from scripts.loading.fitting import check_fitted, fit_and_save
 from scripts.loading.inheritance import inherited_leaks, learning_parts, refuse_leaks, save_trained_on
 from scripts.loading.training_loader import training_loader
 from scripts.metrics.single_label import METRICS
@@ -70,9 +72,14 @@ def train(
 
 
 def fit(experiment: Experiment, data: Data, run: Run, resume: bool = False, overwrite: bool = False) -> pd.DataFrame:
-    """Train without testing; returns the history, one row per epoch. Raises as `train`."""
+    """Train without testing; returns the history, one row per epoch (a fitted head has none). Raises as `train`."""
     check_ranks(experiment, data)
     model = start_model(experiment, len(data.classes))
+    if isinstance(model, Fitted):
+        check_fitted(experiment)
+        begin_run(experiment, data, run, resume, overwrite)
+        fit_and_save(experiment, data, run, model)
+        return pd.DataFrame()
     criterion = make_criterion(experiment, data, model)
     if not rank():
         begin_run(experiment, data, run, resume, overwrite)

@@ -12,21 +12,25 @@ from typing import NamedTuple
 
 import gradio
 import pytest
+import torch
 import uvicorn
 
 from scripts import crossval, models, sweep
 from scripts.__main__ import COMMANDS, main
 from scripts.apps.api import server
 from scripts.apps.tagger.schedule import StopRequested, StopSignal
+from scripts.architectures.musicnn import PUBLISHED
 from scripts.audio.spec import MelSpec
+from scripts.common.storage import sha256
 from scripts.config.experiments import EXPERIMENTS
 from scripts.datasets import get_dataset
 from scripts.datasets.tiny import write_tone
 from scripts.utils import mixtures
+from tests.architectures.test_musicnn import random_state
 from tests.corpus import SPEC
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("own_sounds", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict",
+DOCS = ("own_sounds", "heads", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict",
         "registry", "api", "tagger", "monitor", "try_it", "export", "docker")  # fmt: skip
 # in this order: the first trains fma_cnn_3s, which later pages use, and the README's own songs take over its tables
 PAGES = [ROOT / "docs" / "presets.md", ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS),
@@ -42,8 +46,6 @@ NOT_RUN = {  # what a line begins with, and why
     r"ray |.*--engine ray": "starts, needs or ends a cluster, as tests/common/test_engines.py does",
     r"torchrun ": "starts processes that find no tiny data; tests/test_train_ranks.py has it small",
     r".*(--devices 0|device=cuda)": "needs GPUs",
-    r"python -m scripts embed --network musicnn": "fetches weights; tests/baselines/test_embed.py has random ones",
-    r"python -m scripts classical .*musicnn": "reads what that made",
     r"python -m scripts networks": "measures every network, for minutes; tests/test_models.py builds them",
 }
 COMMAND = re.compile(r"((?:\w+=\S+ +)*)\S*python (?:-m scripts (\w+)|scripts/utils/(\w+)\.py)(.*)")
@@ -53,6 +55,7 @@ SMALL = {  # networks of the experiments here, as those of the sources take long
     "committee": {
         "model": {"name": "committee", "network": "lean_tagger", "members": 2, "settings": {"channels": [8, 8]}}
     },
+    "fitted": {"spec": EXPERIMENTS["musicnn_head"].features.spec},  # which the weights are for
     "fluffy": {"model": {"name": "fluffy", "network": "lean_tagger", "settings": {"channels": [8, 8]}, "widths": [8]}},
 }
 SECRET = "a token or a password of a test"
@@ -110,12 +113,16 @@ def world(tmp_path_factory: pytest.TempPathFactory, quick_reports: None) -> Iter
         write_tone(folder / name, number % 3, 100 + number)
         write_tone(folder / "recordings" / f"{number}.ogg", number % 3, 200 + number)
     (folder / "data" / "new_songs").mkdir()
+    weights = folder / "data" / "weights" / "musicnn_jamendo.pth"
+    weights.parent.mkdir()
+    torch.save(random_state(), weights)
     parse, search, fold = mixtures.parse_request, sweep.sweep, crossval.cross_validate
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setitem(PUBLISHED, "jamendo", PUBLISHED["jamendo"]._replace(sha256=sha256(weights)))
         patch.setattr(MelSpec.__init__, "__defaults__", dataclasses.astuple(SPEC))
         for name, experiment in EXPERIMENTS.items():
-            patch.setitem(EXPERIMENTS, name, experiment.updated(**QUICK, **SMALL.get(experiment.model.name, {})))
+            patch.setitem(EXPERIMENTS, name, experiment.updated(QUICK | SMALL.get(experiment.model.name, {})))
         patch.setattr(mixtures, "parse_request", lambda text: dataclasses.replace(parse(text), count=8))
         patch.setattr(sweep, "sweep", lambda experiment, space, trials, *rest: search(experiment, space, 2, *rest))
         patch.setattr(crossval, "cross_validate", lambda experiment, folds, *rest: fold(experiment, 2, *rest))

@@ -16,7 +16,6 @@ from scripts.analysis.duplicates import exact_duplicates, near_duplicates
 from scripts.analysis.leak_cost import known_artists, measure_clips, measure_splits, measure_tracks
 from scripts.audio.cache import MelCache, read_spec
 from scripts.audio.spec import MelSpec
-from scripts.baselines.classical import CLASSIFIERS
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.plotting import ABOVE, COLOURS, GRID, LEGEND, new_figure, save
@@ -29,6 +28,7 @@ from scripts.loading.loader import load_items
 from scripts.tables.label_table import NEEDED_TO_TRAIN, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import fingerprint, known_ids
+from scripts.training.classifiers import CLASSIFIERS
 
 DATASETS = ("gtzan_features",)
 LABELS = {

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, train_test_split
 
-from scripts.baselines.classical import make_classifier
 from scripts.common.errors import ConfigError, TableError
 from scripts.loading.loader import Items
 from scripts.metrics.single_label import bootstrap_interval
 from scripts.tables.group_folds import group_folds
 from scripts.tables.splits import artist_groups, k_folds, known_ids
+from scripts.training.classifiers import make_classifier
 
 REPEATS, TENFOLD = 5, 10
 CLIP_FOLDS = 5

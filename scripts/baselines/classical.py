@@ -1,20 +1,13 @@
 """Classical classifiers on tables of features: the baselines that a network has to beat."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import ClassifierMixin
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.pipeline import Pipeline
 
 from scripts.baselines import flags
 from scripts.common.cli import command, pick
@@ -29,46 +22,10 @@ from scripts.reports.single_label import describe_summary, predictions_table, sc
 from scripts.tables.label_table import NEEDED_TO_TRAIN, class_names, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import choose_folds, fingerprint, k_folds
+from scripts.training.classifiers import CLASSIFIERS, make_classifier
 
 GTZAN = {"gtzan": "30s", "gtzan_clips": "3s"}  # the public tables, as values of --features
 FLOOR = 1e-3  # smallest probability whose logarithm is taken
-
-# --- classifiers --------------------------------------------------------------------------------------------
-
-
-CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by name, of a seed and a class weight
-    "svm": lambda seed, weight: SVC(kernel="rbf", C=10, gamma="scale", class_weight=weight, random_state=seed),
-    "logistic": lambda seed, weight: LogisticRegression(max_iter=2000, class_weight=weight, random_state=seed),
-    # a shrunk covariance (Ledoit and Wolf, 2004): for more features than tracks
-    "lda": lambda seed, weight: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
-    "boosting": lambda seed, weight: HistGradientBoostingClassifier(class_weight=weight, random_state=seed),
-    "forest": lambda seed, weight: RandomForestClassifier(300, class_weight=weight, random_state=seed),
-    "nearest": lambda seed, weight: KNeighborsClassifier(1),  # knows its tracks by heart, and gains most from a leak
-}
-TREES = {"boosting", "forest"}  # which do not see the scale of a feature
-UNWEIGHTED = {"lda", "nearest"}
-
-
-def make_classifier(name: str, seed: int = 0, balanced: bool = False) -> Pipeline:
-    """A new classifier, its features standardised where their scale matters.
-
-    Parameters
-    ----------
-    name : "svm" (RBF kernel, C 10), "logistic", "lda" (shrunk covariance), "boosting", "forest" (300 trees) or
-        "nearest" (one neighbour).
-    seed : of what is random in fitting.
-    balanced : weigh every class alike, however many rows it has.
-
-    Raises
-    ------
-    ConfigError : an unknown name, or `balanced` for "lda" or "nearest", which have no weights.
-    """
-    model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, "balanced" if balanced else None)
-    if balanced and name in UNWEIGHTED:
-        weighted = ", ".join(sorted(CLASSIFIERS.keys() - UNWEIGHTED))
-        raise ConfigError(f"{name} cannot weigh classes; leave out --balanced or choose one of {weighted}")
-    return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
-
 
 # --- data ---------------------------------------------------------------------------------------------------
 

@@ -7,21 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from scripts.architectures.musicnn import PUBLISHED, SPEC, find_weights, published_name
 from scripts.audio.build_cache import build_cache
-from scripts.audio.normalise import normalise
 from scripts.audio.spec import MelSpec
 from scripts.baselines import flags
 from scripts.common.cli import command
 from scripts.common.errors import ConfigError
-from scripts.common.machine import choose_device, in_float32
+from scripts.common.machine import choose_device
 from scripts.common.parallel import available_cores
 from scripts.common.storage import sha256
 from scripts.config.run import Run
 from scripts.evaluate import BEST
-from scripts.loading.embedding_cache import EmbeddingCache, fill_embeddings
+from scripts.loading.embedding_cache import EmbeddingCache, embed_values, fill_embeddings
 from scripts.models import Network, build_model, embedding_width
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
@@ -75,13 +73,9 @@ class Embedder:
         features = experiment.features
         return cls(model, features.spec, features.normalise, unit == "track", facts)
 
-    @torch.inference_mode()
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Spectrograms [items, (channels,) rows, frames] as they are cached -> float32 [items, width]."""
-        device = next(self.model.parameters()).device
-        x = normalise(torch.from_numpy(np.array(values)).to(device), self.normalisation)
-        with in_float32(device):
-            return self.model.embed(x.to(memory_format=torch.channels_last)).float().cpu().numpy()
+        return embed_values(self.model, values, self.normalisation)
 
 
 def embed(
@@ -115,13 +109,8 @@ def embed(
     windows = 1 if embedder.whole else spec.clips_per_track
     facts = {"width": embedding_width(embedder.model, *channels), "windows": windows, "spec": spec.fingerprint()}
     on_cpu = next(embedder.model.parameters()).device.type == "cpu"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # each of as many tracks as there are cores has one: none waits for another
-    try:
-        at_once = workers or available_cores() if on_cpu else 1
-        return fill_embeddings(output, embedder.facts | facts, cache, embedder.whole, embedder, at_once)
-    finally:
-        torch.set_num_threads(threads)
+    at_once = workers or available_cores() if on_cpu else 1
+    return fill_embeddings(output, embedder.facts | facts, cache, embedder.whole, embedder, at_once)
 
 
 @command

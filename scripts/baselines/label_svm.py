@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import logit
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -31,9 +29,9 @@ from scripts.tables.label_matrix import label_matrix, label_names
 from scripts.tables.label_table import PARTS, read_table
 from scripts.tables.leaks import describe_leaks
 from scripts.tables.splits import fingerprint
+from scripts.training.classifiers import calibrate_svm
 
 KERNELS = ("rbf", "linear")
-FOLDS = 5  # of the training tracks, for the probabilities
 
 
 # --- machines -----------------------------------------------------------------------------------------------
@@ -50,25 +48,6 @@ def make_svm(kernel: str = "rbf", C: float = 1) -> Pipeline:
     if not 0 < C < math.inf:
         raise ConfigError(f"C is {C}; it must be a number above 0")
     return make_pipeline(StandardScaler(), SVC(kernel=kernel, C=C))
-
-
-def fit_label(machine: Pipeline, values: np.ndarray, track: np.ndarray, truth: np.ndarray) -> CalibratedClassifierCV:
-    """Fit a machine to all tracks, and the sigmoid that makes probabilities of its scores (Platt, 1999).
-
-    The sigmoid is fitted to scores of tracks that the machine has not seen, in up to five folds of whole tracks.
-
-    Parameters
-    ----------
-    machine : of `make_svm`.
-    values : float [rows, features].
-    track : int [rows], the track 0, 1, ... of each row.
-    truth : [tracks], 1 or 0, at least two of each.
-    """
-    fold, folds = np.empty(len(truth), int), min(FOLDS, *np.bincount(truth.astype(int)))
-    for number, (_, held_out) in enumerate(StratifiedKFold(folds).split(truth, truth)):
-        fold[held_out] = number
-    model = CalibratedClassifierCV(machine, method="sigmoid", ensemble=False, cv=PredefinedSplit(fold[track]))
-    return model.fit(values, truth[track])
 
 
 def label_probabilities(machine: Pipeline, train: Items, values: np.ndarray) -> np.ndarray:
@@ -94,7 +73,7 @@ def label_probabilities(machine: Pipeline, train: Items, values: np.ndarray) -> 
             continue
         known = ~np.isnan(truth)
         items = train.select(known)
-        model = fit_label(machine, items.array[items.index], items.track, truth[known])
+        model = calibrate_svm(machine, items.array[items.index], items.track, truth[known])
         columns.append(model.predict_proba(values)[:, 1])
     return np.stack(columns, axis=1)
 

@@ -150,6 +150,27 @@ def pretrain(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def fit(parser: argparse.ArgumentParser) -> None:
+    """Fit a classifier of your own sounds in a minute, on what a pretrained network hears.
+
+        python -m scripts fit my_sounds
+        python -m scripts fit my_sounds.csv --name takes --classifier svm
+
+    MusiCNN, a network that has learnt to tag much music, turns each clip of 3 s into 200 numbers; a classical
+    classifier learns from these and from statistics of the spectrogram. The run can do all that a trained one can:
+    predict, try_it, api, registry, compare. Tables and spectrograms go into data/fit/NAME. docs/heads.md says more.
+    """
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="folder with one for each class, or a CSV with a row for each file")
+    add("--name", default="", help="of the run; default: that of the source")
+    add("--classifier", default="lda", help="lda, logistic, svm or nearest; default: lda")
+    add("--weights", default="jamendo", metavar="NAME", help="of MusiCNN: jamendo, mtat, or a file; default: jamendo")
+    add("--folder", type=Path, default=Path("data/fit"), help="of tables and spectrograms; default: data/fit")
+    add("--overwrite", action="store_true", help="delete an earlier run of this name")
+    add_runs_flag(parser)
+
+
+@flags
 def evaluate(parser: argparse.ArgumentParser) -> None:
     """Score a run's best epoch again and write its report.
 

@@ -4,6 +4,7 @@ Each keeps its source's recipe without its mistakes: the best epoch is chosen on
 is scored once.
 """
 
+from scripts.architectures.musicnn import SPEC as MUSICNN
 from scripts.audio.spec import MelSpec
 from scripts.config.experiment import Experiment, Preset
 
@@ -17,6 +18,7 @@ IMAGE = MelSpec(sample_rate=22_050, track_seconds=10, clip_seconds=10)
 COARSE = MelSpec(sample_rate=22_050, hop_length=1024, n_mels=64)
 SLICES = MelSpec(sample_rate=22_050, n_fft=1024, kind="linear", clip_overlap=0.5)
 STEPS = {"name": "StepLR", "step_size": 10, "gamma": 0.1}
+EARS = MelSpec(**MUSICNN.as_dict() | {"ending": "repeat", "min_seconds": 0.5})
 SECNN = {
     **GTZAN,
     "spec": SLICES,
@@ -153,5 +155,20 @@ PRESETS = [
         "-",
         "track 0.920 (0.870-0.965), clip 0.790: 100 excerpts of GTZAN, four of its ten genres by one artist each, 5 "
         "folds by track, twice",
+    ),
+    Preset(
+        Experiment(
+            name="musicnn_head",
+            **FMA,
+            spec=EARS,
+            normalise="none",
+            model={"name": "fitted", "network": "musicnn", "settings": {"pretrained": "jamendo"}, "classifier": "lda"},
+            epochs=1,
+            metric="last",
+        ),
+        "a linear discriminant, fitted at once, on what MusiCNN (which has learnt to tag MTG-Jamendo) makes of a clip, "
+        "and on statistics of the log-mel",
+        "-",
+        "track 0.890 (0.830-0.950), clip 0.818: 100 excerpts of GTZAN, 5 folds by track",
     ),
 ]

@@ -8,9 +8,10 @@
 A shard is there whole or not at all, and never changes.
 """
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from scripts.audio.cache import (
@@ -31,10 +33,13 @@ from scripts.audio.cache import (
     read_rows,
     stack_rows,
 )
+from scripts.audio.normalise import normalise
 from scripts.audio.shards import RowWriter, new_shard, remove_leftovers
 from scripts.audio.stacked import TYPE, StackedArray
 from scripts.common.errors import CacheError
+from scripts.common.machine import in_float32
 from scripts.common.storage import write_json
+from scripts.models import Network
 
 FACTS, EMBEDDINGS = "embeddings.json", "embeddings.npy"
 PACKED = "0--packed"  # the shard of a cache of an earlier version; sorted before all others
@@ -132,7 +137,7 @@ def fill_embeddings(
     tables = [read_rows(source, mels.folder) for source in missing.values()]
     total, shape = sum(map(len, tables)), (facts["windows"], facts["width"])
     nothing = np.zeros((0, shape[1]), TYPE)
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=total, desc="embedding", unit=" tracks", disable=None) as bar:
+    with one_thread_each(workers) as pool, tqdm(total=total, desc="embedding", unit=" tracks", disable=None) as bar:
         for (shard, source), table in zip(missing.items(), tables, strict=True):
             tracks, clips = (np.load(path, mmap_mode="r") for path in array_paths(source, mels.spec))
             windows = tracks[:, None] if whole else clips
@@ -145,6 +150,34 @@ def fill_embeddings(
                         bar.update()
                 shutil.copyfile(source / TRACKS, aside / TRACKS)
     return EmbeddingCache.open(folder)
+
+
+@contextlib.contextmanager
+def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """So many threads, of which none waits for another: torch computes in one each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def embed_values(model: Network, values: np.ndarray, method: str) -> np.ndarray:
+    """Spectrograms [items, (channels,) rows, frames] as they are cached -> float32 [items, width], in float32.
+
+    Parameters
+    ----------
+    model : in evaluation, on its device.
+    values : float16, dB.
+    method : of their normalisation, see `normalise`.
+    """
+    device = next(model.parameters()).device
+    x = normalise(torch.from_numpy(np.array(values)).to(device), method)
+    with in_float32(device):
+        return model.embed(x.to(memory_format=torch.channels_last)).float().cpu().numpy()
 
 
 def check_facts(folder: Path, facts: dict[str, Any]) -> None:

@@ -12,11 +12,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from scripts.analysis.compare import check_same_tracks, read_tested
-from scripts.baselines.classical import CLASSIFIERS, FeatureData, class_scores, main, make_classifier, score_rows
+from scripts.baselines.classical import FeatureData, class_scores, main, score_rows
 from scripts.common.errors import ConfigError, TableError
 from scripts.config.run import Run
 from scripts.datasets import gtzan_features
 from scripts.tables.splits import fingerprint, k_folds
+from scripts.training.classifiers import CLASSIFIERS, make_classifier
 
 GENRES = ["Folk", "Jazz", "Rock"]
 FEATURES = ["centroid", "rms", "tempo"]

@@ -15,12 +15,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from scripts.analysis.blend import read_members
-from scripts.baselines.label_svm import fit_label, label_probabilities, main, make_svm, read_items
+from scripts.baselines.label_svm import label_probabilities, main, make_svm, read_items
 from scripts.common.errors import ConfigError
 from scripts.config.run import Run
 from scripts.tables.label_matrix import join
 from scripts.tables.label_table import PARTS, read_table
 from scripts.tables.splits import fingerprint
+from scripts.training.classifiers import calibrate_svm
 
 LABELS = ["cello", "flute", "rare"]
 FEATURES = ["centroid", "rms", "tempo"]
@@ -177,7 +178,7 @@ def test_the_sigmoid_sees_no_clip_of_a_track_that_was_learnt():
     folds = [held_out for _, held_out in StratifiedKFold(5).split(truth, truth)]
     rows = [(np.flatnonzero(~np.isin(track, fold)), np.flatnonzero(np.isin(track, fold))) for fold in folds]
     expected = CalibratedClassifierCV(make_svm(), ensemble=False, cv=rows).fit(values, truth[track])
-    model = fit_label(make_svm(), values, track, truth)
+    model = calibrate_svm(make_svm(), values, track, truth)
     np.testing.assert_allclose(model.predict_proba(values), expected.predict_proba(values), atol=1e-12)
 
 

@@ -1,0 +1,75 @@
+"""Fitting the head of a `Fitted` network to the embeddings of all training items; these stay on disk."""
+
+import hashlib
+
+import numpy as np
+
+from scripts.architectures.fitted import Fitted
+from scripts.audio.cache import MelCache
+from scripts.common.distributed import ranks
+from scripts.common.errors import ConfigError
+from scripts.common.machine import choose_device
+from scripts.common.parallel import available_cores
+from scripts.config.experiment import Experiment
+from scripts.config.run import Run
+from scripts.loading.embedding_cache import embed_values, fill_embeddings
+from scripts.loading.experiment_data import Data
+from scripts.training.checkpoints import save_checkpoint
+from scripts.training.classifiers import fit_head
+
+FOLDER = "embeddings"  # in that of the spectrograms
+
+
+def fit_and_save(experiment: Experiment, data: Data, run: Run, model: Fitted) -> None:
+    """Fit the model's head to the training items, and save all as the run's best.pt.
+
+    Raises
+    ------
+    ConfigError : as `fit_head`.
+    CacheError : the embeddings on disk are damaged.
+    """
+    model.to(choose_device(experiment.training.device)).eval()
+    items, balanced = data.items.part("train"), experiment.loss.class_weights == "balanced"
+    if experiment.data.limit:
+        values = embed_values(model, items.array[items.index], experiment.features.normalise)
+    else:
+        values = embed_cache(experiment, model)[items.index]
+    print(f"{run.name}: {model.classifier} on {values.shape[1]} numbers of each of {len(items)} items")
+    seed = experiment.training.seed
+    state = fit_head(model.classifier, values, items.labels, items.track, len(data.classes), seed, balanced)
+    model.head.load_state_dict(state)
+    save_checkpoint(run.checkpoints / "best.pt", {"epoch": 1, "model": model.state_dict(), "precision": "float32"})
+
+
+def check_fitted(experiment: Experiment) -> None:
+    """Raise a ConfigError for what a head that is fitted at once cannot take."""
+    if ranks() > 1:
+        raise ConfigError(f"{ranks()} ranks for a head that is fitted at once; start one process")
+    if experiment.data.unit not in ("clip", "track"):
+        raise ConfigError(f"unit={experiment.data.unit} with model=fitted; set unit=clip or unit=track")
+    given = [name for name in ("augment", "mix") if getattr(experiment, name)]
+    if given or experiment.training.epochs != 1:
+        raise ConfigError(
+            f"{', '.join(given) or 'epochs'} for a head that is fitted at once; leave out augment and mix, and set "
+            "epochs=1; a head that is trained takes them (another model with frozen_epochs)"
+        )
+
+
+def embed_cache(experiment: Experiment, model: Fitted) -> np.ndarray:
+    """Embeddings of all items of the experiment's cache, float32 [items, width]; they stay on disk."""
+    cache = MelCache.open(experiment.data.cache, experiment.features.spec)
+    whole, method = experiment.data.unit == "track", experiment.features.normalise
+    windows, width = 1 if whole else cache.spec.clips_per_track, model.width
+    facts = {"network": fingerprint(model), "normalise": method, "whole": whole, "windows": windows, "width": width}
+    folder = cache.folder / FOLDER / f"{facts['network']}-{experiment.data.unit}"
+    at_once = available_cores() if choose_device(experiment.training.device).type == "cpu" else 1
+    filled = fill_embeddings(folder, facts, cache, whole, lambda values: embed_values(model, values, method), at_once)
+    return filled.array[:].reshape(-1, width).astype(np.float32)
+
+
+def fingerprint(model: Fitted) -> str:
+    """Twelve hexadecimal digits of all that the embeddings follow from."""
+    digest = hashlib.sha256(str(model.statistics is not None).encode())
+    for name, values in model.network.state_dict().items():
+        digest.update(name.encode() + values.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,182 @@
+"""Classical classifiers by name, and what they learn as the tensors of a network's head."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from scripts.common.cli import pick
+from scripts.common.errors import ConfigError
+
+CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by name, of a seed and a class weight
+    "svm": lambda seed, weight: SVC(kernel="rbf", C=10, gamma="scale", class_weight=weight, random_state=seed),
+    "logistic": lambda seed, weight: LogisticRegression(max_iter=2000, class_weight=weight, random_state=seed),
+    # a shrunk covariance (Ledoit and Wolf, 2004): for more features than tracks
+    "lda": lambda seed, weight: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+    "boosting": lambda seed, weight: HistGradientBoostingClassifier(class_weight=weight, random_state=seed),
+    "forest": lambda seed, weight: RandomForestClassifier(300, class_weight=weight, random_state=seed),
+    "nearest": lambda seed, weight: KNeighborsClassifier(1),  # knows its tracks by heart, and gains most from a leak
+}
+TREES = {"boosting", "forest"}  # which do not see the scale of a feature
+UNWEIGHTED = {"lda", "nearest"}
+HEADS = ("lda", "logistic", "svm", "nearest")  # those that a network can have
+FOLDS = 5  # of the training tracks, for the probabilities of support vector machines
+FEWEST = 1e-3  # probability of what the training data do not have
+
+
+def make_classifier(name: str, seed: int = 0, balanced: bool = False) -> Pipeline:
+    """A new classifier, its features standardised where their scale matters.
+
+    Parameters
+    ----------
+    name : "svm" (RBF kernel, C 10), "logistic", "lda" (shrunk covariance), "boosting", "forest" (300 trees) or
+        "nearest" (one neighbour).
+    seed : of what is random in fitting.
+    balanced : weigh every class alike, however many rows it has.
+
+    Raises
+    ------
+    ConfigError : an unknown name, or `balanced` for "lda" or "nearest", which have no weights.
+    """
+    model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, "balanced" if balanced else None)
+    if balanced and name in UNWEIGHTED:
+        weighted = ", ".join(sorted(CLASSIFIERS.keys() - UNWEIGHTED))
+        raise ConfigError(f"{name} cannot weigh classes; leave out the balance or choose one of {weighted}")
+    return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
+
+
+def calibrate_svm(machine: ClassifierMixin, values: np.ndarray, track: np.ndarray, truth: np.ndarray) -> Any:
+    """Fit a machine to all tracks, and the sigmoid that makes probabilities of its scores (Platt, 1999).
+
+    The sigmoid is fitted to scores of tracks that the machine has not seen, in up to five folds of whole tracks.
+
+    Parameters
+    ----------
+    machine : a support vector machine, or a pipeline that ends in one.
+    values : float [rows, features].
+    track : int [rows], the track 0, 1, ... of each row.
+    truth : [tracks], 1 or 0, at least two of each.
+
+    Returns
+    -------
+    A fitted CalibratedClassifierCV.
+    """
+    fold, folds = np.empty(len(truth), int), min(FOLDS, *np.bincount(truth.astype(int)))
+    for number, (_, held_out) in enumerate(StratifiedKFold(folds).split(truth, truth)):
+        fold[held_out] = number
+    model = CalibratedClassifierCV(machine, method="sigmoid", ensemble=False, cv=PredefinedSplit(fold[track]))
+    return model.fit(values, truth[track])
+
+
+# --- heads --------------------------------------------------------------------------------------------------
+
+
+def fit_head(
+    name: str,
+    values: np.ndarray,
+    labels: np.ndarray,
+    track: np.ndarray,
+    classes: int,
+    seed: int = 0,
+    balanced: bool = False,
+) -> dict[str, torch.Tensor]:
+    """Fit a classifier to embeddings, and return it as the state of a `scripts.architectures.fitted.Head`.
+
+    Parameters
+    ----------
+    name : one of `HEADS`.
+    values : float [items, width].
+    labels : int [items], class numbers; or float [items, labels], 1, 0 or NaN for unknown, which a label's fit leaves
+        out. What fewer than two tracks have, or lack, gets its share of the tracks as probability.
+    track : int [items], the track of each item.
+    classes : number of logits.
+    seed, balanced : as `make_classifier`.
+
+    Raises
+    ------
+    ConfigError : as `make_classifier`, or a name that no head has.
+    """
+    pick("classifier of a head", name, HEADS)
+    make_classifier(name, seed, balanced)
+    scaler = StandardScaler().fit(values)
+    state = {"mean": scaler.mean_, "scale": scaler.scale_}
+    scaled = scaler.transform(values)
+    if name == "nearest":
+        truth = np.eye(classes)[labels] if labels.ndim == 1 else labels
+        state |= {"vectors": scaled, "present": np.nan_to_num(truth), "known": ~np.isnan(truth)}
+    elif name == "svm":
+        state |= fit_machines(scaled, labels, track, classes, seed, balanced)
+    else:
+        state |= fit_linear(name, scaled, labels, track, classes, seed, balanced)
+    return {key: torch.as_tensor(np.asarray(value, np.float32)) for key, value in state.items()}
+
+
+def fit_linear(
+    name: str, values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int, seed: int, balanced: bool
+) -> dict[str, np.ndarray]:
+    """Weights [classes, width] and biases [classes] of one classifier of all classes, or of one for each label."""
+    weight, bias = np.zeros((classes, values.shape[1])), np.full(classes, np.log(FEWEST))
+    make = functools.partial(CLASSIFIERS[name], seed, "balanced" if balanced else None)
+    if labels.ndim == 1:
+        model = make().fit(values, labels)
+        coefficients, intercepts = model.coef_, model.intercept_
+        if len(model.classes_) == 2:
+            coefficients, intercepts = (np.concatenate([-one, one]) / 2 for one in (coefficients, intercepts))
+        weight[model.classes_], bias[model.classes_] = coefficients, intercepts
+        return {"weight": weight, "bias": bias}
+    for label, (known, truth, share) in enumerate(each_label(labels, track)):
+        if share is not None:
+            bias[label] = share
+        else:
+            model = make().fit(values[known], truth)
+            weight[label], bias[label] = model.coef_[0], model.intercept_[0]
+    return {"weight": weight, "bias": bias}
+
+
+def fit_machines(
+    values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int, seed: int, balanced: bool
+) -> dict[str, np.ndarray]:
+    """A support vector machine for each class or label against the others, with the sigmoid of its probabilities."""
+    coefficients, bias = np.zeros((classes, len(values))), np.zeros(classes)
+    slope, offset = np.zeros(classes), np.full(classes, np.log(FEWEST))
+    gamma = 1 / values.shape[1]
+    truths = labels if labels.ndim == 2 else (labels[:, None] == np.arange(classes)).astype(float)
+    for label, (known, truth, share) in enumerate(each_label(truths, track)):
+        if share is not None:
+            offset[label] = share
+            continue
+        weight = "balanced" if balanced else None
+        machine = SVC(kernel="rbf", C=10, gamma=gamma, class_weight=weight, random_state=seed)
+        tracks, place = np.unique(track[known], return_inverse=True)
+        of_track = truth[np.unique(place, return_index=True)[1]]
+        [fitted] = calibrate_svm(machine, values[known], place, of_track).calibrated_classifiers_
+        support = np.flatnonzero(known)[fitted.estimator.support_]
+        coefficients[label, support], bias[label] = fitted.estimator.dual_coef_[0], fitted.estimator.intercept_[0]
+        slope[label], offset[label] = -fitted.calibrators[0].a_, -fitted.calibrators[0].b_
+    used = coefficients.any(axis=0)
+    machines = {"vectors": values[used], "coefficients": coefficients[:, used], "bias": bias}
+    return machines | {"gamma": np.array(gamma), "slope": slope, "offset": offset}
+
+
+def each_label(labels: np.ndarray, track: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float | None]]:
+    """Of each label: the items of which it is known, whether they have it, and its log-odds if too few do to learn."""
+    found = []
+    for column in labels.T:
+        known = ~np.isnan(column)
+        truth = column[known]
+        present, absent = (len(np.unique(track[known][truth == value])) for value in (1, 0))
+        share = np.clip(present / max(1, present + absent), FEWEST, 1 - FEWEST)
+        found.append((known, truth, None if min(present, absent) >= 2 else float(np.log(share / (1 - share)))))
+    return found
