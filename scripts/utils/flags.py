@@ -38,11 +38,21 @@ CHOICES = {
 
 @flags
 def download(parser: argparse.ArgumentParser) -> None:
-    """Download one of FMA's archives, check it and unpack it; goes on where it was stopped."""
+    """Download a public dataset's files, check them and unpack them; goes on where it was stopped.
+
+        python -m scripts download --list
+        python -m scripts download metadata && python -m scripts download small    (FMA-small)
+        python -m scripts download irmas
+
+    Each file is checked against the published checksum, and unpacked to where `labeled_tracks` looks for it. GTZAN,
+    Philharmonia and COALA's patches are not among them: no licence, or no published checksum.
+    """
     add = parser.add_argument
-    add("name", metavar="NAME", help="metadata (342 MiB), small (7.2 GiB), medium, large or full")
-    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack to; default: data")
-    add("--keep-zip", action="store_true", help="do not delete the zip after unpacking")
+    add("name", nargs="?", metavar="NAME", help="of FMA metadata (342 MiB), small (7.2 GiB), medium, large or full; "
+        "or another dataset of --list")  # fmt: skip
+    add("--list", action="store_true", help="show what can be downloaded, with size and licence, and nothing else")
+    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack below; default: data")
+    add("--keep", "--keep-zip", action="store_true", help="do not delete the archives after unpacking")
 
 
 @flags
