@@ -171,6 +171,22 @@ def merge(parser: argparse.ArgumentParser) -> None:
 
 
 @flags
+def compare_tables(parser: argparse.ArgumentParser) -> None:
+    """Compare two label tables of the same tracks: how far annotators, or a table and its correction, agree.
+
+        python -m scripts compare_tables data/labels.csv data/relabelled.csv --output data/differing.csv
+
+    Prints the share of tracks with the same labels, of those that share a label, of all pairs of track and label that
+    are judged alike (Hamming), and the mean of labels in both / labels in either (Jaccard); then how often each label
+    stands in the first, the second and both. A genre counts as a track's only label; unknown labels are left out.
+    """
+    add = parser.add_argument
+    add("first", type=Path, metavar="FIRST", help="label table, or metadata, with labels or genre")
+    add("second", type=Path, metavar="SECOND", help="another of the same tracks, by track_id")
+    add("--output", type=Path, metavar="CSV", help="also write the tracks that differ, with both labels")
+
+
+@flags
 def mels(parser: argparse.ArgumentParser) -> None:
     """Cache the spectrograms of all tracks, whole and in clips: decode once, on all cores.
 
