@@ -1,7 +1,7 @@
 """FMA with all genres of a track, and the genres above them: also for the tracks that have no top genre.
 
 M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson, ISMIR 2017: 161 genres in a hierarchy; of 106,574 tracks 49,598
-have a top genre, since the genres of the others lie below several.
+have a top genre; most of the others have genres below several.
 """
 
 import csv
@@ -101,7 +101,7 @@ DATASET = replace(
     fma.DATASET,
     name="fma_genres",
     title="FMA with all genres of a track",
-    size="large: 104,343 tracks of 30 s with a genre, 93 GiB; full: the same in full length, 879 GiB",
+    size="large: those of 106,574 tracks of 30 s that have a genre, 93 GiB; full: the same in full length, 879 GiB",
     layout=("fma_metadata/tracks.csv, fma_metadata/genres.csv", "fma_large/000/000002.mp3 (or another subset)"),
     reader=read_fma_genres,
     make_tiny=make_tiny,

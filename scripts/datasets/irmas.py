@@ -21,13 +21,13 @@ INSTRUMENTS = {
 LABELS = tuple(INSTRUMENTS.values())
 URL = "https://zenodo.org/records/1290750"
 ARCHIVES = [
-    Archive(f"{URL}/files/{name}.zip", f"md5:{digest}", "about 3 GB", name, "*/*.wav")
-    for name, digest in {
-        "IRMAS-TrainingData": "4fd9f5ed5a18d8e2687e6360b5f60afe",
-        "IRMAS-TestingData-Part1": "5a2e65520dcedada565dff2050bb2a56",
-        "IRMAS-TestingData-Part2": "afb0c8ea92f34ee653693106be95c895",
-        "IRMAS-TestingData-Part3": "9b3fb2d0c89cdc98037121c25bd5b556",
-    }.items()
+    Archive(f"{URL}/files/{name}.zip", f"md5:{digest}", size, name, "*/*.wav")
+    for name, size, digest in (
+        ("IRMAS-TrainingData", "3.5 GB unpacked", "4fd9f5ed5a18d8e2687e6360b5f60afe"),
+        ("IRMAS-TestingData-Part1", "one of three, 8.6 GB unpacked", "5a2e65520dcedada565dff2050bb2a56"),
+        ("IRMAS-TestingData-Part2", "one of three, 8.6 GB unpacked", "afb0c8ea92f34ee653693106be95c895"),
+        ("IRMAS-TestingData-Part3", "one of three, 8.6 GB unpacked", "9b3fb2d0c89cdc98037121c25bd5b556"),
+    )
 ]
 # of each instrument in AudioSet's list of 527 classes
 IRMAS_ROWS = {

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from scripts.common.cli import command, pick
 from scripts.common.errors import ConfigError, DownloadError
 from scripts.common.lock import locked
+from scripts.common.storage import write_aside
 from scripts.datasets import DATASETS
 from scripts.datasets.contract import Archive, Dataset
 from scripts.utils import flags
@@ -47,7 +48,7 @@ def download(name: str, data: Path = Path("data"), keep: bool = False) -> Path:
     BusyError : another process is downloading it.
     """
     dataset = sources()[pick("dataset to download", name, sources())]
-    root = Path(data, *Path(dataset.root).parts[1:])
+    root = Path(data, *Path(dataset.root).parts[1:])  # whose first part is "data"
     print(f"{dataset.title}, licence: {dataset.licence}")
     for archive in dataset.archives[name]:
         install(archive, Path(data) / archive.file, root / archive.folder, keep)
@@ -72,8 +73,8 @@ def install(archive: Archive, path: Path, folder: Path, keep: bool) -> None:
             fetch(archive.url, path)
         check_sum(path, archive.checksum)
         if path.suffix == ".csv":
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder)
+            with write_aside(folder / path.name) as temporary:
+                shutil.copy(path, temporary)
         else:
             unpack(path, folder, archive.proof)
         if not keep:
@@ -209,8 +210,8 @@ def is_data(name: str) -> bool:
 def show_list() -> None:
     """Print what can be downloaded: name, size and licence."""
     for name, dataset in sources().items():
-        sizes = " + ".join(archive.size for archive in dataset.archives[name])
-        print(f"{name:16}{dataset.title}, {sizes}\n{'':16}licence: {dataset.licence}")
+        sizes = ", ".join(f"{archive.file} ({archive.size})" for archive in dataset.archives[name])
+        print(f"{name:16}{dataset.title}: {sizes}\n{'':16}licence: {dataset.licence}")
 
 
 @command

@@ -45,7 +45,7 @@ def download(parser: argparse.ArgumentParser) -> None:
         python -m scripts download irmas
 
     Each file is checked against the published checksum, and unpacked to where `labeled_tracks` looks for it. GTZAN,
-    Philharmonia and COALA's patches are not among them: no licence, or no published checksum.
+    Philharmonia and COALA's patches are not among them: no licence, or no checksum known here.
     """
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="of FMA metadata (342 MiB), small (7.2 GiB), medium, large or full; "
