@@ -36,6 +36,7 @@ GROUPS = (
             "metadata": "utils.metadata",
             "mixtures": "utils.mixtures",
             "merge": "utils.merge",
+            "compare_tables": "utils.compare_tables",
             "mels": "utils.mels",
             "visualisation": "utils.visualisation",
         },

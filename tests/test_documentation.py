@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import importlib
 import re
 import shlex
 import shutil
@@ -22,7 +23,7 @@ from scripts.apps.tagger.schedule import StopRequested, StopSignal
 from scripts.architectures.musicnn import PUBLISHED
 from scripts.audio.spec import MelSpec
 from scripts.common.storage import sha256
-from scripts.config.experiments import EXPERIMENTS
+from scripts.config.experiments import EXPERIMENTS, chosen_experiment, get_experiment
 from scripts.datasets import get_dataset
 from scripts.datasets.tiny import write_tone
 from scripts.utils import mixtures
@@ -31,7 +32,7 @@ from tests.corpus import SPEC
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ("own_sounds", "heads", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict",
-        "registry", "api", "tagger", "monitor", "try_it", "export", "docker")  # fmt: skip
+        "registry", "api", "tagger", "monitor", "try_it", "export", "docker", "coming_from")  # fmt: skip
 # in this order: the first trains fma_cnn_3s, which later pages use, and the README's own songs take over its tables
 PAGES = [ROOT / "docs" / "presets.md", ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS),
          ROOT / "CONTRIBUTING.md"]  # fmt: skip
@@ -226,3 +227,24 @@ def test_the_index_lists_every_page_once():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert sorted(re.findall(r"^\| \[([\w.]+)\]\(\1\) \|", index, re.MULTILINE)) == sorted(pages)
+
+
+def test_commands_beside_those_of_other_projects_exist_with_their_flags_and_settings():
+    text = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    ours = [
+        code for row in re.findall(r"^\|.*? \| (.*) \|$", text, re.MULTILINE) for code in re.findall("`(.*?)`", row)
+    ]
+    commands = [words for words in map(shlex.split, ours) if words and words[0] in COMMANDS]
+    assert len(commands) > 70
+    for name, *words in commands:
+        args = getattr(importlib.import_module(f"scripts.{COMMANDS[name].flags}"), name)(words)
+        if "changes" in args and args.experiment:
+            chosen_experiment(args)
+        elif "experiment" in args and args.experiment:
+            get_experiment(args.experiment)
+        if name == "labeled_tracks":
+            options = {option.partition("=")[0] for option in args.options}
+            assert options <= set(get_dataset(args.dataset).options), words
+    assert set(re.findall(r"`((?:irmas|fma|gtzan|coala)_\w+)`", " ".join(f"`{code}`" for code in ours))) <= set(
+        EXPERIMENTS
+    )

@@ -21,6 +21,31 @@ FEW_FILES = 100  # read sooner than processes start
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A file that a dataset is published in.
+
+    Attributes
+    ----------
+    url : of the file.
+    checksum : "algorithm:digest", such as "md5:4fd9...".
+    size : in words, of the download.
+    folder : below the root, what it is unpacked to, or what a file that is no archive is put into.
+    proof : pattern of a file in that folder that shows that it is there.
+    """
+
+    url: str
+    checksum: str
+    size: str
+    folder: str
+    proof: str
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.url.rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset and how to read it.
 
@@ -36,7 +61,7 @@ class Dataset:
     make_tiny : writes a tiny generated version below a folder, in the dataset's own layout.
     task : "single_label" (one genre a track) or "multi_label" (`labels`, names joined by ";").
     labels : all names that a table can hold; empty if the files decide.
-    checksums : file -> "algorithm:digest" of what the url offers.
+    archives : what `python -m scripts download` calls it -> the files that it fetches.
     known_faults : track id -> what is known to be wrong with its file.
     options : name -> help, of what `reader` takes beside the root.
     has_audio : False if its tables are complete without any audio file.
@@ -54,7 +79,7 @@ class Dataset:
     make_tiny: Callable[[Path], None]
     task: Literal["single_label", "multi_label"] = "single_label"
     labels: tuple[str, ...] = ()
-    checksums: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, Sequence[Archive]] = field(default_factory=dict)
     known_faults: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     has_audio: bool = True

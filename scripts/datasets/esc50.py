@@ -10,7 +10,7 @@ import pandas as pd
 
 from scripts.common.storage import write_csv
 from scripts.datasets.annotations import check_values, fold_split, read_annotations
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 from scripts.tables.label_matrix import NONE
 
@@ -29,6 +29,11 @@ INSTRUMENTS = ("church_bells",)  # AudioSet's ontology has them among the musica
 FOLDS = ("1", "2", "3", "4", "5")
 METADATA = Path("meta", "esc50.csv")
 COLUMNS = ["filename", "fold", "category", "src_file"]
+
+ARCHIVE = Archive(  # PaddleSpeech's copy, which stays as it is: GitHub packs the repository anew after each change
+    "https://paddleaudio.bj.bcebos.com/datasets/ESC-50-master.zip",
+    "md5:7771e4b9d86d0945acce719c7a59305a", "600 MB", ".", METADATA.as_posix(),
+)  # fmt: skip
 
 
 def read_esc50(root: Path, fold: str = "1") -> pd.DataFrame:
@@ -82,6 +87,7 @@ DATASET = Dataset(
     citation="K. J. Piczak. ESC: Dataset for Environmental Sound Classification. ACM Multimedia, 2015.",
     licence="CC BY-NC 3.0; the ten classes of ESC-10 CC BY; its file LICENSE names the author of each clip",
     url="https://github.com/karolpiczak/ESC-50",
+    archives={"esc50": [ARCHIVE]},
     size="2,000 clips of 5 s, 40 for each class, 600 MB",
     root="data/ESC-50-master",
     layout=(METADATA.as_posix(), "audio/1-100032-A-0.wav"),
@@ -95,6 +101,7 @@ NEGATIVES = replace(
     name="esc50_negatives",
     title="ESC-50 as clips without an instrument",
     size="1,960 clips of 5 s, 600 MB",
+    archives={},
     reader=read_negatives,
     task="multi_label",
     labels=(),

@@ -80,8 +80,7 @@ DATASET = Dataset(
     "Audio Processing 10(5), 2002. Split: C. Kereliuk, B. L. Sturm, J. Larsen. Deep Learning and Music Adversaries. "
     "IEEE Transactions on Multimedia 17(11), 2015. Faults: B. L. Sturm. The GTZAN Dataset. arXiv:1306.1461, 2013.",
     licence="none: excerpts of commercial recordings without their owners' permission; for research only",
-    url="https://huggingface.co/datasets/marsyas/gtzan (data/genres.tar.gz)",
-    checksums={"genres.tar.gz": "md5:5b3d6dddb579ab49814ab86dba69e7c7"},
+    url="https://huggingface.co/datasets/marsyas/gtzan (data/genres.tar.gz, md5:5b3d6dddb579ab49814ab86dba69e7c7)",
     size="1,000 tracks of 30 s, 1.2 GB; of few artists: 9 in blues and in jazz, 18 in reggae (35 tracks: Bob Marley)",
     root="data/gtzan",
     layout=(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.folder import walk
 from scripts.datasets.tiny import write_tone
 from scripts.tables.label_matrix import join, label_matrix
@@ -19,6 +19,16 @@ INSTRUMENTS = {
     "org": "organ", "pia": "piano", "sax": "saxophone", "tru": "trumpet", "vio": "violin", "voi": "voice",
 }  # fmt: skip
 LABELS = tuple(INSTRUMENTS.values())
+URL = "https://zenodo.org/records/1290750"
+ARCHIVES = [
+    Archive(f"{URL}/files/{name}.zip", f"md5:{digest}", size, name, "*/*.wav")
+    for name, size, digest in (
+        ("IRMAS-TrainingData", "3.5 GB unpacked", "4fd9f5ed5a18d8e2687e6360b5f60afe"),
+        ("IRMAS-TestingData-Part1", "one of three, 8.6 GB unpacked", "5a2e65520dcedada565dff2050bb2a56"),
+        ("IRMAS-TestingData-Part2", "one of three, 8.6 GB unpacked", "afb0c8ea92f34ee653693106be95c895"),
+        ("IRMAS-TestingData-Part3", "one of three, 8.6 GB unpacked", "9b3fb2d0c89cdc98037121c25bd5b556"),
+    )
+]
 # of each instrument in AudioSet's list of 527 classes
 IRMAS_ROWS = {
     "cel": 193, "cla": 198, "flu": 196, "gac": 143, "gel": 141, "org": 155, "pia": 153, "sax": 197, "tru": 187,
@@ -134,13 +144,8 @@ DATASET = Dataset(
     citation="J. J. Bosch, J. Janer, F. Fuhrmann, P. Herrera. A Comparison of Sound Segregation Techniques for "
     "Predominant Instrument Recognition in Musical Audio Signals. ISMIR, 2012.",
     licence="CC BY-NC-SA 3.0",
-    url="https://zenodo.org/records/1290750",
-    checksums={
-        "IRMAS-TrainingData.zip": "md5:4fd9f5ed5a18d8e2687e6360b5f60afe",
-        "IRMAS-TestingData-Part1.zip": "md5:5a2e65520dcedada565dff2050bb2a56",
-        "IRMAS-TestingData-Part2.zip": "md5:afb0c8ea92f34ee653693106be95c895",
-        "IRMAS-TestingData-Part3.zip": "md5:9b3fb2d0c89cdc98037121c25bd5b556",
-    },
+    url=URL,
+    archives={"irmas": ARCHIVES},
     size="6,705 excerpts of 3 s to train on, 2,874 of 5 to 20 s to test on",
     root="data/irmas",
     layout=(

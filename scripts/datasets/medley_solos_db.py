@@ -7,7 +7,7 @@ import pandas as pd
 
 from scripts.common.storage import write_csv
 from scripts.datasets.annotations import check_values, read_annotations
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 
 INSTRUMENTS = (
@@ -15,6 +15,7 @@ INSTRUMENTS = (
 )  # fmt: skip
 PARTS = {"training": "train", "validation": "validation", "test": "test"}
 FOLDS = {"training": "1", "test": "2", "validation": "3"}  # the one after a tested fold validates, here as published
+URL = "https://zenodo.org/records/3464194"
 METADATA = Path("annotation", "Medley-solos-DB_metadata.csv")
 
 
@@ -59,10 +60,24 @@ DATASET = Dataset(
     citation="V. Lostanlen, C.-E. Cella. Deep Convolutional Networks on the Pitch Spiral for Musical Instrument "
     "Recognition. ISMIR, 2016.",
     licence="CC BY 4.0",
-    url="https://zenodo.org/records/3464194",
-    checksums={
-        "Medley-solos-DB.tar.gz": "md5:f5facf398793ef5c1f80c013afdf3e5f",
-        "Medley-solos-DB_metadata.csv": "md5:fda6a589c56785f2195c9227809c521a",
+    url=URL,
+    archives={
+        "medley_solos_db": [
+            Archive(
+                f"{URL}/files/{METADATA.name}",
+                "md5:fda6a589c56785f2195c9227809c521a",
+                "2 MB",
+                "annotation",
+                METADATA.name,
+            ),
+            Archive(
+                f"{URL}/files/Medley-solos-DB.tar.gz",
+                "md5:f5facf398793ef5c1f80c013afdf3e5f",
+                "7.9 GB",
+                "audio",
+                "*.wav",
+            ),
+        ]
     },
     size="21,571 clips of 2.97 s (5,841 train, 3,494 validation, 12,236 test), 11 GB unpacked",
     root="data/medley_solos_db",

@@ -9,7 +9,7 @@ import pandas as pd
 from scripts.common.cli import pick
 from scripts.common.errors import TableError
 from scripts.common.storage import write_json
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 
 FAMILIES = (
@@ -18,6 +18,18 @@ FAMILIES = (
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 INSTRUMENT = "instrument_str"
 FIELDS = {"family": "instrument_family_str", "source": "instrument_source_str", "instrument": INSTRUMENT}
+
+ARCHIVES = [  # checksums: those that the benchmark HEAR (Turian et al., 2022) checks its downloads by
+    Archive(
+        f"http://download.magenta.tensorflow.org/datasets/nsynth/nsynth-{name}.jsonwav.tar.gz",
+        f"md5:{digest}", size, f"nsynth-{name}", "examples.json",
+    )
+    for name, size, digest in (
+        ("train", "24 GB", "fde6665a93865503ba598b9fac388660"),
+        ("valid", "1.1 GB", "87e94a00a19b6dbc99cf6d4c0c0cae87"),
+        ("test", "350 MB", "5e6f8719bf7e16ad0a00d518b78af77d"),
+    )
+]  # fmt: skip
 
 
 def read_nsynth(root: Path, label: str = "family") -> pd.DataFrame:
@@ -102,6 +114,7 @@ DATASET = Dataset(
     "of Musical Notes with WaveNet Autoencoders. ICML, 2017.",
     licence="CC BY 4.0",
     url="https://magenta.tensorflow.org/datasets/nsynth (the json/wav archives)",
+    archives={"nsynth": ARCHIVES},
     size="305,979 notes of 4 s at 16 kHz (289,205 train, 12,678 validation, 4,096 test), 39 GB unpacked",
     root="data/nsynth",
     layout=(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scripts.common.errors import ConfigError, TableError
 from scripts.datasets.annotations import check_rows, check_values, read_annotations
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 from scripts.tables.label_matrix import NONE, join, label_matrix
 from scripts.tables.splits import artist_groups
@@ -124,7 +124,17 @@ DATASET = Dataset(
     "ISMIR, 2018.",
     licence="labels CC BY 4.0; each excerpt has the Creative Commons licence that its row of the metadata names",
     url="https://zenodo.org/records/1432913 (openmic-2018-v1.0.0.tgz)",
-    checksums={"openmic-2018-v1.0.0.tgz": "md5:e4ccf187e2bb5ab2e115416e8aafe7f4"},
+    archives={
+        "openmic": [
+            Archive(
+                "https://zenodo.org/records/1432913/files/openmic-2018-v1.0.0.tgz",
+                "md5:e4ccf187e2bb5ab2e115416e8aafe7f4",
+                "2.6 GB",
+                ".",
+                ANSWERS,
+            )
+        ]
+    },
     size="20,000 excerpts of 10 s",
     root="data/openmic-2018",
     layout=(

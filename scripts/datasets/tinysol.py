@@ -6,10 +6,11 @@ import pandas as pd
 
 from scripts.common.storage import write_csv
 from scripts.datasets.annotations import fold_split, read_annotations
-from scripts.datasets.contract import Dataset, finish_table
+from scripts.datasets.contract import Archive, Dataset, finish_table
 from scripts.datasets.tiny import write_tone
 
 FOLDS = ("0", "1", "2", "3", "4")
+URL = "https://zenodo.org/records/3685367"
 METADATA = Path("annotation", "TinySOL_metadata.csv")
 COLUMNS = ["Path", "Fold", "Instrument (in full)"]
 
@@ -56,10 +57,24 @@ DATASET = Dataset(
     citation="C.-E. Cella, D. Ghisi, V. Lostanlen, F. Lévy, J. Fineberg, Y. Maresz. OrchideaSOL: a dataset of extended "
     "instrumental techniques for computer-aided orchestration. arXiv:2007.00763, 2020.",
     licence="CC BY 4.0",
-    url="https://zenodo.org/records/3685367",
-    checksums={
-        "TinySOL.tar.gz": "md5:36030a7fe389da86c3419e5ee48e3b7f",
-        "TinySOL_metadata.csv": "md5:a86c9bb115f69e61f2f25872e397fc4a",
+    url=URL,
+    archives={
+        "tinysol": [
+            Archive(
+                f"{URL}/files/{METADATA.name}",
+                "md5:a86c9bb115f69e61f2f25872e397fc4a",
+                "0.4 MB",
+                "annotation",
+                METADATA.name,
+            ),
+            Archive(
+                f"{URL}/files/TinySOL.tar.gz",
+                "md5:36030a7fe389da86c3419e5ee48e3b7f",
+                "1.0 GB",
+                "audio",
+                "*/*/ordinario/*.wav",
+            ),
+        ]
     },
     size="2,913 notes of 14 instruments",
     root="data/tinysol",

@@ -1,9 +1,12 @@
-"""FMA's official archives: download, check and unpack one. A broken download goes on where it stopped."""
+"""A dataset's published files: download, check and unpack them. A broken download goes on where it stopped."""
 
 import os
 import shutil
 import sys
+import tarfile
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":  # as `python -m scripts download`
@@ -17,53 +20,87 @@ import requests
 from tqdm import tqdm
 
 from scripts.common.cli import command, pick
-from scripts.common.errors import DownloadError
+from scripts.common.errors import ConfigError, DownloadError
 from scripts.common.lock import locked
-from scripts.datasets.fma import ARCHIVES
+from scripts.common.storage import write_aside
+from scripts.datasets import DATASETS
+from scripts.datasets.contract import Archive, Dataset
 from scripts.utils import flags
 
 CHUNK = 2**16  # bytes; a break loses less than this
 TIMEOUT = 30  # seconds without a byte
 
 
-def download(name: str, data: Path = Path("data"), keep_zip: bool = False) -> Path:
-    """Fetch one archive of `ARCHIVES` into `data` and unpack it there; returns the unpacked folder.
+def download(name: str, data: Path = Path("data"), keep: bool = False) -> Path:
+    """Fetch a dataset's files into `data` and unpack them to where its label table looks; returns the dataset's root.
 
-    Nothing is done if the folder is already there. A zip that lies in `data` is used, and kept; one that this
-    call downloads is deleted after unpacking unless `keep_zip`.
+    What is there already is left alone. An archive that lies in `data` is used, and kept; one that this call downloads
+    is deleted after unpacking unless `keep`.
+
+    Parameters
+    ----------
+    name : what to fetch, one of `sources()`.
 
     Raises
     ------
     ConfigError : unknown name.
-    DownloadError : no connection, not the official zip, or the folder holds something else.
+    DownloadError : no connection, not the published file, or a folder holds something else.
     BusyError : another process is downloading it.
     """
-    archive = ARCHIVES[pick("archive", name, ARCHIVES)]
-    zip_path = Path(data) / archive.file
-    folder = zip_path.with_suffix("")
-    if is_there(folder, "tracks.csv" if name == "metadata" else "*/*.mp3"):
-        print(f"{folder}: already there, nothing to do")
-        return folder
-    with locked(zip_path):
-        keep_zip = keep_zip or zip_path.exists()
-        if not zip_path.exists():
-            print(f"{archive.url} ({archive.size}) -> {zip_path}")
-            fetch(archive.url, zip_path)
-        check_sum(zip_path, archive.sha1)
-        unpack(zip_path, folder)
-        if not keep_zip:
-            zip_path.unlink()
-    print(f"{folder}: unpacked; {zip_path.name} {'kept' if keep_zip else 'deleted'}")
-    return folder
+    dataset = sources()[pick("dataset to download", name, sources())]
+    root = Path(data, *Path(dataset.root).parts[1:])  # whose first part is "data"
+    print(f"{dataset.title}, licence: {dataset.licence}")
+    for archive in dataset.archives[name]:
+        install(archive, Path(data) / archive.file, root / archive.folder, keep)
+    print(f"next: {next_command(name, dataset, root, Path(data))}")
+    return root
 
 
-def is_there(folder: Path, proof: str) -> bool:
-    """True if the folder holds a file like `proof`; a DownloadError if it holds only other things."""
-    if any(folder.glob(proof)):
+def sources() -> dict[str, Dataset]:
+    """What can be downloaded: its name -> the dataset that it belongs to."""
+    return {name: dataset for dataset in DATASETS.values() for name in dataset.archives}
+
+
+def install(archive: Archive, path: Path, folder: Path, keep: bool) -> None:
+    """Fetch one file to `path` and put what it holds into `folder`, unless that is there."""
+    if is_there(folder, archive):
+        print(f"{folder}: {archive.file} is already there, nothing to do")
+        return
+    with locked(path):
+        keep = keep or path.exists()
+        if not path.exists():
+            print(f"{archive.url} ({archive.size}) -> {path}")
+            fetch(archive.url, path)
+        check_sum(path, archive.checksum)
+        if path.suffix == ".csv":
+            with write_aside(folder / path.name) as temporary:
+                shutil.copy(path, temporary)
+        else:
+            unpack(path, folder, archive.proof)
+        if not keep:
+            path.unlink()
+    print(f"{folder}: {archive.file} is there" + (", and kept beside it" if keep else ""))
+
+
+def is_there(folder: Path, archive: Archive) -> bool:
+    """True if the folder holds what the archive brings; a DownloadError if unpacking would replace other things."""
+    if any(folder.glob(archive.proof)):
         return True
-    if folder.exists() and any(folder.iterdir()):
-        raise DownloadError(f"{folder}: holds files but no {proof}; move it away or choose another --data")
+    if not archive.file.endswith(".csv") and folder.exists() and any(folder.iterdir()):
+        raise DownloadError(f"{folder}: holds files but no {archive.proof}; move it away or choose another --data")
     return False
+
+
+def next_command(name: str, dataset: Dataset, root: Path, data: Path) -> str:
+    """What to run once the files are there; FMA's come in two steps."""
+    place = "" if data == Path("data") else f" --data {data}"
+    if dataset.name == "fma" and not (root / "fma_metadata").is_dir():
+        return f"python -m scripts download metadata{place}"
+    if name == "metadata":
+        return f"python -m scripts download small{place}"
+    option = f" --option subset={name}" if name in ("medium", "large", "full") else ""
+    command = f"python -m scripts labeled_tracks --dataset {dataset.name} --root {root}{option}"
+    return f"{command} --output {root / 'labeled_tracks.csv'}"
 
 
 # --- download -----------------------------------------------------------------------------------------------
@@ -110,43 +147,79 @@ def append_rest(url: str, part: Path) -> None:
                 bar.update(len(chunk))
 
 
-def check_sum(path: Path, sha1: str) -> None:
-    """Raise a DownloadError unless the file has this SHA-1."""
-    found = pooch.file_hash(path, alg="sha1")
-    if found != sha1:
+def check_sum(path: Path, checksum: str) -> None:
+    """Raise a DownloadError unless the file has this checksum, "algorithm:digest"."""
+    algorithm, _, digest = checksum.partition(":")
+    found = pooch.file_hash(path, alg=algorithm)
+    if found != digest:
         raise DownloadError(
-            f"{path}: its SHA-1 is {found}, the official one is {sha1}; delete it and run the same command again"
+            f"{path}: its {algorithm.upper()} is {found}, the published one is {digest}; delete it and run the same "
+            "command again"
         )
 
 
 # --- unpack -------------------------------------------------------------------------------------------------
 
 
-def unpack(zip_path: Path, folder: Path) -> None:
-    """Unpack the zip's top folder, which is called like `folder`, as `folder`: whole or not at all.
+def unpack(path: Path, folder: Path, proof: str) -> None:
+    """Unpack a zip or tar file as `folder`, whole or not at all: all of it, or the one of its folders with `proof`.
 
     Raises
     ------
-    DownloadError : no zip, damaged, or without that top folder.
+    DownloadError : no archive, damaged, or without a file like `proof`.
     """
     aside = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with zipfile.ZipFile(zip_path) as file:
-            for member in tqdm(file.infolist(), "unpacking", unit=" files", disable=None):
-                file.extract(member, aside)
-        if not (aside / folder.name).is_dir():
-            raise DownloadError(f"{zip_path}: holds no folder {folder.name}; give the official zip")
+        for _ in tqdm(extract(path, aside), "unpacking", unit=" files", disable=None):
+            pass
+        places = [aside, *(entry for entry in sorted(aside.iterdir()) if entry.is_dir())]
+        source = next((place for place in places if any(place.glob(proof))), None)
+        if source is None:
+            raise DownloadError(f"{path}: holds no {proof}; give the published file")
         if folder.exists():
             folder.rmdir()
-        os.replace(aside / folder.name, folder)
-    except zipfile.BadZipFile as error:
-        raise DownloadError(f"{zip_path}: not a sound zip ({error}); delete it and start again") from None
+        os.replace(source, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DownloadError(f"{path}: not a sound archive ({error}); delete it and start again") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def extract(path: Path, aside: Path) -> Iterator[str]:
+    """Write the archive's members below `aside`, none of them outside, without macOS's notes; yields their names."""
+    aside.mkdir(parents=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as zipped:
+            for name in filter(is_data, zipped.namelist()):
+                zipped.extract(name, aside)
+                yield name
+    else:
+        with tarfile.open(path) as tarred:
+            for member in tarred:
+                if is_data(member.name):
+                    tarred.extract(member, aside, filter="data")
+                    yield member.name
+
+
+def is_data(name: str) -> bool:
+    """False for what macOS adds to an archive, such as `._a.wav` beside `a.wav`."""
+    return not name.startswith("__MACOSX/") and not Path(name).name.startswith("._")
+
+
+def show_list() -> None:
+    """Print what can be downloaded: name, size and licence."""
+    for name, dataset in sources().items():
+        sizes = ", ".join(f"{archive.file} ({archive.size})" for archive in dataset.archives[name])
+        print(f"{name:16}{dataset.title}: {sizes}\n{'':16}licence: {dataset.licence}")
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     args = flags.download(argv)
-    download(args.name, args.data, args.keep_zip)
+    if args.list:
+        show_list()
+    elif args.name is None:
+        raise ConfigError(f"say what to download, one of {', '.join(sources())}; --list shows sizes and licences")
+    else:
+        download(args.name, args.data, args.keep)

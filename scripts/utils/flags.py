@@ -38,11 +38,21 @@ CHOICES = {
 
 @flags
 def download(parser: argparse.ArgumentParser) -> None:
-    """Download one of FMA's archives, check it and unpack it; goes on where it was stopped."""
+    """Download a public dataset's files, check them and unpack them; goes on where it was stopped.
+
+        python -m scripts download --list
+        python -m scripts download metadata && python -m scripts download small    (FMA-small)
+        python -m scripts download irmas
+
+    Each file is checked against the published checksum, and unpacked to where `labeled_tracks` looks for it. GTZAN,
+    Philharmonia and COALA's patches are not among them: no licence, or no checksum known here.
+    """
     add = parser.add_argument
-    add("name", metavar="NAME", help="metadata (342 MiB), small (7.2 GiB), medium, large or full")
-    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack to; default: data")
-    add("--keep-zip", action="store_true", help="do not delete the zip after unpacking")
+    add("name", nargs="?", metavar="NAME", help="of FMA metadata (342 MiB), small (7.2 GiB), medium, large or full; "
+        "or another dataset of --list")  # fmt: skip
+    add("--list", action="store_true", help="show what can be downloaded, with size and licence, and nothing else")
+    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help="to unpack below; default: data")
+    add("--keep", "--keep-zip", action="store_true", help="do not delete the archives after unpacking")
 
 
 @flags
@@ -158,6 +168,22 @@ def merge(parser: argparse.ArgumentParser) -> None:
     add("--table", type=Path, default=Path("data/metadata_30_secs.csv"), metavar="CSV",
         help="with a split, a row a track or a clip; default: %(default)s")  # fmt: skip
     add("--output", type=Path, required=True, metavar="CSV", help="the table with the sounds; may be --table itself")
+
+
+@flags
+def compare_tables(parser: argparse.ArgumentParser) -> None:
+    """Compare two label tables of the same tracks: how far annotators, or a table and its correction, agree.
+
+        python -m scripts compare_tables data/labels.csv data/relabelled.csv --output data/differing.csv
+
+    Prints the share of tracks with the same labels, of those that share a label, of all pairs of track and label that
+    are judged alike (Hamming), and the mean of labels in both / labels in either (Jaccard); then how often each label
+    stands in the first, the second and both. A genre counts as a track's only label; unknown labels are left out.
+    """
+    add = parser.add_argument
+    add("first", type=Path, metavar="FIRST", help="label table, or metadata, with labels or genre")
+    add("second", type=Path, metavar="SECOND", help="another of the same tracks, by track_id")
+    add("--output", type=Path, metavar="CSV", help="also write the tracks that differ, with both labels")
 
 
 @flags

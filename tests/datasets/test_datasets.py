@@ -110,7 +110,8 @@ def test_shown_in_the_list_and_alone(dataset: Dataset, capsys: pytest.CaptureFix
     assert f"{dataset.name}: {dataset.title}" in listed and dataset.url.split()[0] in listed
     show([dataset.name])
     words = capsys.readouterr().out.split()
-    facts = [dataset.citation, dataset.licence, dataset.command, *dataset.layout, *dataset.checksums.values()]
+    facts = [dataset.citation, dataset.licence, dataset.command, *dataset.layout]
+    facts += [one.checksum for archives in dataset.archives.values() for one in archives]
     facts += [*dataset.known_faults.values(), *dataset.options.values()]
     assert set(" ".join(facts).split()) <= set(words)
 

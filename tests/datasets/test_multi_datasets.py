@@ -1,6 +1,8 @@
 """Datasets of several labels a track: hand-made trees, splits that keep songs and artists whole, wrong input."""
 
+import io
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +367,82 @@ def test_single_label_reader_points_to_this_one(tmp_path: Path) -> None:
     pd.DataFrame(FLAGS).to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(TableError, match="--dataset multi_table reads several labels"):
         DATASETS["table"].label_table(tmp_path)
+
+
+# --- FMA with all genres ------------------------------------------------------------------------------------
+
+# in the layout of the real files: the names in two rows and the index's in a third, ids as a list in a cell
+TRACKS = """\
+,album,album,artist,artist,set,set,track,track,track,track,track
+,id,title,id,name,split,subset,genre_top,genres,genres_all,number,title
+track_id,,,,,,,,,,,
+2,1,"AWOL, A Way",1,AWOL,training,small,Hip-Hop,[21],[21],3,Food
+20,4,Niris,4,Nicky Cook,training,large,,"[76, 103]","[17, 10, 76, 103]",3,Spiritual Level
+182,33,Thief,6,Abominog,validation,large,,"[25, 12]","[25, 12]",1,One
+190,33,Thief,6,Abominog,test,full,,[],[],2,Two
+256,55,Mask,7,Arc,test,full,Rock,"[109, 31]","[12, 25, 109, 31]",2,Three
+"""
+GENRES = """\
+genre_id,#tracks,parent,title,top_level
+10,13845,0,Pop,10
+12,32923,0,Rock,12
+17,12706,0,Folk,17
+21,8389,0,Hip-Hop,21
+25,9261,12,Punk,12
+31,1498,12,Metal,12
+76,2252,10,Experimental Pop,10
+103,5723,17,Singer-Songwriter,17
+109,1400,25,Hardcore,12
+"""
+
+
+@pytest.fixture
+def fma_metadata(tmp_path: Path) -> Path:
+    (tmp_path / "fma_metadata").mkdir()
+    (tmp_path / "fma_metadata" / "tracks.csv").write_text(TRACKS)
+    (tmp_path / "fma_metadata" / "genres.csv").write_text(GENRES)
+    return tmp_path
+
+
+def test_fma_genres_have_all_above_them(fma_metadata: Path) -> None:
+    table = DATASETS["fma_genres"].label_table(fma_metadata, subset="full").set_index("track_id")
+    titles = pd.read_csv(io.StringIO(GENRES), index_col=0)["title"]
+    published = pd.read_csv(io.StringIO(TRACKS), index_col=0, header=[0, 1])[("track", "genres_all")]
+    names = {str(track): {titles[genre] for genre in json.loads(cell)} for track, cell in published.items()}
+    assert list(table.index) == ["2", "20", "182", "256"]  # 190 has none
+    assert {track: set(cell.split(";")) for track, cell in table["labels"].items()} == {
+        track: found for track, found in names.items() if found
+    }
+    assert table["split"].tolist() == ["train", "train", "validation", "test"]
+    assert table.loc["20", ["artist_id", "album_id"]].tolist() == ["4", "4"]
+    assert table.loc["20", "file_path"] == f"{fma_metadata}/fma_full/000/000020.mp3"
+
+
+def test_fma_genres_by_level_and_subset(fma_metadata: Path) -> None:
+    read = DATASETS["fma_genres"].label_table
+    assert read(fma_metadata, level="own")["labels"].tolist() == [
+        "Hip-Hop", "Experimental Pop;Singer-Songwriter", "Punk;Rock",
+    ]  # fmt: skip
+    assert read(fma_metadata, level="top")["labels"].tolist() == ["Hip-Hop", "Folk;Pop", "Rock"]
+    assert read(fma_metadata, subset="small")["track_id"].tolist() == ["2"]
+    with pytest.raises(ConfigError, match="unknown level 'tops'; did you mean 'top'"):
+        read(fma_metadata, level="tops")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("tracks.csv", "[21],[21]", "[22],[21]", r"track 2 has the genres '\[22\]'"),
+        ("tracks.csv", "[21],[21]", "Hip-Hop,[21]", "track 2 has the genres 'Hip-Hop'"),
+        ("tracks.csv", "genre_top,genres,", "genre_top,kinds,", "lacks track genres"),
+        ("genres.csv", "25,9261,12,", "25,9261,11,", "genres.csv: not FMA's"),
+        ("genres.csv", "12,32923,0,", "12,32923,25,", "genres.csv: not FMA's"),
+        ("genres.csv", "parent", "above", "genres.csv: not FMA's"),
+    ],
+)
+def test_fma_genres_that_are_wrong(fma_metadata: Path, file: str, old: str, new: str, words: str) -> None:
+    path = fma_metadata / "fma_metadata" / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(TableError, match=words):
+        DATASETS["fma_genres"].label_table(fma_metadata)

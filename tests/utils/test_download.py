@@ -3,6 +3,8 @@
 import hashlib
 import http.server
 import io
+import shlex
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import ConfigError, DownloadError
-from scripts.datasets import fma
-from scripts.utils.download import CHUNK, download, fetch, main, unpack
+from scripts.datasets import DATASETS, fma, irmas, tinysol
+from scripts.datasets.contract import Archive
+from scripts.utils import labeled_tracks
+from scripts.utils.download import CHUNK, download, fetch, main, sources, unpack
 
 AUDIO = np.random.default_rng(0).bytes(300_000)
 MEMBERS = {"fma_small/000/000002.mp3": AUDIO, "fma_small/000/000005.mp3": b"5", "fma_small/README.txt": b"read me"}
@@ -27,11 +31,24 @@ def zip_bytes(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def tar_bytes(root: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        for path in sorted(root.iterdir()):
+            file.add(path, path.name)
+    return buffer.getvalue()
+
+
+def checksum(content: bytes, algorithm: str = "md5") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
 ZIP = zip_bytes(MEMBERS)
+PROOF = "README.txt"  # of `MEMBERS`
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content` at every address but /none; notes where each request wants to start.
+    """Serves `content` at every address but /none and those of `others`; notes where each request wants to start.
 
     `ranges` : starts where it is asked to. `breaks_after` : hangs up after so many bytes.
     """
@@ -41,6 +58,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.starts: list[int] = []
+        self.others: dict[str, bytes] = {}
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
 
 
@@ -54,10 +72,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = 0
         if self.path == "/none":
             self.send_error(404)
-        elif start >= len(self.server.content):
+            return
+        content = self.server.others.get(self.path, self.server.content)
+        if start >= len(content):
             self.send_error(416)
         else:
-            self.answer(self.server.content[start:], 206 if self.server.ranges else 200)
+            self.answer(content[start:], 206 if self.server.ranges else 200)
 
     def answer(self, rest: bytes, status: int) -> None:
         self.send_response(status)
@@ -75,10 +95,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(fma, "URL", server.url)
-        sha1 = hashlib.sha1(ZIP).hexdigest()
-        for name in ("small", "metadata"):
-            monkeypatch.setitem(fma.ARCHIVES, name, fma.Archive(f"fma_{name}.zip", sha1, "1 MiB"))
+        for name, proof in (("small", "*/*.mp3"), ("metadata", "tracks.csv")):
+            archive = Archive(f"{server.url}fma_{name}.zip", checksum(ZIP, "sha1"), "1 MiB", f"fma_{name}", proof)
+            monkeypatch.setitem(fma.ARCHIVES, name, [archive])
         yield server
         server.shutdown()
 
@@ -91,12 +110,12 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def test_archive_is_downloaded_checked_and_unpacked(server: Server, tmp_path: Path) -> None:
-    assert download("small", tmp_path / "data") == tmp_path / "data" / "fma_small"
+    assert download("small", tmp_path / "data") == tmp_path / "data"
     assert files_below(tmp_path / "data") == MEMBERS
 
 
 def test_zip_is_kept_if_asked_for(server: Server, tmp_path: Path) -> None:
-    download("small", tmp_path, keep_zip=True)
+    download("small", tmp_path, keep=True)
     assert files_below(tmp_path) == MEMBERS | {"fma_small.zip": ZIP}
 
 
@@ -108,7 +127,7 @@ def test_what_is_there_is_left_alone(server: Server, tmp_path: Path, capsys: pyt
     before = files_below(tmp_path)
     for name in ("small", "metadata"):
         main([name, "--data", str(tmp_path)])
-        assert f"fma_{name}: already there" in capsys.readouterr().out
+        assert f"fma_{name}.zip is already there" in capsys.readouterr().out
     assert files_below(tmp_path) == before
     assert server.starts == []
 
@@ -146,6 +165,60 @@ def test_killed_unpacking_is_done_again(server: Server, tmp_path: Path) -> None:
 def test_unknown_archive(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'small'"):
         download("smal", tmp_path)
+
+
+def test_a_dataset_is_put_where_its_label_table_looks(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TinySOL: a list and a tar file without a top folder."""
+    tinysol.make_tiny(tmp_path / "published")
+    contents = [(tmp_path / "published" / tinysol.METADATA).read_bytes(), tar_bytes(tmp_path / "published" / "audio")]
+    published = tinysol.DATASET.archives["tinysol"]
+    mine = [
+        Archive(server.url + one.file, checksum(content), one.size, one.folder, one.proof)
+        for one, content in zip(published, contents, strict=True)
+    ]
+    server.others = {f"/{one.file}": content for one, content in zip(mine, contents, strict=True)}
+    monkeypatch.setitem(tinysol.DATASET.archives, "tinysol", mine)
+    main(["tinysol", "--data", str(tmp_path / "data")])
+    out = capsys.readouterr().out
+    assert "licence: CC BY 4.0" in out.splitlines()[0] and "(1.0 GB)" in out
+    assert files_below(tmp_path / "data" / "tinysol") == files_below(tmp_path / "published")
+    command = shlex.split(out.splitlines()[-1].removeprefix("next: python -m scripts labeled_tracks "))
+    labeled_tracks.main(command)
+    assert (tmp_path / "data" / "tinysol" / "labeled_tracks.csv").is_file()
+    main(["tinysol", "--data", str(tmp_path / "data")])
+    assert server.starts == [0, 0]
+
+
+@pytest.mark.parametrize("top", ["IRMAS-TestingData-Part1/Part1", "Part1"])
+def test_the_folder_around_all_is_not_doubled(tmp_path: Path, top: str) -> None:
+    archive = irmas.ARCHIVES[1]
+    (tmp_path / archive.file).write_bytes(zip_bytes({f"{top}/a.wav": b"a", "__MACOSX/._a.wav": b"x"}))
+    unpack(tmp_path / archive.file, tmp_path / archive.folder, archive.proof)
+    assert (tmp_path / "IRMAS-TestingData-Part1" / "Part1" / "a.wav").read_bytes() == b"a"
+
+
+def test_every_archive_has_a_proper_checksum_and_a_place(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--list"])
+    listed = capsys.readouterr().out
+    for name, dataset in sources().items():
+        assert f"{name} " in listed and dataset.licence in listed
+        assert DATASETS[dataset.name] is dataset
+        for archive in dataset.archives[name]:
+            algorithm, _, digest = archive.checksum.partition(":")
+            assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
+            assert archive.url.startswith("http") and archive.file.endswith((".zip", ".tar.gz", ".tgz", ".csv"))
+    assert {"esc50", "irmas", "openmic", "nsynth", "medley_solos_db", "tinysol", "small"} <= set(sources())
+
+
+def test_tar_that_would_write_outside_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as file:
+        member = tarfile.TarInfo("../evil.txt")
+        file.addfile(member, io.BytesIO())
+    with pytest.raises(DownloadError, match="not a sound archive"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "x" / "a", "*")
+    assert not list(tmp_path.rglob("evil.txt"))
 
 
 # --- resuming -----------------------------------------------------------------------------------------------
@@ -193,7 +266,7 @@ def test_wrong_checksum_names_both(server: Server, tmp_path: Path, refusal: Call
 
 def test_wrong_bytes_from_the_server_are_not_unpacked(server: Server, tmp_path: Path) -> None:
     server.content = zip_bytes({"fma_small/000/000002.mp3": b"other"})
-    with pytest.raises(DownloadError, match="SHA-1"):
+    with pytest.raises(DownloadError, match="SHA1"):
         download("small", tmp_path)
     assert not (tmp_path / "fma_small").exists()
 
@@ -202,7 +275,8 @@ def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Cal
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_address[1]}/"
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(fma, "URL", url)
+    archive = Archive(f"{url}fma_small.zip", checksum(ZIP, "sha1"), "1 MiB", "fma_small", "*/*.mp3")
+    monkeypatch.setitem(fma.ARCHIVES, "small", [archive])
     line = refusal(main, ["small", "--data", str(tmp_path)])
     assert f"{url}fma_small.zip" in line
     assert f"download it by hand to {tmp_path / 'fma_small.zip'}" in line
@@ -222,7 +296,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> Non
     path = tmp_path / "data" / "fma_small.zip"
     path.parent.mkdir()
     path.write_bytes(zip_bytes(MEMBERS | {name: b"evil"}))
-    unpack(path, tmp_path / "data" / "fma_small")
+    unpack(path, tmp_path / "data" / "fma_small", "*/*.mp3")
     outside = {path for path in files_below(tmp_path) if not path.startswith("data/fma_small/")}
     assert outside == {"data/fma_small.zip"}
     assert not Path("/evil.txt").exists()
@@ -234,17 +308,17 @@ def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> Non
 def test_ordinary_members_pass(tmp_path: Path, name: str) -> None:
     path = tmp_path / "fma_small.zip"
     path.write_bytes(zip_bytes({"fma_small/README.txt": b"", name: b""}))
-    unpack(path, tmp_path / "fma_small")
+    unpack(path, tmp_path / "fma_small", PROOF)
     assert (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<html>not found</html>", "not a sound zip"),
-        (ZIP[: len(ZIP) // 2], "not a sound zip"),
-        (ZIP[:1000] + bytes(1000) + ZIP[2000:], "not a sound zip"),
-        (zip_bytes({"another/000002.mp3": b"2"}), "holds no folder fma_small"),
+        (b"<html>not found</html>", "not a sound archive"),
+        (ZIP[: len(ZIP) // 2], "not a sound archive"),
+        (ZIP[:1000] + bytes(1000) + ZIP[2000:], "not a sound archive"),
+        (zip_bytes({"another/000002.mp3": b"2"}), "holds no README.txt"),
     ],
     ids=["page", "cut off", "damaged", "another zip"],
 )
@@ -252,5 +326,5 @@ def test_unsound_zip_leaves_nothing(tmp_path: Path, content: bytes, reason: str)
     path = tmp_path / "fma_small.zip"
     path.write_bytes(content)
     with pytest.raises(DownloadError, match=reason):
-        unpack(path, tmp_path / "fma_small")
+        unpack(path, tmp_path / "fma_small", PROOF)
     assert files_below(tmp_path) == {"fma_small.zip": content}
