@@ -13,17 +13,20 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from scripts.common.cli import command, pick, require
+from scripts.common.engines import Engine, open_engine
 from scripts.common.errors import AudioError, ConfigError
 from scripts.common.lock import locked
 from scripts.common.memory import keep_freed_memory
 from scripts.config.run import Run
 from scripts.inference import flags
+from scripts.inference.cluster import predict_by_engine
 from scripts.inference.file_tags import (
     NO_FIELD,
     Change,
@@ -69,18 +72,23 @@ def print_line(line: str, file: TextIO | None = None) -> None:
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def predict_files(paths: list[str], predict_file: FilePredictor, in_processes: bool) -> Iterator[list[Row]]:
-    """The rows of each file, in turn; here, or decoded on all cores."""
+PredictFiles = Callable[[list[str]], Iterator[list[Row]]]  # paths -> the rows of each file, in turn
+
+
+def predict_here(paths: list[str], predict_file: FilePredictor, in_processes: bool) -> Iterator[list[Row]]:
+    """The rows of each file, in turn; in this process, or decoded on all cores."""
     if not in_processes:
         return map(predict_file, paths)
     keep_freed_memory(one_heap=True)
     return predict_file.in_processes(paths)
 
 
-def predict_and_show(paths: list[str], predict_file: FilePredictor, args: argparse.Namespace) -> list[list[Row]]:
+def predict_and_show(
+    paths: list[str], predict_file: FilePredictor, predict_files: PredictFiles, args: argparse.Namespace
+) -> list[list[Row]]:
     """A line for each file, or for each window."""
     answers = []
-    for rows in predict_files(paths, predict_file, len(paths) > FEW_FILES):
+    for rows in predict_files(paths):
         answers.append(rows)
         for row in rows:
             if row.status == OK:
@@ -90,7 +98,9 @@ def predict_and_show(paths: list[str], predict_file: FilePredictor, args: argpar
     return answers
 
 
-def predict_to_table(paths: list[str], predict_file: FilePredictor, table: Table) -> list[list[Row]]:
+def predict_to_table(
+    paths: list[str], predict_file: FilePredictor, predict_files: PredictFiles, table: Table
+) -> list[list[Row]]:
     """Rows for each file in the table; those that are there already stay, unless the file or the model has changed."""
     known, wanted = table.read(), set(paths)
     current = {file: rows for file, rows in known.items() if file in wanted and predict_file.is_current(rows)}
@@ -98,10 +108,8 @@ def predict_to_table(paths: list[str], predict_file: FilePredictor, table: Table
     others = [rows for file, rows in known.items() if file not in wanted]
     missing = [path for path in paths if path not in answers]
     table.write(itertools.chain(*others, *answers.values()))
-    # by the number of all files: what a killed run has left gets the same digits as it would have got
-    predicted = predict_files(missing, predict_file, len(paths) > FEW_FILES)
     with table.appending() as append, tqdm(total=len(missing), desc="predicting", unit=" files", disable=None) as bar:
-        for path, rows in zip(missing, predicted, strict=True):
+        for path, rows in zip(missing, predict_files(missing), strict=True):
             answers[path] = rows
             append(rows)
             bar.update()
@@ -221,7 +229,7 @@ def check_genres(run: str, predictor: Predictor) -> None:
     )
 
 
-def predict(args: argparse.Namespace) -> None:
+def predict(args: argparse.Namespace, engine: Engine) -> None:
     """Do what the flags ask for; raises ConfigErrors."""
     run = Run(args.run, args.runs) if args.run else find_run(args.model, args.runs, args.registry)
     predictor = Predictor(run, args.overlap, args.longest)
@@ -235,7 +243,17 @@ def predict(args: argparse.Namespace) -> None:
         paths, given = [path for path in paths if not has_genre(path)], len(paths)
         print_line(f"{given - len(paths)} files have a genre and are passed over")
     table = Table(table_path(args.out, args.format), predictor.names, by_window(args)) if args.out else None
-    answers = predict_to_table(paths, predict_file, table) if table else predict_and_show(paths, predict_file, args)
+    if args.engine == "local":
+        # by the number of all files: what a killed run has left gets the same digits as it would have got
+        predict_files: PredictFiles = partial(
+            predict_here, predict_file=predict_file, in_processes=len(paths) > FEW_FILES
+        )
+    else:
+        predict_files = partial(predict_by_engine, engine, predict_file=predict_file, run=run)
+    if table:
+        answers = predict_to_table(paths, predict_file, predict_files, table)
+    else:
+        answers = predict_and_show(paths, predict_file, predict_files, args)
     if table and args.format == "parquet":
         write_parquet(args.out, table, itertools.chain.from_iterable(table.read().values()))
         print_line(f"{args.out}: the same as Parquet")
@@ -258,5 +276,6 @@ def predict(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = flags.predict(argv)
     check(args)
-    with locked(table_path(args.out, args.format)) if args.out else contextlib.nullcontext():
-        predict(args)
+    lock = locked(table_path(args.out, args.format)) if args.out else contextlib.nullcontext()
+    with lock, open_engine(args.engine, args.address) as engine:
+        predict(args, engine)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from scripts.common.cli import flags, positive_int
+from scripts.common.engines import add_engine_flags
 from scripts.config.flags import add_runs_flag
 
 FORMATS = ("csv", "parquet", "audacity", "raven")
@@ -64,6 +65,7 @@ def predict(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--append", action="store_true", help="--write-tags adds to the genres that a file has")
     existing.add_argument("--only-missing", action="store_true", help="pass over files that have a genre, unpredicted")
     add("--as-genre", action="store_true", help="let --write-tags write labels that need not be genres, as several are")
+    add_engine_flags(parser)
     add_registry_flags(parser)
 
 

@@ -18,13 +18,16 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks import engines as benchmark
+from scripts import predict as predict_module
 from scripts.audio import build_cache
 from scripts.common import cli, engines
 from scripts.common.engines import RayEngine, open_engine
 from scripts.common.errors import ClusterError
+from scripts.inference import cluster as cluster_module
+from scripts.train import train
 from scripts.utils.mels import main as mels_command
 from tests.common import jobs
-from tests.corpus import SPEC, SPEC_FLAGS, make_corpus
+from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, make_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = ["metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port"]
@@ -103,6 +106,20 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(corpus, expected,
     assert contents(tmp_path) == expected
     output = capfd.readouterr()
     assert output.out.endswith("9 tracks: 9 ok\n") and len(output.err.splitlines()) <= 1  # nothing of Ray
+
+
+def test_predictions_are_those_of_this_machine(corpus, cluster, monkeypatch, capsys):
+    """Row by row, also of a file that is no audio."""
+    train(make_experiment(Path(), epochs=1), root=Path("runs"))
+    folder = Path(corpus["file_path"][0]).parent
+    (folder / "no_audio.wav").write_bytes(b"no audio")
+    monkeypatch.setattr(cluster_module, "FILES_OF_A_JOB", 10)
+    monkeypatch.setattr(predict_module, "FEW_FILES", 0)
+    command = [str(folder), "--run", "small", "--windows"]
+    predict_module.main([*command, "--out", "local.csv"])
+    predict_module.main([*command, "--out", "ray.csv", "--engine", "ray", "--address", cluster.address])
+    assert Path("ray.csv").read_bytes() == Path("local.csv").read_bytes()
+    assert "1 of 19 files could not be predicted (" in capsys.readouterr().out
 
 
 def test_an_exception_is_itself_and_a_job_that_kills_its_workers_is_named(cluster, tmp_path, monkeypatch):
