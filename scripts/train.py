@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -32,6 +33,7 @@ from scripts.evaluate import evaluate
 from scripts.loading.experiment_data import Data, corrected, label_fingerprint, read_split
 from scripts.loading.fitting import check_fitted, fit_and_save
 from scripts.loading.inheritance import inherited_leaks, learning_parts, refuse_leaks, save_trained_on
+from scripts.loading.loader import Items
 from scripts.loading.training_loader import training_loader
 from scripts.metrics.single_label import METRICS
 from scripts.models import Network, count_parameters, embedding_width
@@ -135,12 +137,25 @@ def start_model(experiment: Experiment, classes: int) -> Network:
 def make_criterion(experiment: Experiment, data: Data, model: Network) -> nn.Module:
     """The experiment's loss; with `class_weights="balanced"` a class weighs the more, the rarer it is in training."""
     weights, width = None, 0
+    if experiment.loss.name in ON_EMBEDDINGS:
+        require_one_label(experiment.loss.name, data.items.part("train"))
     if experiment.loss.class_weights == "balanced":
         labels = torch.from_numpy(data.items.part("train").labels)
         weights = positive_weights(labels) if labels.ndim == 2 else class_weights(labels, len(data.classes))
     if experiment.loss.name in ON_EMBEDDINGS:
         width = embedding_width(model, experiment.features.spec.channels, *experiment.shape)
     return make_loss(experiment.loss.name, experiment.loss.keywords, weights, data.classes, width)
+
+
+def require_one_label(loss: str, items: Items) -> None:
+    """Raise a ConfigError that counts and names the training tracks without just one label, if there are any."""
+    wrong = (items.labels == 1).sum(1) != 1 if items.labels.ndim == 2 else np.zeros(0, bool)
+    if wrong.any():
+        tracks = items.tracks["track_id"].iloc[np.unique(items.track[wrong])]
+        raise ConfigError(
+            f"loss={loss} needs one label for each training track; {len(tracks)} have none or several, such as "
+            f"{tracks.iloc[0]}; take loss=bce, or a table without them"
+        )
 
 
 def make_trainer(

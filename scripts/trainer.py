@@ -40,6 +40,7 @@ from scripts.models import Network
 from scripts.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from scripts.training.ensemble import EnsembleBuffer
 from scripts.training.freezing import freeze_backbone, train_mode, unfreeze
+from scripts.training.losses import BinaryCrossEntropy
 from scripts.training.optim import goes_by_batch
 from scripts.training.run_log import RunLog, describe_epoch
 from scripts.training.weight_average import WeightAverage
@@ -177,7 +178,9 @@ class Trainer:
         for batch in batches:
             buffer.add(*batch)
         means, truth = buffer.result()
-        criterion = nn.functional.cross_entropy if self.on_embeddings else self.criterion  # there are logits alone
+        criterion = self.criterion
+        if self.on_embeddings:  # there are logits alone
+            criterion = BinaryCrossEntropy() if truth.ndim == 2 else nn.functional.cross_entropy
         given, wanted = (torch.as_tensor(values, device=self.device) for values in (means.astype(np.float32), truth))
         logits, labels, tracks = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         return make_scores(criterion(given, wanted).item(), logits, labels, tracks, means, truth)

@@ -116,6 +116,18 @@ def test_arcface_trains_its_own_directions(tmp_path):
     assert all(torch.equal(values, last["model"][name]) for name, values in first["model"].items())
 
 
+def test_arcface_wants_one_label_of_each_training_track(chords, tmp_path):
+    rows = pd.read_csv(chords.data.table, dtype={"track_id": str})
+    one = (rows["labels"] != "-") & ~rows["labels"].str.contains(";")
+    rows[one | (rows["split"] != "train")].to_csv(tmp_path / "one.csv", index=False)
+    arcface = chords.updated(loss="arcface", epochs=1)
+    assert train(arcface.updated(table=str(tmp_path / "one.csv")), root=tmp_path)["f1_macro"] >= 0
+    with pytest.raises(ConfigError, match="loss=arcface needs one label for each training track; .* have none or sev"):
+        train(arcface, "many", tmp_path)
+    with pytest.raises(ConfigError, match="mix makes several; drop one"):
+        arcface.updated(mix={"max_sources": 2})
+
+
 def test_seeds_of_a_tagger(chords, tmp_path, capsys):
     reports = train_seeds(chords.updated(epochs=1), [0, 1], root=tmp_path)
     mean = np.mean([report["f1_macro"] for report in reports])

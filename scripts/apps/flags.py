@@ -93,6 +93,7 @@ def tagger(parser: argparse.ArgumentParser) -> None:
     add("--longest", type=positive_number, default=300.0, help="seconds; longer sounds are left out; default: 300")
     add("--largest", type=positive_int, default=64, help="MiB; larger files are left out; default: 64")
     add("--allow-private", action="store_true", help="also fetch from this machine and from private networks")
+    add("--json", type=Path, metavar="FILE", help="after each round, write {id: [five likeliest tags]} of all sounds")
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--every", type=period, metavar="TIME", help="a round at once, then every 90s, 30m, 12h, 3d ...")
     when.add_argument("--once", action="store_true", help="one round, for cron")

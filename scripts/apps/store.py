@@ -235,6 +235,13 @@ class Store:
         """The sounds that somebody corrected or confirmed, the oldest first."""
         return self.select("WHERE key IN (SELECT key FROM corrections) ORDER BY created, number")
 
+    def likeliest(self, count: int) -> dict[str, list[str]]:
+        """By key, the oldest first, the labels that the model gave the `count` highest probabilities, highest first."""
+        with self.connection() as database:
+            rows = database.execute("SELECT key, probabilities FROM sounds ORDER BY created, number").fetchall()
+        probabilities = {row["key"]: json.loads(row["probabilities"]) for row in rows}
+        return {key: sorted(one, key=one.get, reverse=True)[:count] for key, one in probabilities.items()}
+
     def vocabulary(self) -> list[str]:
         """The labels of all models that tagged a sound of the store, in alphabetical order."""
         with self.connection() as database:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from scripts.audio.augment import SUITED, Draws, pitch, row_frequencies
@@ -22,7 +23,8 @@ from scripts.common.errors import ConfigError
 
 PARTNERS = ("any", "other", "same_genre")
 DEFAULTS: dict[str, Any] = {
-    "min_sources": 1, "max_sources": 3, "mode": "sum", "partners": "other", "spread": 3.0, "pitch": 0.0,
+    "min_sources": 1, "max_sources": 3, "mode": "sum", "partners": "other", "max_labels": None, "spread": 3.0,
+    "pitch": 0.0,
 }  # fmt: skip
 OLD_NAMES = {"least": "min_sources", "most": "max_sources", "how": "mode"}  # of earlier versions, in files
 KINDS = ("mel", "linear", "stack")  # their values are powers in dB
@@ -44,7 +46,8 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
         min_sources, max_sources : how many sources a mixture has, each number equally often; default 1 to 3.
         mode : "sum", all at once, or "concatenate", each in its share of the frames, one after another.
         partners : "any" other item; "other", one without a label of those already in, the default; "same_genre", one
-            that also is of the item's own genre.
+            that also is of the item's own genre, the column `genre` of the table.
+        max_labels : how many labels a mixture has at most; default None, any number.
         spread : partners have the item's mean power but for a gain of up to so many dB up or down; default 3.
         pitch : each source by itself is moved by up to so many semitones up or down; default 0.
 
@@ -63,6 +66,9 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
             f"mixtures of {low!r} to {high!r} sources; min_sources must be at least 1, max_sources at least 2 and not "
             "below min_sources"
         )
+    most = result["max_labels"]
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise ConfigError(f"mixing with max_labels={most!r}; it must be a whole number, at least 1, or None for any")
     for name, unit in (("spread", "dB"), ("pitch", "semitones")):
         value = result[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -80,7 +86,7 @@ class Mixing:
     labels : float32 [items, labels], 1 present, 0 absent, NaN unknown.
     spec : of the spectrograms.
     seed : of everything that is drawn.
-    genres : of each item, for partners="same_genre".
+    genres : of each item, NaN where unknown, for partners="same_genre".
 
     Raises
     ------
@@ -100,8 +106,13 @@ class Mixing:
             raise ConfigError(f"mixing adds powers, and kind={self.spec.kind} has none; set it to {', '.join(KINDS)}")
         if self.settings["pitch"] and "pitch" not in SUITED[self.spec.kind]:
             raise ConfigError(f"mixing with pitch does not suit spectrograms of kind {self.spec.kind}; set mix.pitch=0")
-        if self.settings["partners"] == "same_genre" and self.genres is None:
-            raise ConfigError("partners=same_genre needs the genre of each item; set partners=other")
+        if self.settings["partners"] == "same_genre":
+            lacking = len(self.labels) if self.genres is None else int(pd.isna(np.asarray(self.genres, object)).sum())
+            if lacking:
+                raise ConfigError(
+                    f"partners=same_genre needs the genre of each item; {lacking} of {len(self.labels)} training items "
+                    "have none: fill in the table's column genre, or set partners=other"
+                )
         widths = torch.gradient(row_frequencies(self.spec, torch.device("cpu")))[0]
         self.row_share = widths / widths.sum()
         self.set_epoch(0)
@@ -119,10 +130,12 @@ class Mixing:
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
         """int64 [items, max_sources - 1], the partners of all items."""
-        among, present, items = self.settings["partners"], self.labels == 1, np.arange(len(self.labels))
-        unshared = present[:, :0] if among == "any" else present
+        among, most = self.settings["partners"], self.settings["max_labels"]
         genres = self.genres if among == "same_genre" else None
-        return draw_partners(unshared, items, self.sources, self.settings["max_sources"], generator, genres)
+        items, sources = np.arange(len(self.labels)), self.settings["max_sources"]
+        return draw_partners(
+            self.labels == 1, items, self.sources, sources, generator, genres, shared=among == "any", max_labels=most
+        )
 
     def check_partners(self) -> None:
         found, wanted = 1 + (self.drawn >= 0).sum(1).max(), self.sources.max()
@@ -130,7 +143,7 @@ class Mixing:
             raise ConfigError(
                 f"no {wanted} of the {len(self.labels)} training items can be mixed with "
                 f"partners={self.settings['partners']}; set max_sources={found} or partners=any, or add items of "
-                "other labels"
+                "other labels" + "; or raise max_labels" * (self.settings["max_labels"] is not None)
             )
 
     def partners(self, chosen: np.ndarray) -> np.ndarray:
@@ -218,8 +231,10 @@ def draw_partners(
     max_sources: int,
     generator: np.random.Generator,
     groups: Sequence[Hashable] | None = None,
+    shared: bool = False,
+    max_labels: int | None = None,
 ) -> np.ndarray:
-    """Items to mix with others; within a mixture no item stands twice and no label is shared.
+    """Items to mix with others; within a mixture no item stands twice.
 
     Parameters
     ----------
@@ -228,6 +243,8 @@ def draw_partners(
     sources : int64 [mixtures], how many items each mixture is to have, the first included.
     max_sources : at least the greatest of these.
     groups : of each item; partners are of the first item's group. Default: all are of one group.
+    shared : whether the items of a mixture may have labels in common.
+    max_labels : how many labels a mixture has at most; None: any number.
 
     Returns
     -------
@@ -242,7 +259,11 @@ def draw_partners(
         waiting = np.flatnonzero(sources > place)
         for _ in range(TRIES):
             drawn = members[begin[waiting] + (generator.random(len(waiting)) * size[waiting]).astype(int)]
-            fits = (mixtures[waiting] != drawn[:, None]).all(1) & ~(taken[waiting] & present[drawn]).any(1)
+            fits = (mixtures[waiting] != drawn[:, None]).all(1)
+            if not shared:
+                fits &= ~(taken[waiting] & present[drawn]).any(1)
+            if max_labels is not None:
+                fits &= (taken[waiting] | present[drawn]).sum(1) <= max_labels
             mixtures[waiting[fits], place] = drawn[fits]
             taken[waiting[fits]] |= present[drawn[fits]]
             waiting = waiting[~fits]

@@ -27,6 +27,7 @@ from scripts.common.errors import ConfigError
 from scripts.metrics.multi_label import AGGREGATIONS
 from scripts.metrics.single_label import METRICS
 from scripts.metrics.thresholds import RULES
+from scripts.training.losses import ON_EMBEDDINGS
 from scripts.training.optim import CLOSURE_OPTIMIZERS, LOSSES, OPTIMIZERS, SCHEDULERS, SOFT_LOSSES
 from scripts.training.weight_average import KINDS as AVERAGES
 
@@ -149,8 +150,9 @@ class ModelSettings(Choice):
 
 
 class LossSettings(Choice):
-    """For one label a track CrossEntropyLoss or MultiMarginLoss of torch, "arcface" or "triplet"; for several "bce",
-    "focal", "asymmetric" or "family", see `scripts.training.losses`; and its keywords, such as label_smoothing=0.1.
+    """For one label a track CrossEntropyLoss or MultiMarginLoss of torch; for several "bce", "focal", "asymmetric" or
+    "family"; for both, if each training track has one label, "arcface" or "triplet", see `scripts.training.losses`;
+    and its keywords, such as label_smoothing=0.1.
 
     Attributes
     ----------
@@ -301,6 +303,8 @@ class Experiment(Settings):
             raise ConfigError("labels and mix are for task=multi_label; set it, or leave them out")
         if self.mix:
             complete_mix(self.mix)
+            if self.loss.name in ON_EMBEDDINGS:
+                raise ConfigError(f"loss={self.loss.name} is for items of one label, and mix makes several; drop one")
         if metric == "last" and (
             self.training.patience is not None or self.scheduler.name in ("plateau", "ReduceLROnPlateau")
         ):

@@ -166,7 +166,7 @@ DATASET = Dataset(
     layout=(
         f"{FILES['train']}, {FILES['test']} (HDF5)",
         f"{VOCABULARY} (the tags; from the authors' repository)",
-        f"{RANGES} (to tag audio: data_min, data_max of the authors' scaler_top_1000.pkl, a row for each of 96 frames)",
+        f"{RANGES} (only to tag audio with other ranges than the authors': data_min, data_max of each of 96 frames)",
     ),
     reader=read_tags,
     make_tiny=make_tiny,

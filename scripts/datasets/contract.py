@@ -16,7 +16,7 @@ from scripts.common.errors import TableError
 from scripts.common.parallel import parallel_map
 from scripts.tables.label_table import COLUMNS, is_unicode
 
-OPTIONAL = ("fold", "absent")
+OPTIONAL = ("fold", "absent", "genre")  # a genre beside several labels: to mix tracks of one genre
 FEW_FILES = 100  # read sooner than processes start
 
 
@@ -117,8 +117,8 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     """Rows with `track_id, file_path` and `genre` (or `labels`) -> a label table in the columns of its task.
 
     `duration_s` is how long the sound is, see `decoding.duration`, NaN where there is none. Columns that are not there
-    stay empty, but for `class`, which counts the genres in alphabetical order. `fold` and `absent` are the last ones
-    where they are given.
+    stay empty, but for `class`, which counts the genres in alphabetical order. `fold`, `absent` and, beside
+    `labels`, `genre` are the last ones where they are given.
 
     Parameters
     ----------
@@ -134,10 +134,12 @@ def finish_table(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     text = rows.columns.difference(["file_path"])  # `read_table` would take spaces around it away as well
     rows = rows.assign(**rows[text].map(lambda cell: cell.strip() if isinstance(cell, str) else cell))
     check_unique(rows, source)
-    columns = COLUMNS["multi_label" if "labels" in rows else "single_label"]
+    task = "multi_label" if "labels" in rows else "single_label"
+    columns = COLUMNS[task]
     check_labels(rows[columns[2]], rows["file_path"], source)
-    table = rows.reset_index(drop=True).reindex(columns=[*columns, *(name for name in OPTIONAL if name in rows)])
-    if "genre" in rows and "class" not in rows:
+    further = (name for name in OPTIONAL if name in rows and name not in columns)
+    table = rows.reset_index(drop=True).reindex(columns=[*columns, *further])
+    if task == "single_label" and "class" not in rows:
         table["class"] = pd.factorize(table["genre"], sort=True)[0]
     table["duration_s"] = durations(table["file_path"].tolist())
     return table

@@ -35,11 +35,14 @@ IRMAS_ROWS = {
     "vio": 191, "voi": 27,
 }  # fmt: skip
 # [cel][cla]0001__1, 008__[cel][nod][cla]0058__1, or with [dru] or [---]: cla is an instrument and a genre
-TRAINING_NAME = re.compile(r"(?:\d+__)?\[(?P<code>\w+)\](?:\[(?:dru|nod|---)\])?\[[\w-]+\](?P<recording>\d+)__\d+")
+TRAINING_NAME = re.compile(
+    r"(?:\d+__)?\[(?P<code>\w+)\](?:\[(?:dru|nod|---)\])?\[(?P<genre>[\w-]+)\](?P<recording>\d+)__\d+"
+)
 
 
 def read_irmas(root: Path, part: str = "all") -> pd.DataFrame:
-    """One row per excerpt; `album_id` is the recording or song that it is cut from.
+    """One row per excerpt; `album_id` is the recording or song that it is cut from, `genre` the code in the name of
+    a training file, such as pop_roc.
 
     IRMAS has no validation part, so one is cut out, keeping recordings whole and the labels in proportion, always
     the same: half of the test songs, or 15 % of the training recordings where only these are read.
@@ -78,7 +81,7 @@ def wav_files(root: Path, pattern: str) -> list[Path]:
     return files
 
 
-def training_row(path: Path) -> dict[str, str]:
+def training_row(path: Path) -> dict[str, str | None]:
     """The instrument is that of the folder and of the first bracket; recordings are numbered within the folder."""
     name, code = TRAINING_NAME.fullmatch(path.stem), path.parent.name
     if name is None or name["code"] != code or code not in INSTRUMENTS:
@@ -86,21 +89,22 @@ def training_row(path: Path) -> dict[str, str]:
             f"{path}: not a name such as cla/[cla][dru][jaz_blu]0058__1.wav, in the folder of its first bracket, one "
             f"of {', '.join(INSTRUMENTS)}; move the file away or name it as it was published"
         )
-    return row(path, [INSTRUMENTS[code]], f"train/{code}/{name['recording']}")
+    return row(path, [INSTRUMENTS[code]], f"train/{code}/{name['recording']}", name["genre"])
 
 
-def testing_row(path: Path) -> dict[str, str]:
+def testing_row(path: Path) -> dict[str, str | None]:
     """`<song>-<number>.wav`, with its instruments in the .txt beside it."""
     song = re.sub(r"-\d+$", "", path.stem)
     return row(path, read_instruments(path.with_suffix(".txt")), f"test/{song}")
 
 
-def row(path: Path, labels: list[str], recording: str) -> dict[str, str]:
+def row(path: Path, labels: list[str], recording: str, genre: str | None = None) -> dict[str, str | None]:
     return {
         "track_id": f"{path.parent.name}/{path.stem}",
         "file_path": path.as_posix(),
         "labels": join(labels),
         "album_id": recording,
+        "genre": genre,
     }
 
 

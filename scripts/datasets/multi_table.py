@@ -18,6 +18,7 @@ from scripts.tables.label_matrix import NONE, SEPARATOR, join, label_matrix, lab
 ROLES = {role: guesses for role, guesses in GUESSES.items() if role != "label"} | {
     "labels": ("labels", "tags", "instruments"),
     "absent": ("absent",),
+    "genre": ("genre",),
 }
 FLAGS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0}
 
@@ -41,6 +42,8 @@ def read_multi_listing(root: Path, label_columns: str = "", **options: str) -> p
     listing = read_csv(path, {*GUESSES["path"], options.get("path_column", "").strip().lower()})
     columns = choose_columns(path, list(listing), options, ROLES)
     rows = track_rows(path, listing, columns)
+    if columns["genre"]:
+        rows["genre"] = listing[columns["genre"]]
     if columns["labels"] and not label_columns:
         roles = [role for role in ("labels", "absent") if columns[role]]
         labels = pd.DataFrame({role: joined(path, listing[columns[role]]) for role in roles})

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from scripts.common.errors import ConfigError, TableError
 from scripts.common.storage import write_aside
 from scripts.datasets.coala import FILES, PATCH, RANGES, blocks, open_part
+from scripts.datasets.coala_ranges import DATA_MAX, DATA_MIN
 from scripts.loading.loader import KEPT, Items
 
 SCALED = (-0.5, 1.5)  # the training file lies in 0 to 1, the other one about there
@@ -108,14 +109,16 @@ def read_patches(folder: Path, sounds: int) -> Iterator[np.ndarray]:
 def read_ranges(folder: str | Path) -> np.ndarray:
     """The least and the greatest training value of each frame, float32 [2, frames], that the patches were scaled by.
 
+    They are the published ones, unless the folder holds others, of patches of one's own.
+
     Raises
     ------
-    TableError : the file is missing, or is not a range for each frame.
+    TableError : the folder's file is not a range for each frame.
     """
     path = Path(folder) / RANGES
     needed = f"a CSV with data_min and data_max for each of {PATCH[1]} frames"
     if not path.is_file():
-        raise TableError(f"{path}: no such file; to tag audio, put the ranges of COALA's scaler there, {needed}")
+        return np.array([DATA_MIN, DATA_MAX], np.float32)
     try:
         ranges = pd.read_csv(path)[["data_min", "data_max"]].to_numpy(np.float32).T
     except (ValueError, KeyError):

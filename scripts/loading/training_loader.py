@@ -16,7 +16,7 @@ def training_loader(experiment: Experiment, data: Data) -> Loader:
     if experiment.augment:
         augmentation = Augmentation(experiment.augment, features.spec, len(items), training.seed, features.normalise)
     if experiment.mix:
-        genres = items.tracks["genre"].to_numpy(str)[items.track] if "genre" in items.tracks else None
+        genres = items.tracks["genre"].to_numpy(object)[items.track] if "genre" in items.tracks else None
         mixing = Mixing(experiment.mix, items.labels, features.spec, training.seed, genres)
     return Loader(
         items,

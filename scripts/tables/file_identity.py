@@ -108,7 +108,8 @@ def one_row_a_file(rows: pd.DataFrame, source: str | Path) -> pd.DataFrame:
         return rows
     linked = repeated["file_path"].map(lambda path: os.path.realpath(path) != os.path.normpath(Path.cwd() / path))
     repeated = repeated.loc[linked.sort_values(kind="stable").index]
-    labels, left_out = repeated.columns.intersection(["genre", "labels", "absent"]), []
+    labels = repeated.columns.intersection(["labels", "absent"] if "labels" in repeated else ["genre"])
+    left_out = []
     for _, places in repeated.groupby(keys.loc[repeated.index], sort=False):
         first = places.iloc[0]
         others = places[(places[labels] != first[labels]).any(axis=1)]

@@ -227,6 +227,9 @@ def families_of_csv(path: Path) -> dict[str, list[str]]:
 class EmbeddingLoss(nn.Module):
     """Cross entropy of the logits, classes weighed by `weight`, + `metric_weight` * a loss on the embeddings.
 
+    Where items have a row of labels, of which one is present, the cross entropy is binary, with `weight` as its
+    `pos_weight`, and the label that is present is the class of the embedding.
+
     Its own parameters, if there are any, are to be trained and saved with the network's.
 
     Raises
@@ -239,11 +242,16 @@ class EmbeddingLoss(nn.Module):
     def __init__(self, metric_loss: nn.Module, metric_weight: float, weight: Weights) -> None:
         super().__init__()
         self.cross_entropy, self.metric_loss = nn.CrossEntropyLoss(as_weights(weight)), metric_loss
+        self.binary_cross_entropy = BinaryCrossEntropy(weight)
         self.metric_weight = within("metric_weight", metric_weight, 0)
 
     def forward(self, embeddings: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """[batch, width], [batch, classes] and int64 [batch] -> scalar."""
-        return self.cross_entropy(logits, y) + self.metric_weight * self.metric_loss(embeddings, y)
+        """[batch, width], [batch, classes] and int64 [batch] or float32 [batch, classes] -> scalar."""
+        if y.ndim == 2:
+            entropy, y = self.binary_cross_entropy(logits, y), (y == 1).int().argmax(1)
+        else:
+            entropy = self.cross_entropy(logits, y)
+        return entropy + self.metric_weight * self.metric_loss(embeddings, y)
 
 
 class ArcFace(EmbeddingLoss):

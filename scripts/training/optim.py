@@ -34,7 +34,7 @@ PER_BATCH = {"OneCycleLR", "CyclicLR"}
 TORCH_LOSSES = {name: getattr(nn, name) for name in ("CrossEntropyLoss", "MultiMarginLoss")}
 LOSSES: dict[str, dict[str, type[nn.Module]]] = {
     "single_label": TORCH_LOSSES | ON_EMBEDDINGS,
-    "multi_label": MULTI_LABEL,
+    "multi_label": MULTI_LABEL | ON_EMBEDDINGS,
 }
 SOFT_LOSSES = ("CrossEntropyLoss", "bce", "focal", "asymmetric")  # which take shares of labels
 

@@ -45,8 +45,9 @@ def write_label_table(name: str, root: str | Path | None, output: Path, /, **opt
             f"{table['file_path'].iloc[0]}; see `python -m scripts datasets {name}`, or give another --root"
         )
     write_csv(output, table)
-    names = table["genre"].unique() if "genre" in table else label_names(table)
-    labels = f"{len(names)} {'genres' if 'genre' in table else 'labels'}"
+    multi_label = "labels" in table
+    names = label_names(table) if multi_label else table["genre"].unique()
+    labels = f"{len(names)} {'labels' if multi_label else 'genres'}"
     print(f"{output}: {len(table)} tracks of {labels}, {there.count(False)} without a file")
     for line in describe_similar(names):
         print(line)

@@ -85,7 +85,8 @@ def read_label_table(source: Path) -> pd.DataFrame:
         class_names(table)
     else:
         label_matrix(table, label_names(table), source)
-    return table.reindex(columns=[*COLUMNS[task], *(name for name in ("fold", "absent", "sources") if name in table)])
+    further = (name for name in ("fold", "absent", "sources", "genre") if name in table and name not in COLUMNS[task])
+    return table.reindex(columns=[*COLUMNS[task], *further])
 
 
 def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:
@@ -97,7 +98,7 @@ def describe_split(name: str, tracks: pd.DataFrame, left_out: int) -> str:
     lines = [f"split {name} {fingerprint(tracks)}: {sizes} tracks; {known}"]
     if left_out:
         lines.append(f"{left_out} tracks left out: the {name} split does not have them")
-    names = tracks["genre"].unique() if "genre" in tracks else label_names(tracks)
+    names = label_names(tracks) if "labels" in tracks else tracks["genre"].unique()
     leaks = [f"leak: {leak}" for leak in describe_leaks(tracks, contents=True)]
     return "\n".join([*lines, *leaks, *describe_similar(names)])
 

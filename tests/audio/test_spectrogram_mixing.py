@@ -67,6 +67,23 @@ def test_any_partner_may_share_a_label():
     assert (make(labels, partners="any", min_sources=3).partners(np.arange(8)) >= 0).all()
 
 
+@pytest.mark.parametrize("among", ["any", "other"])
+def test_a_mixture_has_at_most_so_many_labels(among):
+    labels = np.tile(np.eye(12, dtype=np.float32), (5, 1)) + np.roll(np.eye(60, 12, dtype=np.float32), 1, 0)
+    labels = np.minimum(labels, 1)  # one or two each
+    counts = {}
+    for limit in (None, 3):
+        mixing = make(labels, partners=among, min_sources=1, max_labels=limit)
+        mixtures = ([item, *row[row >= 0]] for item, row in enumerate(mixing.partners(np.arange(60))))
+        counts[limit] = max(labels[mixture].any(0).sum() for mixture in mixtures)
+    assert counts[3] == 3 < counts[None]
+
+
+def test_items_of_unknown_genre_are_counted():
+    with pytest.raises(ConfigError, match="1 of 4 training items have none"):
+        make(genres=["rock", NAN, "rock", "pop"], partners="same_genre")
+
+
 def test_each_number_of_sources_is_equally_often():
     mixing = make(np.tile(ONE_EACH, (1500, 1)), min_sources=1, max_sources=3)
     sources = 1 + (mixing.partners(np.arange(6000)) >= 0).sum(1)
@@ -251,7 +268,10 @@ def test_combined_labels_are_those_of_the_partners_that_are_there():
         ({"spread": -1}, "at least 0"),
         ({"spread": "loud"}, "must be a number"),
         ({"pitch": -1}, "pitch=-1; it must be a number of semitones"),
-        ({"partners": "same_genre"}, "needs the genre"),
+        ({"partners": "same_genre"}, "needs the genre of each item; 4 of 4 training items have none"),
+        ({"max_labels": 0}, "max_labels=0; it must be a whole number, at least 1"),
+        ({"max_labels": True}, "max_labels=True"),
+        ({"min_sources": 3, "max_labels": 2}, "set max_sources=2 .*or raise max_labels"),
         ({"min_sources": 5, "max_sources": 5}, "no 5 of the 4 training items.*set max_sources=4"),
     ],
 )

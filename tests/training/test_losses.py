@@ -284,6 +284,20 @@ def test_weights_of_classes_are_those_of_cross_entropy(name):
     assert loss(embeddings, logits, y).item() == pytest.approx(expected.item())
 
 
+@pytest.mark.parametrize("name", ON_EMBEDDINGS)
+def test_a_row_with_one_label_counts_as_its_class(name):
+    """Against the same embeddings with class numbers; unknown labels are neither the class nor in the cross entropy."""
+    loss = ON_EMBEDDINGS[name](3, 4, metric_weight=2)
+    embeddings, logits, classes = batch_of_embeddings()
+    y = nn.functional.one_hot(classes, 3).float()
+    metric = (loss(embeddings, logits, classes) - nn.functional.cross_entropy(logits, classes)).item()
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits, y).item()
+    assert loss(embeddings, logits, y).item() == pytest.approx(entropy + metric, rel=1e-5)
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits[y == 1], y[y == 1]).item()
+    unknown = torch.where(y == 1, y, NAN)
+    assert loss(embeddings, logits, unknown).item() == pytest.approx(entropy + metric, rel=1e-5)
+
+
 def test_triplet_of_one_class_is_cross_entropy():
     embeddings, logits, _ = batch_of_embeddings()
     y = torch.zeros(6, dtype=torch.long)

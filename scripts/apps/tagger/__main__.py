@@ -31,10 +31,13 @@ from scripts.common.cli import command, describe_os_error
 from scripts.common.errors import AudioError, ConfigError, ProjectError
 from scripts.common.lock import locked
 from scripts.common.plotting import save
+from scripts.common.storage import write_json
 from scripts.inference.predictor import Predictor
 from scripts.inference.registry import find_run, version_of
 from scripts.inference.windows import Windows, whole
 from scripts.utils.visualisation import waveform
+
+TAGS_IN_JSON = 5
 
 
 @dataclass
@@ -152,6 +155,8 @@ def tag_newest(args: argparse.Namespace, stop: StopSignal) -> TaggingResult:
             predictor = Predictor(run, longest=args.longest)
             work(Tagger(source, store, predictor, model, downloads), todo, work_list, result, stop)
             work_list.forget(store.has)
+    if args.json:
+        write_json(args.json, store.likeliest(TAGS_IN_JSON))
     return result
 
 

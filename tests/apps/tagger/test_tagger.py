@@ -1,6 +1,7 @@
 """The scheduled tagger: what it stores, that it may fail or be killed anywhere, and when it comes back."""
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -117,9 +118,15 @@ def check_aligned(folder: Path, server: Server, run: Run) -> None:
 
 
 def test_newest_sounds_are_tagged_and_stored(server: Server, once: Callable, tmp_path: Path, tag_run: Run) -> None:
-    out, err = once()
+    out, err = once("--json", str(tmp_path / "tags.json"))
     assert out == "freesound: 5 newest sounds, 0 there already, 5 stored, 0 failed\n" and err == ""
     assert stored_ids(tmp_path) == NEWEST
+    tags = json.loads((tmp_path / "tags.json").read_text())
+    assert list(tags) == [f"freesound-{number}" for number in reversed(NEWEST)]
+    for one in Store(tmp_path / "sounds").newest(99):
+        found = one.sound.probabilities
+        assert sorted(tags[one.sound.key]) == ["high", "low", "mid"]
+        assert tags[one.sound.key][0] == max(found, key=found.__getitem__)
     check_aligned(tmp_path, server, tag_run)
     [sound] = [one.sound for one in Store(tmp_path / "sounds").newest(1)]
     assert (sound.model, sound.seconds) == ("chords", pytest.approx(2, abs=0.1))
