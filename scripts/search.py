@@ -131,11 +131,14 @@ def build_index(folder: Path, files: Sequence[str], embedder: Embedder, workers:
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         write_json(folder / FACTS, facts)
-        missing = find_missing(files, EmbeddingCache.open(folder) if list_shards(folder) else None)
+        cache = EmbeddingCache.open(folder) if list_shards(folder) else None
+        missing = find_missing(files, cache)
         embed_missing(folder, missing, len(files), embedder, (facts["windows"], facts["width"]), workers)
-        cache = EmbeddingCache.open(folder)
-        drop_shards(folder, cache.rows.loc[list(files)])
-        cache = EmbeddingCache.open(folder)
+        if cache is None or len(missing):
+            cache = EmbeddingCache.open(folder)
+        if len(missing) or len(cache.rows) > len(files):
+            drop_shards(folder, cache.rows.loc[list(files)])
+            cache = EmbeddingCache.open(folder)
     rows = cache.rows.loc[list(files)]
     unusable = rows[rows["status"] != USABLE]
     for path in unusable.index.intersection(missing["track_id"]):

@@ -60,7 +60,7 @@ class AudioTransformer(Network):
 
     pretraining = Pretraining(
         PUBLISHED,
-        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", clip_seconds=10.0, min_seconds=1.0),
+        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", track_seconds=30.0, clip_seconds=10.0, min_seconds=1.0),
         "BSD-3-Clause",
         "AudioSet, sounds of YouTube videos, on images before that; which songs of a test set are in it is unknown",
         architecture=ARCHITECTURE,

@@ -45,10 +45,16 @@ class Clap(Network):
 
     pretraining = Pretraining(
         PUBLISHED,
-        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", clip_seconds=SECONDS, min_seconds=1.0, ending="repeat"),
+        MelSpec(
+            sample_rate=SAMPLE_RATE,
+            kind="waveform",
+            track_seconds=30.0,
+            clip_seconds=SECONDS,
+            min_seconds=1.0,
+            ending="repeat",
+        ),
         "Apache-2.0",
-        "LAION-Audio-630K, with Freesound, and AudioSet; a test on sounds of Freesound or YouTube, such as ESC-50, may "
-        "hold some of them",
+        "LAION-Audio-630K and AudioSet, with sounds of Freesound and YouTube; a test on such, as ESC-50, may hold some",
         architecture=("text_config", "audio_config", "projection_dim"),
     )
 

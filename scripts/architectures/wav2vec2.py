@@ -62,7 +62,7 @@ class Wav2Vec2(Network):
 
     pretraining = Pretraining(
         PUBLISHED,
-        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", min_seconds=1.0),
+        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", track_seconds=30.0, clip_seconds=3.0, min_seconds=1.0),
         "Apache-2.0",
         "LibriSpeech, audiobooks read aloud, without labels; no music",
         architecture=ARCHITECTURE,

@@ -1,5 +1,7 @@
 """Published networks under `embed`, as small random ones: against transformers and timm themselves."""
 
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import timm
 import torch
 import transformers
 
+from scripts import models
 from scripts.architectures.audio_transformer import log_mels
 from scripts.architectures.wav2vec2 import standardise
 from scripts.audio.cache import MelCache
@@ -76,7 +79,7 @@ def test_the_command_embeds_waveforms(tmp_path: Path, capsys: pytest.CaptureFixt
     given = ["--network=clap", f"--weights={folder}", f"--csv={tmp_path}/metadata_30_secs.csv", f"--output={out}"]
     embed_command([*given, f"--output-root={tmp_path}/mels", "--workers=1", "--device=cpu"])
     last = capsys.readouterr().out
-    assert "network clap, weights clap, licence Apache-2.0, trained_on LAION-Audio-630K, with Freesound" in last
+    assert "network clap, weights clap, licence Apache-2.0, trained_on LAION-Audio-630K and AudioSet" in last
     cache = EmbeddingCache.open(out)
     embedder = Embedder.by_name("clap", str(folder), "cpu")
     assert cache.array.shape == (2, 3, 12) and cache.facts["spec"] == embedder.spec.fingerprint()
@@ -88,7 +91,7 @@ def test_the_command_embeds_waveforms(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "holds other embeddings: layer is None, not 0; pool is None, not mean" in capsys.readouterr().err
 
 
-def test_timm_and_musicnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_of_timm_and_musicnn(tmp_path: Path) -> None:
     assert {"ast", "clap", "wav2vec2", "timm", "resnet50"} <= published_networks().keys()
     network = timm.create_model("mobilenetv3_large_100", in_chans=3, num_classes=1000)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -101,10 +104,22 @@ def test_timm_and_musicnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(embedder(images), expected, rtol=1e-3, atol=1e-3)
     assert embedder.facts["licence"] == "apache-2.0" and embedder.facts["trained_on"].endswith("no sound")
     musicnn, clips = build_model("musicnn", 50, 188, 96).eval(), torch.randn(2, 1, 96, 188)
-    musicnn.load_state_dict(musicnn.state_dict())
     with torch.inference_mode():
         stages = musicnn.hidden_layers(clips)
-    assert [stage.shape[2] for stage in stages] == [561, 64, 64, 64] and stages[0].shape[1] == 188
+        long = musicnn.layers[-1](musicnn.spec_bn(clips))
+    assert [tuple(stage.shape) for stage in stages] == [(2, 188, 561), *[(2, 188, 64)] * 3]
+    np.testing.assert_allclose(stages[0][:, :, -51:], long.transpose(1, 2))
+
+
+def test_the_example_of_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "MODELS", models.known_models().copy())
+    page = Path(__file__).parents[2] / "docs" / "search.md"
+    [example] = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    exec(example, {**vars(models), "register": lambda name: functools.partial(models.MODELS.setdefault, name)})
+    folder, waveforms = save_wav2vec2(tmp_path / "mert"), 0.1 * torch.randn(1, 9600).half().float()
+    embedder = Embedder.by_name("mert", str(folder), "cpu", layer=2)
+    expected = wav2vec2_states(folder, waveforms)[1][2].mean(1).detach()
+    np.testing.assert_allclose(embedder(waveforms[:, None].numpy()), expected, rtol=1e-3, atol=2e-4)
 
 
 WRONG: dict[str, Callable[[Path], tuple[str, str]]] = {
