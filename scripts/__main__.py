@@ -82,7 +82,7 @@ GROUPS = (
     Group(
         "Use a trained run",
         "inference.flags",
-        {"predict": "predict", "registry": "inference.registry", "export": "exporting.__main__"},
+        {"predict": "predict", "search": "search", "registry": "inference.registry", "export": "exporting.__main__"},
     ),
     Group(
         "Apps",

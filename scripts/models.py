@@ -13,20 +13,42 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from scripts.audio.spec import MelSpec
 from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
 BAD_VALUE = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)  # what layers raise on nonsense
 
 
+class Pretraining(NamedTuple):
+    """How weights were trained that somebody has published: what `embed` needs to use them as they are.
+
+    Attributes
+    ----------
+    weights : their name where they are from.
+    spec : of the input.
+    licence, trained_on : of the weights; the latter with a word where that may include a test set.
+    normalisation : of the input, see `normalise`.
+    architecture : settings in the config.json beside the weights that the network's `config` has to take over.
+    """
+
+    weights: str
+    spec: MelSpec
+    licence: str
+    trained_on: str
+    normalisation: str = "none"
+    architecture: tuple[str, ...] = ()
+
+
 class Network(nn.Module):
     """What all networks share: the logits are those of `head` on the embedding of `backbone`."""
 
+    pretraining: Pretraining | None = None
     backbone: nn.Module
     head: nn.Module
 
@@ -37,6 +59,15 @@ class Network(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, channels, mels, frames] -> logits [batch, classes]."""
         return self.head(self.embed(x))
+
+    def hidden_layers(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """What each layer makes of [batch, channels, mels, frames]: [batch, positions, width], the first one first.
+
+        Raises
+        ------
+        ConfigError : it is not known what this network's layers are.
+        """
+        raise ConfigError(f"{type(self).__name__} gives its last embedding alone; leave out --layer and --pool")
 
 
 MODELS: dict[str, Callable[..., Network]] = {}

@@ -31,7 +31,7 @@ from tests.architectures.test_musicnn import random_state
 from tests.corpus import SPEC
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("own_sounds", "heads", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict",
+DOCS = ("own_sounds", "heads", "extras", "tags", "results", "speed", "devices", "scale", "index", "predict", "search",
         "registry", "api", "tagger", "monitor", "try_it", "export", "docker", "coming_from")  # fmt: skip
 # in this order: the first trains fma_cnn_3s, which later pages use, and the README's own songs take over its tables
 PAGES = [ROOT / "docs" / "presets.md", ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS),
@@ -47,6 +47,7 @@ NOT_RUN = {  # what a line begins with, and why
     r"ray |.*--engine ray": "starts, needs or ends a cluster, as tests/common/test_engines.py does",
     r"torchrun ": "starts processes that find no tiny data; tests/test_train_ranks.py has it small",
     r".*(--devices 0|device=cuda)": "needs GPUs",
+    r"python -m scripts (embed|search) .*--network (ast|clap)": "weights; tests/test_search.py has random ones",
     r"python -m scripts networks": "measures every network, for minutes; tests/test_models.py builds them",
 }
 COMMAND = re.compile(r"((?:\w+=\S+ +)*)\S*python (?:-m scripts (\w+)|scripts/utils/(\w+)\.py)(.*)")

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config
+from scripts.audio.spec import MelSpec
 from scripts.common.cli import require
 from scripts.common.errors import ConfigError
-from scripts.models import Network, register
+from scripts.models import Network, Pretraining, register
 
 PUBLISHED = "MIT/ast-finetuned-audioset-10-10-0.4593"
 ARCHITECTURE = (
@@ -57,6 +58,14 @@ class AudioTransformer(Network):
     CheckpointError : a folder of weights that is incomplete, damaged or another network's.
     """
 
+    pretraining = Pretraining(
+        PUBLISHED,
+        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", track_seconds=30.0, clip_seconds=10.0, min_seconds=1.0),
+        "BSD-3-Clause",
+        "AudioSet, sounds of YouTube videos, on images before that; which songs of a test set are in it is unknown",
+        architecture=ARCHITECTURE,
+    )
+
     def __init__(
         self,
         classes: int,
@@ -84,8 +93,17 @@ class AudioTransformer(Network):
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, 1, 1, samples] -> [batch, hidden_size]."""
+        return self.backbone(self.spectrograms(x)).pooler_output
+
+    def hidden_layers(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The patches as they enter the first layer, and as they leave each."""
+        states = self.backbone(self.spectrograms(x), output_hidden_states=True).hidden_states
+        return [state[:, 2:] for state in states]  # the first two are no patches
+
+    def spectrograms(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, 1, 1, samples] -> [batch, max_length, num_mel_bins]."""
         config: Any = self.backbone.config
-        return self.backbone(log_mels(x.flatten(1), config.num_mel_bins, config.max_length)).pooler_output
+        return log_mels(x.flatten(1), config.num_mel_bins, config.max_length)
 
 
 def log_mels(waveforms: torch.Tensor, mels: int, frames: int) -> torch.Tensor:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 
 
-def check_waveforms(samples: int, rows: int, channels: int) -> None:
+def check_waveforms(samples: int, rows: int, channels: int, sample_rate: int = SAMPLE_RATE) -> None:
     """A ConfigError unless the input is one channel of waveforms that are long enough."""
     if samples < 400 or rows != 1 or channels != 1:
         raise ConfigError(
             f"clips of {samples} samples, {rows} rows and {channels} channels; this network takes mono waveforms of "
-            f"{SAMPLE_RATE:,} Hz, which are 1 row in 1 channel, of at least 400 samples, one frame: choose the "
+            f"{sample_rate:,} Hz, which are 1 row in 1 channel, of at least 400 samples, one frame: choose the "
             "spectrogram kind waveform, and longer clips"
         )
 
@@ -90,8 +90,25 @@ def load_network(
     return model.train()
 
 
-def find_folder(name: str) -> Path:
-    """The folder of this name, or the hub's, from its cache or downloaded; transformers would try for minutes."""
+def read_settings(name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """The `wanted` settings that config.json holds in a folder, or in the hub's; none where it is damaged.
+
+    Raises
+    ------
+    ConfigError : as `find_folder`.
+    """
+    try:
+        settings = json.loads((find_folder(name) / "config.json").read_text(encoding="utf-8"))
+        return {each: settings[each] for each in wanted if each in settings}
+    except (OSError, ValueError, TypeError):
+        return {}  # `load_network` says what is wrong
+
+
+def find_folder(name: str, *others: str) -> Path:
+    """The folder of this name, or the hub's, from its cache or downloaded; transformers would try for minutes.
+
+    `others` : names of files that are fetched beside the settings and the weights.
+    """
     from huggingface_hub import constants, snapshot_download
 
     if Path(name).is_dir():
@@ -100,7 +117,7 @@ def find_folder(name: str) -> Path:
     for cached in (True, False):
         try:
             for weights in ("model.safetensors", "pytorch_model.bin"):
-                files = ["config.json", weights]
+                files = ["config.json", weights, *others]
                 folder = Path(snapshot_download(name, allow_patterns=files, local_files_only=cached))
                 if all((folder / file).is_file() for file in files):
                     return folder

@@ -102,13 +102,20 @@ class MusiCNN(Network):
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, in_channels, mels, frames] in dB -> [batch, 200]."""
+        x = torch.cat(self.stages(x), 1)
+        return torch.relu(self.bn(self.dense1(torch.cat([x.amax(2), x.mean(2)], 1))))
+
+    def hidden_layers(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The filters' answers (561 a frame), and those of the three convolutions over time (64 each)."""
+        return [stage.transpose(1, 2) for stage in self.stages(x)]
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """[batch, in_channels, mels, frames] -> four times [batch, channels, frames]."""
         x = self.spec_bn(x)
         x = torch.cat([layer(x) for layer in self.layers], 1)
         first = self.layer1(x)
         second = first + self.layer2(first)
-        third = second + self.layer3(second)
-        x = torch.cat([x, first, second, third], 1)
-        return torch.relu(self.bn(self.dense1(torch.cat([x.amax(2), x.mean(2)], 1))))
+        return [x, first, second, second + self.layer3(second)]
 
 
 class Convolution(nn.Module):

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from scripts.audio.spec import MelSpec
 from scripts.common.errors import CheckpointError, ConfigError
-from scripts.models import Network, register
+from scripts.models import Network, Pretraining, register
 
 BACKBONES = {
     "resnet18": "resnet18",
@@ -22,6 +23,9 @@ BACKBONES = {
     "convnext_tiny": "convnext_tiny",
     "mobilenetv3_large": "mobilenetv3_large_100",
 }
+PRETRAINING = Pretraining(
+    "timm", MelSpec(), "that of timm's card of the weights", "images, as a rule those of ImageNet; no sound", "item"
+)
 
 
 @register("timm")
@@ -49,6 +53,8 @@ class TimmBackbone(Network):
     CheckpointError : a file of weights that is missing, damaged or lacks tensors.
     """
 
+    pretraining = PRETRAINING
+
     def __init__(
         self,
         classes: int,
@@ -62,7 +68,16 @@ class TimmBackbone(Network):
         super().__init__()
         network: Any = make_backbone(backbone, in_channels, pretrained)
         self.backbone = network
+        card = network.pretrained_cfg
+        name = ".".join(filter(None, (card.get("architecture"), card.get("tag"))))
+        self.pretraining = PRETRAINING._replace(weights=name, licence=card.get("license") or PRETRAINING.licence)
         self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(network.head_hidden_size, classes))
+
+    def hidden_layers(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The feature maps of each resolution; their positions are of mels and frames alike."""
+        network: Any = self.backbone
+        maps = network.forward_intermediates(x, intermediates_only=True)
+        return [each.flatten(2).transpose(1, 2) for each in maps]
 
 
 for name, backbone in BACKBONES.items():

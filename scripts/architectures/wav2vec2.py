@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from scripts.architectures.heads import AttentionPooling, DeepHead
-from scripts.architectures.hub import check_waveforms, load_network, make_config
+from scripts.architectures.hub import SAMPLE_RATE, check_waveforms, load_network, make_config
+from scripts.audio.spec import MelSpec
 from scripts.common.cli import pick, require
-from scripts.models import Network, register
+from scripts.models import Network, Pretraining, register
 
 PUBLISHED = "facebook/wav2vec2-base"
 ARCHITECTURE = (
@@ -59,6 +60,14 @@ class Wav2Vec2(Network):
     CheckpointError : a folder of weights that is incomplete, damaged or another network's.
     """
 
+    pretraining = Pretraining(
+        PUBLISHED,
+        MelSpec(sample_rate=SAMPLE_RATE, kind="waveform", track_seconds=30.0, clip_seconds=3.0, min_seconds=1.0),
+        "Apache-2.0",
+        "LibriSpeech, audiobooks read aloud, without labels; no music",
+        architecture=ARCHITECTURE,
+    )
+
     def __init__(
         self,
         classes: int,
@@ -93,6 +102,12 @@ class Wav2Vec2(Network):
         """[batch, 1, 1, samples] -> [batch, width]."""
         steps = self.backbone(standardise(x.flatten(1)))
         return self.pool(steps.last_hidden_state if self.part == "all" else steps.transpose(1, 2))
+
+    def hidden_layers(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The steps of 20 ms as they enter the transformer's first layer, and as they leave each."""
+        if self.part != "all":
+            return super().hidden_layers(x)
+        return list(self.backbone(standardise(x.flatten(1)), output_hidden_states=True).hidden_states)
 
 
 def standardise(waveforms: torch.Tensor) -> torch.Tensor:

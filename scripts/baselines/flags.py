@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from scripts.common.cli import flags, positive_int
-from scripts.config.flags import add_runs_flag
+from scripts.config.flags import add_embedder_flags, add_runs_flag
 
 
 @flags
@@ -36,23 +36,18 @@ def embed(parser: argparse.ArgumentParser) -> None:
         python -m scripts embed --csv data/labeled_tracks.csv --output data/embeddings/musicnn
         python -m scripts embed --network best_scratch --output data/embeddings/best_scratch
 
-    The published weights of musicnn (3.3 MB, MIT licence), a network that tags music, are fetched into data/weights.
-    The spectrograms that the network takes are cached first, as by `mels`. Killed at any moment and started again it
-    goes on where it was; new and changed tracks are added.
+    The published weights of musicnn (3.3 MB, MIT licence), a network that tags music, are fetched into data/weights;
+    those of ast, clap, wav2vec2 (package transformers) and of timm's networks come from the Hugging Face hub, or from
+    the folder or file that --weights names. The spectrograms or waveforms that the network takes are cached first, as
+    by `mels`. Killed at any moment and started again it goes on where it was; new and changed tracks are added.
     """
     add = parser.add_argument
-    add("--network", default="musicnn", metavar="NAME", help="musicnn, or a run; default: %(default)s")
-    add(
-        "--weights", default="jamendo", metavar="NAME|FILE",
-        help="of musicnn: jamendo, mtat, or a file with one of them; default: %(default)s",
-    )  # fmt: skip
+    add_embedder_flags(parser)
     add("--csv", type=Path, help="table of tracks; default: data/labeled_tracks.csv, or the run's")
     add("--output", type=Path, metavar="FOLDER", help="of the embeddings; default: data/embeddings/<network>")
     add("--output-root", type=Path, metavar="FOLDER", help="of the spectrograms; default: the run's, else data/mels")
     add("--overwrite", action="store_true", help="start anew, spectrograms included")
     add("--workers", type=positive_int, help="processes, then threads; default: one a core")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps; default: auto")
-    add_runs_flag(parser)
 
 
 @flags

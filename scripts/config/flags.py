@@ -38,6 +38,24 @@ def add_runs_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help="default: %(default)s")
 
 
+def add_embedder_flags(parser: argparse.ArgumentParser) -> None:
+    """A network that makes embeddings, its weights and layer, where it runs, and where runs are."""
+    add = parser.add_argument
+    add(
+        "--network", default="musicnn", metavar="NAME",
+        help="musicnn, ast, clap, wav2vec2, one of timm's such as resnet50, or a run; default: %(default)s",
+    )  # fmt: skip
+    add(
+        "--weights", default="", metavar="NAME|PATH",
+        help="of musicnn: jamendo (default), mtat, or a file with one of them; of the others a name on the hub, or a "
+        "folder or file of theirs",
+    )  # fmt: skip
+    add("--layer", type=int, metavar="N", help="embed what a hidden layer gives, from 0 on, or -1 for the last")
+    add("--pool", choices=("mean", "mean_std"), help="of that layer's positions in time; default with --layer: mean")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps; default: auto")
+    add_runs_flag(parser)
+
+
 @flags
 def train(parser: argparse.ArgumentParser) -> None:
     """Train one experiment, then score its best epoch on the test set once.

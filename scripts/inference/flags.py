@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scripts.common.cli import flags, positive_int
 from scripts.common.engines import add_engine_flags
-from scripts.config.flags import add_runs_flag
+from scripts.config.flags import add_embedder_flags, add_runs_flag
 
 FORMATS = ("csv", "parquet", "audacity", "raven")
 
@@ -67,6 +67,35 @@ def predict(parser: argparse.ArgumentParser) -> None:
     add("--as-genre", action="store_true", help="let --write-tags write labels that need not be genres, as several are")
     add_engine_flags(parser)
     add_registry_flags(parser)
+
+
+@flags
+def search(parser: argparse.ArgumentParser) -> None:
+    """Find the tracks of a collection that sound most like a song, or like a text.
+
+        python -m scripts search song.mp3 --in my_music
+        python -m scripts search song.mp3 --in my_music other_music --count 20 --json
+        python -m scripts search --text "solo piano, rain" --in my_music --network clap
+
+    A line for each: the cosine of the mean embeddings, and the file; the song itself is left out. The embeddings are
+    kept: only new and changed files are embedded, and after a kill it goes on where it was. docs/search.md says more.
+    """
+    add = parser.add_argument
+    add("song", nargs="?", help="an audio file")
+    add("--text", help="words in place of a song; needs a network that knows words, as clap")
+    add(
+        "--in",
+        dest="folders",
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="folders and files to search",
+    )
+    add("--count", type=positive_int, default=10, help="how many tracks; default: %(default)s")
+    add("--json", action="store_true", help="one JSON object a line")
+    add("--index", type=Path, metavar="FOLDER", help="of the embeddings; default: one in data/search for these folders")
+    add("--workers", type=positive_int, help="processes that decode, then threads that embed; default: one a core")
+    add_embedder_flags(parser)
 
 
 @flags

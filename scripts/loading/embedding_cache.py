@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from scripts.audio.cache import (
 )
 from scripts.audio.normalise import normalise
 from scripts.audio.shards import RowWriter, new_shard, remove_leftovers
+from scripts.audio.spec import MelSpec
 from scripts.audio.stacked import TYPE, StackedArray
 from scripts.common.errors import CacheError
 from scripts.common.machine import in_float32
@@ -73,6 +74,13 @@ class EmbeddingCache:
         paths, shape = [shard / EMBEDDINGS for shard in shards], (facts["windows"], facts["width"])
         check_sizes(paths, counts, shape)
         return cls(folder, facts, rows, StackedArray(paths, counts, shape, order))
+
+    def means(self, rows: pd.DataFrame) -> np.ndarray:
+        """The mean of each track's windows with sound, for usable rows of `rows`: float32 [tracks, width]."""
+        counts = np.minimum(rows["clips"].to_numpy(), self.facts["windows"])
+        pairs = zip(rows["row"], counts, strict=True)
+        vectors = [self.array[row][:count].mean(0, dtype=np.float32) for row, count in pairs]
+        return np.stack(vectors)
 
     def table(self) -> pd.DataFrame:
         """A row for each window with sound of each usable track: track_id, clip (1, 2, ...) and e0, e1, ..."""
@@ -136,19 +144,10 @@ def fill_embeddings(
     missing = {shard: source for shard, source in missing.items() if not shard.is_dir()}
     tables = [read_rows(source, mels.folder) for source in missing.values()]
     total, shape = sum(map(len, tables)), (facts["windows"], facts["width"])
-    nothing = np.zeros((0, shape[1]), TYPE)
     with one_thread_each(workers) as pool, tqdm(total=total, desc="embedding", unit=" tracks", disable=None) as bar:
         for (shard, source), table in zip(missing.items(), tables, strict=True):
-            tracks, clips = (np.load(path, mmap_mode="r") for path in array_paths(source, mels.spec))
-            windows = tracks[:, None] if whole else clips
-            counts = np.where(table["status"] == USABLE, np.minimum(table["clips"], windows.shape[1]), 0)
-            jobs = (windows[row, :count] for row, count in enumerate(counts))
-            with new_shard(shard) as aside:
-                with RowWriter(aside / EMBEDDINGS, len(table), shape) as writer:
-                    for vectors in pool.map(lambda values: embed(values) if len(values) else nothing, jobs):
-                        writer.write(np.pad(vectors, ((0, shape[0] - len(vectors)), (0, 0))))
-                        bar.update()
-                shutil.copyfile(source / TRACKS, aside / TRACKS)
+            for _ in embed_shard(shard, source, table, mels.spec, whole, shape, embed, pool):
+                bar.update()
     return EmbeddingCache.open(folder)
 
 
@@ -178,6 +177,40 @@ def embed_values(model: Network, values: np.ndarray, method: str) -> np.ndarray:
     x = normalise(torch.from_numpy(np.array(values)).to(device), method)
     with in_float32(device):
         return model.embed(x.to(memory_format=torch.channels_last)).float().cpu().numpy()
+
+
+def embed_shard(
+    shard: Path,
+    source: Path,
+    table: pd.DataFrame,
+    spec: MelSpec,
+    whole: bool,
+    shape: tuple[int, int],
+    embed: Callable[[np.ndarray], np.ndarray],
+    pool: Executor,
+) -> Iterator[None]:
+    """Make a shard of embeddings, with a step for each track.
+
+    Parameters
+    ----------
+    shard, source : its folder, and that of the shard of spectrograms.
+    table : the rows of the source.
+    spec : of the spectrograms.
+    whole, embed : as `fill_embeddings` takes them.
+    shape : windows of a track, and width.
+    pool : threads.
+    """
+    nothing = np.zeros((0, shape[1]), TYPE)
+    tracks, clips = (np.load(path, mmap_mode="r") for path in array_paths(source, spec))
+    windows = tracks[:, None] if whole else clips
+    counts = np.where(table["status"] == USABLE, np.minimum(table["clips"], windows.shape[1]), 0)
+    jobs = (windows[row, :count] for row, count in enumerate(counts))
+    with new_shard(shard) as aside:
+        with RowWriter(aside / EMBEDDINGS, len(table), shape) as writer:
+            for vectors in pool.map(lambda values: embed(values) if len(values) else nothing, jobs):
+                writer.write(np.pad(vectors, ((0, shape[0] - len(vectors)), (0, 0))))
+                yield
+        shutil.copyfile(source / TRACKS, aside / TRACKS)
 
 
 def check_facts(folder: Path, facts: dict[str, Any]) -> None:
