@@ -65,10 +65,10 @@ class Familiarity:
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "Familiarity":
         """What `as_tensors` gave; raises a KeyError or ValueError if something is missing, or no number."""
-        values = [tensors[field.name].double().numpy() for field in dataclasses.fields(cls)]
-        if not all(np.isfinite(value).all() for value in values) or values[2] <= 0:
+        mean, whitening, threshold = (tensors[field.name].double().numpy() for field in dataclasses.fields(cls))
+        if not all(np.isfinite(value).all() for value in (mean, whitening, threshold)) or threshold <= 0:
             raise ValueError("values that are no numbers")
-        return cls(*values[:2], float(values[2]))
+        return cls(mean, whitening, float(threshold))
 
 
 def is_unfamiliar(distance: float | None) -> bool:
