@@ -53,6 +53,7 @@ def format_row(row: Row, top: int, as_json: bool, multi_label: bool) -> str:
     best = dict(sorted(row.probabilities.items(), key=lambda pair: -pair[1])[:top])
     if as_json:
         facts = {"file": row.file, "seconds": row.seconds, "windows": row.windows, "found": row.labels}
+        facts |= {} if row.distance is None else {"unfamiliar": row.unfamiliar, "distance": row.distance}
         facts |= {"reason": row.reason} if row.reason else {}
         facts |= {} if row.start_s is None else {"start_s": row.start_s, "end_s": row.end_s}
         best = {name: round(value, 4) for name, value in best.items()}
@@ -61,6 +62,8 @@ def format_row(row: Row, top: int, as_json: bool, multi_label: bool) -> str:
     labels = f"{', '.join(row.labels) or 'no label'} | " if multi_label or not row.labels else ""
     chances = ", ".join(f"{name} {value:.1%}" for name, value in best.items())
     file = row.file if row.start_s is None else f"{row.file}, {row.start_s:.1f} to {row.end_s:.1f} s"
+    if row.unfamiliar:
+        labels, chances = "", f"none of these (nearest: {chances}), unlike the sounds of training"
     return f"{file}: {labels}{chances}" + (f" ({row.reason})" if row.reason else "")
 
 

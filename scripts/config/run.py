@@ -13,6 +13,7 @@ from scripts.common.cpu_pooling import use_cpu_kernels
 from scripts.common.errors import CheckpointError, ConfigError
 from scripts.common.storage import write_json
 from scripts.config.experiment import Experiment
+from scripts.metrics.familiarity import Familiarity
 from scripts.models import Network, build_model
 from scripts.training.checkpoints import load_checkpoint, load_weights
 
@@ -107,6 +108,20 @@ class Run:
         if not np.isfinite(thresholds).all():
             raise CheckpointError(f"{path}: holds thresholds that are no numbers; score the run again")
         return thresholds
+
+    def familiarity(self) -> Familiarity | None:
+        """What tells sounds that are unlike those of training; None of a run that was scored without it.
+
+        Raises
+        ------
+        CheckpointError : no checkpoint, or one that is damaged.
+        """
+        path = self.checkpoints / "best.pt"
+        stored = load_checkpoint(path).get("familiarity")
+        try:
+            return Familiarity.from_tensors(stored) if stored else None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(f"{path}: holds a damaged familiarity ({error}); score the run again") from None
 
 
 def without_download(experiment: Experiment) -> Experiment:

@@ -137,3 +137,6 @@ class ExportedRun(Run):
         """As `Run.thresholds`."""
         named = json.loads(self.config_path.read_text(encoding="utf-8")).get("thresholds")
         return None if named is None else np.array([named[name] for name in self.load_config()["classes"]])
+
+    def familiarity(self) -> None:
+        """It is not exported."""

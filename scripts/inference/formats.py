@@ -12,7 +12,7 @@ from scripts.inference.predict_folder import SEPARATOR, Row, Table
 
 # of Parquet's columns; the others are texts, but for the probabilities
 TYPES = {"size": "int64", "mtime_ns": "int64", "windows": "int64", "seconds": "double"} | dict.fromkeys(
-    ("start_s", "end_s"), "double"
+    ("distance", "start_s", "end_s"), "double"
 )
 ROWS_AT_ONCE = 10_000
 RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "Label",

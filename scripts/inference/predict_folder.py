@@ -26,8 +26,9 @@ from scripts.common.storage import TABLE_TEXT, sha256, write_aside
 from scripts.config.run import Run
 from scripts.inference.many_files import predict_many
 from scripts.inference.predictor import Prediction, Predictor
+from scripts.metrics.familiarity import is_unfamiliar
 
-FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "labels")
+FACTS = ("file", "size", "mtime_ns", "model", "status", "reason", "seconds", "windows", "labels", "distance")
 TIMES = ("start_s", "end_s")  # of a window
 OK = "ok"
 SEPARATOR = "; "  # of the names in `labels`
@@ -50,6 +51,7 @@ class Row:
     probabilities : name -> probability in the whole file or the window, six decimals; empty without a prediction.
     labels : the predicted ones, see `select_labels`.
     start_s, end_s : of the window, three decimals; None of a whole file.
+    distance : of the file from the training sounds, see `Prediction`, three decimals; None where it is not known.
     """
 
     file: str
@@ -64,6 +66,12 @@ class Row:
     labels: list[str] = dataclasses.field(default_factory=list)
     start_s: float | None = None
     end_s: float | None = None
+    distance: float | None = None
+
+    @property
+    def unfamiliar(self) -> bool:
+        """The file is unlike all that the model was trained on."""
+        return is_unfamiliar(self.distance)
 
 
 class FilePredictor:
@@ -100,7 +108,7 @@ class FilePredictor:
         if isinstance(answer, AudioError):
             return [Row(path, *there, self.model, answer.status, f"{answer.reason}; {answer.remedy}")]
         seconds = round(answer.seconds, 3)
-        file = Row(path, *there, self.model, OK, answer.note, seconds, len(answer.starts))
+        file = Row(path, *there, self.model, OK, answer.note, seconds, len(answer.starts), distance=answer.distance)
         if not self.by_window:
             return [self.with_labels(dataclasses.replace(file, probabilities=by_name(answer, answer.probabilities)))]
         front_end = self.predictor.front_end
@@ -112,8 +120,8 @@ class FilePredictor:
         return rows
 
     def with_labels(self, row: Row) -> Row:
-        """The row with the predicted labels."""
-        labels = select_labels(row.probabilities, self.thresholds, self.min_probability)
+        """The row with the predicted labels; none where its file is unfamiliar."""
+        labels = [] if row.unfamiliar else select_labels(row.probabilities, self.thresholds, self.min_probability)
         return dataclasses.replace(row, labels=labels)
 
     @functools.cached_property
@@ -223,6 +231,12 @@ def to_line(cells: Iterable[Any]) -> str:
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
+def with_distance(cells: list[str], distance: str) -> list[str]:
+    """A line of a table of an earlier version, which had no such column."""
+    place = FACTS.index("distance")
+    return [*cells[:place], distance, *cells[place:]]
+
+
 class Table:
     """A CSV with a row for each file: what `FACTS` names, and `p_NAME` for each genre or label.
 
@@ -248,13 +262,15 @@ class Table:
             text = file.read()
         lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
         header = ["labels" if name == "found" else name for name in next(lines, self.columns)]  # its earlier name
-        if header != self.columns:
+        older = "distance" not in header
+        if (header if not older else with_distance(header, "distance")) != self.columns:
             raise ConfigError(
                 f"{self.path}: not a table of this model's predictions (its columns are others, with or without "
                 "--windows); give another --out, or move the file away"
             )
         rows: dict[str, list[Row]] = {}
-        for cells in lines:
+        for line in lines:
+            cells = with_distance(line, "") if older else line
             if len(cells) == len(self.columns):
                 row = self.parse(cells)
                 rows.setdefault(row.file, []).append(row)
@@ -262,14 +278,14 @@ class Table:
 
     def parse(self, cells: list[str]) -> Row:
         try:
-            (file, size, mtime, model, status, reason, seconds, windows, labels), times, values = (
+            (file, size, mtime, model, status, reason, seconds, windows, labels, distance), times, values = (
                 cells[: len(FACTS)],
                 cells[len(FACTS) : len(self.facts)],
                 cells[len(self.facts) :],
             )
             probabilities = {name: float(value) for name, value in zip(self.names, values, strict=True) if value}
             numbers = int(size), int(mtime), float(seconds), int(windows)
-            start, end = (float(time) if time else None for time in times or ("", ""))
+            start, end, far = (float(cell) if cell else None for cell in (*(times or ("", "")), distance))
         except ValueError as error:
             raise ConfigError(f"{self.path}: {error}; repair that cell, or move the file away") from None
         model, reason, labels = (
@@ -277,7 +293,7 @@ class Table:
         )
         names = [labels] if labels in self.names else labels.split(SEPARATOR) if labels else []
         return Row(
-            plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names, start, end
+            plain_path(file), *numbers[:2], model, status, reason, *numbers[2:], probabilities, names, start, end, far
         )
 
     def cells(self, row: Row) -> list[Any]:

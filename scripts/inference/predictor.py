@@ -18,6 +18,7 @@ from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.inference.windows import Facts, FrontEnd, Part, Windows, sees_clips
 from scripts.loading.coala_patches import read_ranges
+from scripts.metrics.familiarity import is_unfamiliar
 from scripts.metrics.multi_label import aggregate
 
 WINDOWS_AT_ONCE, SECONDS_AT_ONCE = 32, 96  # in a batch, at most; a CPU is no faster with more, and needs more memory
@@ -37,6 +38,8 @@ class Prediction:
     names : names of the classes or labels.
     thresholds : float [labels], of several labels a track: the probability from which on each is predicted.
     note : what is wrong with the file, such as "damaged after 2.4 s"; "" if nothing is.
+    distance : of the file from the training sounds, in parts of the largest at which it counts as one of their kind;
+        None where the run does not know. Three decimals.
     """
 
     path: str
@@ -47,10 +50,21 @@ class Prediction:
     names: list[str]
     thresholds: np.ndarray | None = None
     note: str = ""
+    distance: float | None = None
+
+    @property
+    def unfamiliar(self) -> bool:
+        """It is unlike all that the run was trained on: none of its labels."""
+        return is_unfamiliar(self.distance)
 
     @property
     def labels(self) -> list[str]:
-        """The predicted ones, likeliest first: all that reach their thresholds; of one label a track the likeliest."""
+        """The predicted ones, likeliest first: all that reach their thresholds; of one label a track the likeliest.
+
+        None of a file that is unfamiliar.
+        """
+        if self.unfamiliar:
+            return []
         if self.thresholds is None:
             return [self.top(1)[0][0]]
         reached = self.probabilities >= self.thresholds
@@ -85,7 +99,7 @@ class Predictor:
         self.names: list[str] = run.load_config()["classes"]
         self.device = choose_device(self.experiment.training.device)
         self.model = run.load_model(device=self.device)
-        self.thresholds = run.thresholds()
+        self.thresholds, self.familiarity = run.thresholds(), run.familiarity()
         self.transform = make_transform(self.experiment.features.spec)
         self.ranges = read_ranges(self.experiment.data.cache) if self.experiment.data.unit == "patch" else None
         spec = self.experiment.features.spec
@@ -100,13 +114,13 @@ class Predictor:
 
     def __call__(self, path: str | Path) -> Prediction:
         """Predict one file, of any length in the same memory; raises as `prepare`."""
-        logits = defaultdict(list)
+        outputs = defaultdict(list)
         for part in self.front_end.parts(path, self.windows_at_once):
             if isinstance(part, Part):
-                logits[part.take].append(self.forward(part.values))
+                outputs[part.take].append(self.forward(part.values))
             else:
                 facts = part
-        return self.prediction(facts, np.concatenate(logits[facts.take]))
+        return self.prediction(facts, np.concatenate(outputs[facts.take]))
 
     def prepare(self, path: str | Path) -> Windows:
         """Decode a whole file and cut it into windows; raises as `FrontEnd.prepare`."""
@@ -116,24 +130,27 @@ class Predictor:
         """Predict several files at a time, their windows in common batches."""
         waveforms, size = [window for file in files for window in file.waveforms], self.windows_at_once
         batches = (np.stack(waveforms[start : start + size]) for start in range(0, len(waveforms), size))
-        logits = np.concatenate([self.logits(batch) for batch in batches])
+        outputs = np.concatenate([self.outputs(batch) for batch in batches])
         ends = np.cumsum([len(file.waveforms) for file in files])[:-1]
-        return [self.prediction(file, part) for file, part in zip(files, np.split(logits, ends), strict=True)]
+        return [self.prediction(file, part) for file, part in zip(files, np.split(outputs, ends), strict=True)]
 
-    def prediction(self, file: Facts, logits: np.ndarray) -> Prediction:
-        """Of one file, from its windows' logits [windows, classes].
+    def prediction(self, file: Facts, outputs: np.ndarray) -> Prediction:
+        """Of one file, from what `forward` gives for its windows.
 
         Raises
         ------
         AudioError : the network's answer is no number.
         """
-        windows, whole = self.probabilities(logits)
+        windows, whole = self.probabilities(outputs)
+        distance = round(float(outputs[:, -1].mean(dtype=np.float64)), 3) if self.familiarity else None
         if not (np.isfinite(windows).all() and np.isfinite(whole).all()):
             raise AudioError(file.path, "overflow", "the network's answer is no number", "train the run again")
-        return Prediction(file.path, file.seconds, file.starts, windows, whole, self.names, self.thresholds, file.note)
+        facts = self.names, self.thresholds, file.note, distance
+        return Prediction(file.path, file.seconds, file.starts, windows, whole, *facts)
 
-    def probabilities(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of each window and of the whole file, from logits [windows, classes]."""
+    def probabilities(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of each window and of the whole file, from what `forward` gives for the windows."""
+        logits = outputs[:, : len(self.names)]
         if self.experiment.task == "single_label":
             return softmax(logits, axis=1), softmax(logits.mean(axis=0, dtype=np.float64))
         return expit(logits), aggregate(logits, np.zeros(len(logits), int), self.experiment.test.aggregation)[0]
@@ -152,15 +169,24 @@ class Predictor:
         """As `FrontEnd.cut`."""
         return self.front_end.cut(waveform)
 
-    def logits(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, samples] -> float32 [windows, classes]. Rounded to float16 first, as in the cache."""
+    def outputs(self, windows: np.ndarray) -> np.ndarray:
+        """[windows, samples] -> as `forward`. Rounded to float16 first, as in the cache."""
         return self.forward(self.values(windows).astype(np.float16))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
-        """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes]."""
+        """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes].
+
+        Where the run has its training's `familiarity`, one more column has the windows' distances.
+        """
         batch = torch.from_numpy(values).to(self.device)
         with self.lock, torch.inference_mode(), in_float32(self.device):
-            return self.model(normalise(batch, self.experiment.features.normalise)).float().cpu().numpy()
+            x = normalise(batch, self.experiment.features.normalise)
+            if self.familiarity is None:
+                return self.model(x).float().cpu().numpy()
+            embeddings = self.model.embed(x)
+            logits = self.model.head(embeddings).float().cpu().numpy()
+        distances = self.familiarity.distances(embeddings.float().cpu().numpy())
+        return np.column_stack([logits, distances.astype(np.float32)])
 
     def values(self, windows: np.ndarray) -> np.ndarray:
         """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""

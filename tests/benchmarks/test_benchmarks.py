@@ -6,7 +6,7 @@ import json
 import torch
 
 from benchmarks import __main__ as all_of_speed
-from benchmarks import caching, folds, heads, loading, scale, serving, testing, training
+from benchmarks import caching, folds, heads, loading, scale, serving, testing, training, unfamiliar
 from scripts.architectures.musicnn import PUBLISHED, Weights
 from scripts.datasets.tiny import write_tone
 from scripts.tables.splits import SPLITS
@@ -60,6 +60,11 @@ def test_heads_on_embeddings(tmp_path, monkeypatch, capsys):
     assert (result["tracks"], result["clips"]) == (6, 12)
     for source in ("musicnn", "mel_statistics", "both"):
         assert 0 <= result[source]["clip_accuracy_mean"] <= 1 and len(result[source]["track_accuracy"]) == 2
+    monkeypatch.setattr(unfamiliar, "SECONDS", 4)
+    songs = str(tmp_path / "songs")
+    unfamiliar.main([songs, *flags[:2], "--others", songs, "--count", "1", "--folds", "3"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert all(0 <= result[f"{kind}_auc"] <= 1 for kind in ("white", "hum", "near-silence", "songs"))
 
 
 def test_serving(monkeypatch, capsys):

@@ -68,6 +68,9 @@ class FileResult(BaseModel):
     found: list[str]
     probabilities: dict[str, float]
     note: str | None = None
+    unfamiliar: bool | None = Field(
+        None, description="it is unlike all sounds of training, and `found` is empty; null where the model cannot tell"
+    )
     windows: list[WindowResult] | None = None
 
 
@@ -175,6 +178,7 @@ def file_result(name: str, prediction: Prediction, top: int, length: float | Non
         found=prediction.labels,
         probabilities=named(prediction.names, prediction.probabilities, top),
         note=prediction.note or None,
+        unfamiliar=None if prediction.distance is None else prediction.unfamiliar,
         windows=None if length is None else window_results(*windows, length, top),
     )
 
