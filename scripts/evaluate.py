@@ -22,7 +22,6 @@ from scripts.config import flags
 from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.loading.experiment_data import Data
-from scripts.loading.familiarity import fit_familiarity
 from scripts.loading.inheritance import inherited_leaks
 from scripts.metrics.test_scores import MultiLabelScores, Scores
 from scripts.reports import multi_label, single_label
@@ -80,9 +79,6 @@ def evaluate(
     facts = facts_of(run, experiment, data, part, checkpoint, epoch)
     if reported and not rank():
         write_tests(run, data, tests, facts, summary)
-        best = run.checkpoints / BEST
-        familiarity = fit_familiarity(experiment, data, trainer.model.eval())
-        save_checkpoint(best, load_checkpoint(best) | {"familiarity": familiarity})
     leaks = f", leaks: {'; '.join(facts['leaks'])}" if facts["leaks"] else ""
     subset = "".join(f", {name}={value}" for name, value in experiment.data.subset.items())
     print(f"{run.name}, epoch {epoch}, {part}, split {data.fingerprint}{subset}{leaks}; {facts['precision']}")

@@ -11,14 +11,12 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from scripts.architectures.clap import Clap
@@ -34,7 +32,7 @@ from scripts.common.parallel import available_cores, parallel_map
 from scripts.common.storage import write_json
 from scripts.inference import flags
 from scripts.inference.predict_folder import audio_files, stamp
-from scripts.loading.embedding_cache import FACTS, EmbeddingCache, check_facts, embed_shard
+from scripts.loading.embedding_cache import FACTS, EmbeddingCache, check_facts, embed_shard, one_thread_each
 
 INDEXES = Path("data/search")
 SHORTEST = 0.25  # s
@@ -171,23 +169,18 @@ def embed_missing(
         (work / SHARDS).mkdir(parents=True, exist_ok=True)
         remove_leftovers(work)
     shards = plan_shards(work, missing, tracks, embedder.spec)
-    on_cpu = embedder.device.type == "cpu"
-    threads, at_once = torch.get_num_threads(), workers if on_cpu else 1
-    torch.set_num_threads(1)  # each of as many tracks as there are cores has one
-    try:
-        with ThreadPoolExecutor(at_once) as pool, tqdm(total=len(missing), unit=" tracks", disable=None) as bar:
-            for start in range(0, len(shards), workers):
-                group = shards[start : start + workers]
-                for _ in parallel_map(make_shard, group, workers):
-                    pass
-                for source in group:
-                    shard, table = folder / SHARDS / source.path.name, read_rows(source.path, work)
-                    rest = (embedder.spec, embedder.whole, shape, embedder, pool)
-                    for _ in embed_shard(shard, source.path, table, *rest):
-                        bar.update()
-                    shutil.rmtree(source.path)
-    finally:
-        torch.set_num_threads(threads)
+    at_once = workers if embedder.device.type == "cpu" else 1
+    with one_thread_each(at_once) as pool, tqdm(total=len(missing), unit=" tracks", disable=None) as bar:
+        for start in range(0, len(shards), workers):
+            group = shards[start : start + workers]
+            for _ in parallel_map(make_shard, group, workers):
+                pass
+            for source in group:
+                shard, table = folder / SHARDS / source.path.name, read_rows(source.path, work)
+                rest = (embedder.spec, embedder.whole, shape, embedder, pool)
+                for _ in embed_shard(shard, source.path, table, *rest):
+                    bar.update()
+                shutil.rmtree(source.path)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -92,6 +92,14 @@ def genre_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
+def head_run(genre_run: Run) -> Run:
+    """A head on a network that has learnt nothing, beside statistics of the rows, on the tracks of `genre_run`."""
+    model = {"name": "fitted", "network": "cnn4", "settings": {"width": 16}}
+    train(genre_run.experiment().updated(name="head", model=model, epochs=1), root=genre_run.root)
+    return Run("head", genre_run.root)
+
+
+@pytest.fixture(scope="session")
 def tag_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A lean tagger of the tones high, low and mid, none to two of them in a track; tracks as of `genre_run`."""
     table = make_chords(tmp_path_factory.mktemp("tags"))

@@ -57,6 +57,7 @@ class Fitted(Network):
         self.network = build_model(network, classes, frames, mels, in_channels=in_channels, **(settings or {}))
         self.network.head = nn.Identity()
         self.statistics = RowStatistics(mels) if statistics else None
+        self.network_width = embedding_width(self.network, in_channels, mels, frames)  # the rest are statistics
         self.width = embedding_width(self, in_channels, mels, frames)
         self.head = HEADS[classifier](self.width, classes)
         self.freeze_base()

@@ -185,7 +185,9 @@ class Predictor:
                 return self.model(x).float().cpu().numpy()
             embeddings = self.model.embed(x)
             logits = self.model.head(embeddings).float().cpu().numpy()
-        distances = self.familiarity.distances(embeddings.float().cpu().numpy())
+        # behind the network's own numbers may stand statistics of the spectrogram, which tell less here
+        own = embeddings[:, : len(self.familiarity.mean)].float().cpu().numpy()
+        distances = self.familiarity.distances(own)
         return np.column_stack([logits, distances.astype(np.float32)])
 
     def values(self, windows: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from scripts.config.experiment import Experiment
 from scripts.config.run import Run
 from scripts.loading.embedding_cache import embed_values, fill_embeddings
 from scripts.loading.experiment_data import Data
+from scripts.metrics.familiarity import Familiarity
 from scripts.training.checkpoints import save_checkpoint
 from scripts.training.classifiers import fit_head
 
@@ -23,22 +24,25 @@ FOLDER = "embeddings"  # in that of the spectrograms
 def fit_and_save(experiment: Experiment, data: Data, run: Run, model: Fitted) -> None:
     """Fit the model's head to the training items, and save all as the run's best.pt.
 
+    With it goes where the embeddings of training lie, for `Predictor` to tell sounds that are unlike them.
+
     Raises
     ------
     ConfigError : as `fit_head`.
     CacheError : the embeddings on disk are damaged.
     """
     model.to(choose_device(experiment.training.device)).eval()
-    items, balanced = data.items.part("train"), experiment.loss.class_weights == "balanced"
+    items = data.items.part("train")
     if experiment.data.limit:
         values = embed_values(model, items.array[items.index], experiment.features.normalise)
     else:
         values = embed_cache(experiment, model)[items.index]
-    print(f"{run.name}: {model.classifier} on {values.shape[1]} numbers of each of {len(items)} items")
-    seed = experiment.training.seed
-    state = fit_head(model.classifier, values, items.labels, items.track, len(data.classes), seed, balanced)
-    model.head.load_state_dict(state)
-    save_checkpoint(run.checkpoints / "best.pt", {"epoch": 1, "model": model.state_dict(), "precision": "float32"})
+    print(f"{run.name}: {model.classifier} on {model.width} numbers of each of {len(items)} items")
+    settings = len(data.classes), experiment.training.seed, experiment.loss.class_weights == "balanced"
+    model.head.load_state_dict(fit_head(model.classifier, values, items.labels, items.track, *settings))
+    familiarity = Familiarity.fit_in_folds(values[:, : model.network_width], items.track).as_tensors()
+    state = {"epoch": 1, "model": model.state_dict(), "precision": "float32", "familiarity": familiarity}
+    save_checkpoint(run.checkpoints / "best.pt", state)
 
 
 def check_fitted(experiment: Experiment) -> None:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
+from sklearn.model_selection import GroupKFold
 
-DEVIATIONS = 2.5  # of the validation tracks' distances, above their mean
+DEVIATIONS = 2.5  # of the distances of tracks that were not fitted, above their mean
+FOLDS = 5
 SMALL = 1e-6  # share of the greatest deviation or variance, below which one is rounding
 
 
@@ -49,14 +51,19 @@ class Familiarity:
         return np.linalg.norm(white, axis=1) / self.threshold
 
     def with_threshold(self, embeddings: np.ndarray, tracks: np.ndarray) -> "Familiarity":
-        """The same, with a threshold from validation clips [clips, width] and the number of the track of each.
+        """The same, with a threshold from other clips [clips, width] of known kinds, and the track of each."""
+        return dataclasses.replace(self, threshold=find_threshold(self.distances(embeddings) * self.threshold, tracks))
 
-        A track's distance is the mean of its clips'; the threshold lies 2.5 deviations above the mean of the tracks. A
-        quantile would be coarse where there are ten of them.
+    @classmethod
+    def fit_in_folds(cls, embeddings: np.ndarray, tracks: np.ndarray) -> "Familiarity":
+        """Of training clips [clips, width] and the number of each one's track, of which there are two at least.
+
+        The threshold follows from the distances of tracks that were left out of a fit, in up to five folds.
         """
-        distances = self.distances(embeddings) * self.threshold
-        means = np.bincount(tracks, distances) / np.bincount(tracks)
-        return dataclasses.replace(self, threshold=float(means.mean() + DEVIATIONS * means.std(ddof=len(means) > 1)))
+        distances = np.empty(len(embeddings))
+        for rest, left_out in GroupKFold(min(FOLDS, len(np.unique(tracks)))).split(embeddings, groups=tracks):
+            distances[left_out] = cls.fit(embeddings[rest]).distances(embeddings[left_out])
+        return dataclasses.replace(cls.fit(embeddings), threshold=find_threshold(distances, tracks))
 
     def as_tensors(self) -> dict[str, torch.Tensor]:
         """For a checkpoint, float32."""
@@ -69,6 +76,16 @@ class Familiarity:
         if not all(np.isfinite(value).all() for value in (mean, whitening, threshold)) or threshold <= 0:
             raise ValueError("values that are no numbers")
         return cls(mean, whitening, float(threshold))
+
+
+def find_threshold(distances: np.ndarray, tracks: np.ndarray) -> float:
+    """2.5 deviations above the mean of the tracks' distances, each the mean of its clips'.
+
+    A quantile would be coarse where there are few tracks.
+    """
+    tracks = np.unique(tracks, return_inverse=True)[1]
+    means = np.bincount(tracks, distances) / np.bincount(tracks)
+    return float(means.mean() + DEVIATIONS * means.std(ddof=len(means) > 1))
 
 
 def is_unfamiliar(distance: float | None) -> bool:

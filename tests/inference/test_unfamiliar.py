@@ -28,9 +28,9 @@ def sounds(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_noise_has_no_label_in_rows_json_and_api(
-    genre_run: Run, sounds: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    head_run: Run, sounds: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predictor = Predictor(genre_run)
+    predictor = Predictor(head_run)
     tone, noise = map(predictor, sounds)
     assert tone.labels and not tone.unfamiliar
     assert not noise.labels and noise.unfamiliar
@@ -38,17 +38,17 @@ def test_noise_has_no_label_in_rows_json_and_api(
         [tone.distance, noise.distance], abs=2e-3
     )
     assert [file_result("a", one, 3).unfamiliar for one in (tone, noise)] == [False, True]
-    main([*sounds, f"--runs={genre_run.root}", f"--run={genre_run.name}", "--json"])
+    main([*sounds, f"--runs={head_run.root}", f"--run={head_run.name}", "--json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["unfamiliar"], len(line["found"])) for line in lines] == [(False, 1), (True, 0)]
-    main([sounds[1], f"--runs={genre_run.root}", f"--run={genre_run.name}"])
+    main([sounds[1], f"--runs={head_run.root}", f"--run={head_run.name}"])
     assert "none of these (nearest: " in capsys.readouterr().out
 
 
 def test_a_table_keeps_the_distance_and_one_without_it_still_opens(
-    genre_run: Run, sounds: tuple[str, str], tmp_path: Path
+    head_run: Run, sounds: tuple[str, str], tmp_path: Path
 ) -> None:
-    predictor = Predictor(genre_run)
+    predictor = Predictor(head_run)
     rows = FilePredictor(predictor, "model")(sounds[1])
     table = Table(tmp_path / "table.csv", predictor.names)
     table.write(rows)
@@ -61,14 +61,14 @@ def test_a_table_keeps_the_distance_and_one_without_it_still_opens(
 
 
 def test_a_run_of_an_earlier_version_answers_as_before(
-    genre_run: Run, sounds: tuple[str, str], tmp_path: Path, refusal: Callable[..., str]
+    head_run: Run, sounds: tuple[str, str], tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
-    run = Run(genre_run.name, tmp_path / "runs")
-    shutil.copytree(genre_run.report, run.report)
-    state = load_checkpoint(genre_run.checkpoints / "best.pt")
+    run = Run(head_run.name, tmp_path / "runs")
+    shutil.copytree(head_run.report, run.report)
+    state = load_checkpoint(head_run.checkpoints / "best.pt")
     known = state.pop("familiarity")
     save_checkpoint(run.checkpoints / "best.pt", state)
-    now, before = Predictor(genre_run)(sounds[1]), Predictor(run)(sounds[1])
+    now, before = Predictor(head_run)(sounds[1]), Predictor(run)(sounds[1])
     assert before.labels and before.distance is None
     np.testing.assert_allclose(before.probabilities, now.probabilities, atol=1e-6)
     save_checkpoint(run.checkpoints / "best.pt", state | {"familiarity": {"mean": known["mean"]}})

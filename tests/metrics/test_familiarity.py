@@ -31,3 +31,14 @@ def test_constant_columns_and_unknown_distances():
     known = Familiarity.fit(np.column_stack([np.random.default_rng(0).normal(size=20), np.ones(20)]))
     assert np.isfinite(known.distances(np.array([[0.0, 1.0]]))).all()
     assert not is_unfamiliar(None) and not is_unfamiliar(1.0) and is_unfamiliar(1.001)
+
+
+def test_the_threshold_of_training_is_of_tracks_that_were_left_out():
+    """Two folds of two tracks: by hand, each one's distance to the Gaussian of the other."""
+    values, tracks = np.random.default_rng(0).normal(size=(24, 3)), np.repeat([5, 9], 12)
+    first, second = values[:12], values[12:]
+    means = [Familiarity.fit(second).distances(first).mean(), Familiarity.fit(first).distances(second).mean()]
+    expected = np.mean(means) + 2.5 * np.std(means, ddof=1)
+    known = Familiarity.fit_in_folds(values, tracks)
+    assert known.threshold == pytest.approx(expected)
+    np.testing.assert_allclose(known.mean, values.mean(axis=0))
