@@ -34,7 +34,7 @@ def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
     (10, 3, 128, 259)
     """
     if spec.kind == "picture":
-        raise ConfigError("kind=picture is of pictures alone: what is trained on them takes no sound")
+        raise ConfigError("kind=picture is read from pictures, and no sound becomes one; give a run of another kind")
     if spec.kind == "waveform":
         return as_row
     kinds: dict[str, type[LogPower | MelStack]] = {

@@ -67,7 +67,7 @@ def read_pixels(path: str) -> np.ndarray:
                 raise AudioError(path, "too_large", f"{image.width} by {image.height} pixels", "give a smaller picture")
             picture = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise AudioError(path, "undecodable", f"no picture: {error}", "save it again") from None
+        raise AudioError(path, "unreadable", f"no picture: {error}", "save it again") from None
     white = Image.new("RGBA", picture.size, "white")
     return np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
 

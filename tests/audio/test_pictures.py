@@ -100,7 +100,7 @@ def test_cache_of_pictures_has_whole_tracks_and_clips(tmp_path: Path) -> None:
     files = [save(tmp_path / f"{number}.png", colours(decibels(number))) for number in range(2)]
     table = pd.DataFrame({"track_id": ["a", "b", "c"], "file_path": [*files, str(tmp_path / "broken.png")]})
     cache = build_cache(table, tmp_path / "mels", SPEC, workers=1)
-    assert cache.rows["status"].tolist() == ["ok", "ok", "undecodable"]
+    assert cache.rows["status"].tolist() == ["ok", "ok", "unreadable"]
     assert cache.rows["clips"].tolist() == [3, 3, 0]
     assert json.loads((cache.folder / "spec.json").read_text())["spec"]["kind"] == "picture"
     for number in range(2):
@@ -110,5 +110,5 @@ def test_cache_of_pictures_has_whole_tracks_and_clips(tmp_path: Path) -> None:
 
 
 def test_sound_is_refused_by_what_was_trained_on_pictures() -> None:
-    with pytest.raises(ConfigError, match="takes no sound"):
+    with pytest.raises(ConfigError, match="no sound becomes one"):
         make_transform(SPEC)
