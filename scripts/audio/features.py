@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from scripts.audio.spec import MelSpec
+from scripts.common.errors import ConfigError
 
 FLOOR_POWER = 1e-10  # the smallest power before the logarithm, -100 dB
 EPSILON = np.finfo(np.float32).eps  # added to a magnitude before its logarithm
@@ -27,9 +28,13 @@ SUM_TYPES = "void(float32[:, ::1], int64[::1], int64[::1], float32[::1], int64, 
 def make_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
     """What turns waveforms float32 [..., samples] into `spec.kind`: float32 [..., (channels,) rows, frames].
 
+    Raises a ConfigError for kind "picture", which no waveform has.
+
     >>> make_transform(MelSpec(kind="stack"))(np.zeros((10, 132_300), np.float32)).shape
     (10, 3, 128, 259)
     """
+    if spec.kind == "picture":
+        raise ConfigError("kind=picture is read from pictures, and no sound becomes one; give a run of another kind")
     if spec.kind == "waveform":
         return as_row
     kinds: dict[str, type[LogPower | MelStack]] = {

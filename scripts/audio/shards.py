@@ -32,6 +32,7 @@ from scripts.audio.decoding import (
     slice_clips,
 )
 from scripts.audio.features import loudest_clip, make_transform, to_half
+from scripts.audio.pictures import read_picture
 from scripts.audio.spec import NUMERICS, MelSpec
 from scripts.audio.stacked import TYPE, npy_bytes, npy_header
 from scripts.common.errors import AudioError, CacheError
@@ -155,8 +156,7 @@ def worker_transform(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def cache_track(track: Track, spec: MelSpec) -> Row:
-    """Decode a file and compute its spectrograms."""
-    transform = worker_transform(spec)
+    """Decode a file and compute its spectrograms, or read them from its picture."""
     record = track._asdict() | {
         "seconds": 0.0,
         "clips": 0,
@@ -164,6 +164,9 @@ def cache_track(track: Track, spec: MelSpec) -> Row:
         "reason": "",
         "decoder": decoder_version(),
     }
+    if spec.kind == "picture":
+        return cache_picture(record, spec)
+    transform = worker_transform(spec)
     try:
         decoded = decode_with_note(track.file, spec.sample_rate, spec.decoded_seconds)
         waveform = cut_excerpt(decoded.waveform, spec)
@@ -184,6 +187,19 @@ def cache_track(track: Track, spec: MelSpec) -> Row:
     return Row(
         record | {"clips": min(count, spec.clips_per_track), "reason": decoded.note}, to_half(whole), to_half(clips)
     )
+
+
+def cache_picture(record: dict[str, Any], spec: MelSpec) -> Row:
+    """The whole picture, which lasts `track_seconds`, and the clips cut from it."""
+    try:
+        whole = read_picture(record["file"], spec)
+    except AudioError as error:
+        return Row(record | {"status": error.status, "reason": error.reason})
+    if spec.selection == "loudest":
+        clips = loudest_clip(whole, spec)
+    else:
+        clips = np.stack([whole[:, start : start + spec.clip_samples] for start in spec.clip_starts])
+    return Row(record | {"seconds": spec.track_seconds, "clips": spec.clips_per_track}, whole, clips)
 
 
 # --- is it whole? -------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
 NUMERICS = 2  # rises whenever a spectrogram is computed otherwise than before
-KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform")
+KINDS = ("mel", "linear", "mfcc", "stack", "log_magnitude", "waveform", "picture")
+AS_SAMPLED = ("waveform", "picture")  # kinds with a frame for each sample
 ENDINGS = ("zeros", "repeat", "hold", "reflect", "noise")
 SELECTIONS = ("all", "loudest")
 EXCERPTS = ("start", "middle", "spread")
@@ -47,7 +48,8 @@ class MelSpec:
     kind : "mel", log-mel; "linear", the power spectrogram in dB with its n_fft // 2 + 1 bins; "mfcc", the first
         `n_mfcc` cepstral coefficients of the log-mel; "stack", log-mels with windows of n_fft, n_fft / 2 and
         n_fft / 4 samples as three channels; "log_magnitude", the natural logarithm of the mel of the magnitude, with
-        no floor; "waveform", the samples themselves, one row of them.
+        no floor; "waveform", the samples themselves, one row of them; "picture", pictures of log-mels of `n_mels`
+        rows, `sample_rate` frames a second and colours that span `top_db`, see `pictures.read_picture`.
     clip_overlap : share of a clip that the next one repeats, at least 0 and below 1.
     ending : what completes a track shorter than `track_seconds`: "zeros", "repeat" (the track again), "hold" (its
         last sample), "reflect" (the track backwards) or "noise" (zeros, under faint noise throughout).
@@ -145,12 +147,12 @@ class MelSpec:
 
     def frames(self, samples: int) -> int:
         """Columns of a centred spectrogram of so many samples, or the samples themselves."""
-        return samples if self.kind == "waveform" else 1 + samples // self.hop_length
+        return samples if self.kind in AS_SAMPLED else 1 + samples // self.hop_length
 
     @property
     def frame_step(self) -> int:
         """Samples from a frame to the next."""
-        return 1 if self.kind == "waveform" else self.hop_length
+        return 1 if self.kind in AS_SAMPLED else self.hop_length
 
     @property
     def rows(self) -> int:

@@ -22,7 +22,7 @@ def draw_mel(axes: Axes, decibel: np.ndarray, spec: MelSpec, norm: Normalize | N
     norm : from values to colours; default: the whole range of the values.
     """
     rows, frames = decibel.shape
-    seconds = spec.hop_length / spec.sample_rate
+    seconds = spec.frame_step / spec.sample_rate
     extent = (-seconds / 2, (frames - 0.5) * seconds, -0.5, rows - 0.5)
     values = np.asarray(decibel, np.float32)
     image = axes.imshow(values, "magma", norm, aspect="auto", origin="lower", extent=extent)

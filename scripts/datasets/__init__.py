@@ -9,6 +9,7 @@ from scripts.datasets import (
     folder,
     gtzan,
     gtzan_features,
+    gtzan_images,
     irmas,
     medley_solos_db,
     multi_table,
@@ -23,7 +24,8 @@ from scripts.datasets.contract import Dataset
 DATASETS: dict[str, Dataset] = {
     module.DATASET.name: module.DATASET
     for module in (
-        fma, gtzan, gtzan_features, philharmonia, nsynth, medley_solos_db, tinysol, esc50, irmas, openmic, fma_genres,
+        fma, gtzan, gtzan_features, gtzan_images, philharmonia, nsynth, medley_solos_db, tinysol, esc50, irmas, openmic,
+        fma_genres,
         coala, folder, table, multi_table,
     )
 } | {esc50.NEGATIVES.name: esc50.NEGATIVES}  # fmt: skip

@@ -28,6 +28,8 @@ def make_front_end(spec: MelSpec) -> nn.Module:
         "stack": lambda: Channels([log_mel(transform.spec) for transform in MelStack(spec).transforms]),
         "log_magnitude": lambda: nn.Sequential(Power(spec), LogMagnitude(spec)),
     }
+    if spec.kind not in kinds:
+        raise ConfigError(f"kind={spec.kind} has no front end for sound; {WITHOUT}")
     return kinds[spec.kind]()
 
 

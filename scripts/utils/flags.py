@@ -19,7 +19,7 @@ SPECTROGRAM = {
     "track_seconds": "a track is cut or completed to this",
     "clip_seconds": "length of a clip",
     "kind": "log-mel, power spectrogram in dB, cepstral coefficients, log-mels of three windows as channels, natural "
-    "log of a magnitude mel, or the samples themselves",
+    "log of a magnitude mel, the samples themselves, or pictures of log-mels (--sample-rate: frames a second)",
     "n_mfcc": "coefficients of kind mfcc",
     "clip_overlap": "share of a clip that the next one repeats, below 1",
     "ending": "what completes a short track: silence, the track again, its last sample, the track backwards, or "
@@ -145,7 +145,8 @@ def metadata(parser: argparse.ArgumentParser) -> None:
         "--split", metavar="NAME",
         help="official: the dataset's own, default where there is one; artist: 70/10/20, no artist in two parts, "
         "default where artists are known; random80: 80/20 of tracks, an eighth of the 80 for validation, default "
-        "otherwise; artist_album: as artist, and artists who share an album stay together",
+        "otherwise; artist_album: as artist, and artists who share an album stay together; shuffled: the official "
+        "parts dealt out anew at random within each genre",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="of the split and of the order of rows; default: %(default)s")
     add("--clips", type=positive_int, help="rows a track in --output; default: 10 up to 25,000 tracks")

