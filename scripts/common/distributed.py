@@ -184,10 +184,11 @@ def run_each(
     free: SimpleQueue[tuple[int, str, int]] = context.SimpleQueue()
     for number, device in enumerate(devices):
         free.put((number, device, max(1, available_cores() // len(devices))))
-    with ProcessPoolExecutor(len(devices), context, start_on_device, (free,)) as pool:
+    with ProcessPoolExecutor(min(len(devices), len(jobs)), context, start_on_device, (free,)) as pool:
         try:
             with new_processes():
                 futures = [pool.submit(function, *job) for job in jobs]
+                pool.submit(int)  # the pool watches over a process only from the next job on
             wait(futures, return_when=FIRST_EXCEPTION)
             failed = next((one for one in futures if one.done() and one.exception()), None)
             return [future.result() for future in ([failed] if failed else futures)]
