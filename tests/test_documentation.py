@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, quick_reports: None) -> Iter
             patch.setitem(EXPERIMENTS, name, experiment.updated(QUICK | SMALL.get(experiment.model.name, {})))
         patch.setattr(mixtures, "parse_request", lambda text: dataclasses.replace(parse(text), count=8))
         patch.setattr(sweep, "sweep", lambda experiment, space, trials, *rest: search(experiment, space, 2, *rest))
-        patch.setattr(crossval, "cross_validate", lambda experiment, folds, *rest: fold(experiment, 2, *rest))
+        patch.setattr(crossval, "cross_validate", lambda one, folds=2, *rest, **more: fold(one, 2, *rest, **more))
         patch.setattr(StopSignal, "wait", end_round)
         make_server = server.make_server
         patch.setattr(server, "make_server", lambda app: end_at_once(make_server(app)))

@@ -101,7 +101,7 @@ def shown(notebook: NotebookNode, kind: str) -> list:
 
 
 def test_shows_what_it_promises(demo: NotebookNode, folder: Path) -> None:
-    assert output_of(demo, "build_cache(tracks").count("unreadable") == 3  # of the deliberate faults
+    assert output_of(demo, "cache = build_cache(tracks").count("unreadable") == 3  # of the deliberate faults
     assert "duplicate" in output_of(demo, "verify_tracks(")
     layers = ["Conv2d", "ReLU", "MaxPool2d", "Dropout"]
     assert [
@@ -111,7 +111,8 @@ def test_shows_what_it_promises(demo: NotebookNode, folder: Path) -> None:
     assert "track accuracy" in output_of(demo, "test = train(clips")
     assert "0% of the test tracks are by an artist in train" in output_of(demo, "write_metadata(*paths")
     assert "test tracks are wrong" in output_of(demo, "surest_mistakes(saved")
-    assert "demo_cnn_30s-fair" in output_of(demo, "compare([")
+    assert "demo_cnn_30s-fair" in output_of(demo, "compare([clips.name, whole")
+    assert "the weights are not here" in output_of(demo, "has_ears = ")
     assert "known artists bring" in output_of(demo, "mcnemar(*correct)")
     assert "roc_auc" in output_of(demo, 'tags_test["per_label"]')
     for name in ("demo_cnn_3s", "demo_cnn_30s", "demo_cnn_30s-fair", "demo_polyphony"):
@@ -120,7 +121,7 @@ def test_shows_what_it_promises(demo: NotebookNode, folder: Path) -> None:
 
 def test_own_sounds_go_the_whole_way(own: NotebookNode, folder: Path) -> None:
     assert "of each, the first 0.5 s are taken, in 2 clips of 0.25 s" in output_of(own, "choose_experiments(source")
-    assert "unreadable" in output_of(own, "build_cache(tracks")
+    assert "unreadable" in output_of(own, "cache = build_cache(tracks")
     assert "11 tracks" in output_of(own, "cross_validate(folded, number")
     assert output_of(own, 'tag="by-artist"').startswith("does not apply: ")
     assert output_of(own, "requests = ").startswith("does not apply: ")
