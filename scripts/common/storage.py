@@ -21,7 +21,8 @@ TABLE_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", 
 PATHS = ("file_path", "file")  # columns whose cells may begin and end with spaces
 in_bytes = functools.partial(tqdm.format_sizeof, suffix="B")  # such as "1.53GB"
 ROWS_AT_ONCE = 5_000  # of a table that is read
-CELL = pd.StringDtype("python", na_value=np.nan)  # pyarrow's cannot hold names that are not UTF-8
+CELL = pd.StringDtype("python", na_value=np.nan)
+pd.set_option("mode.string_storage", "python")  # pyarrow's texts, where it is installed, hold no names outside UTF-8
 
 
 @contextlib.contextmanager
