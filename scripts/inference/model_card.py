@@ -185,5 +185,8 @@ def find_dataset(experiment: Experiment, classes: list[str], name: str = "") -> 
         return get_dataset(name)
     folder = Path(experiment.data.table).parent
     folder = folder.parent / MADE_OF.get(folder.name, folder.name)
-    here = (one for one in DATASETS.values() if Path(one.root) == folder)
-    return next((one for one in here if not one.labels or {*classes} <= {*one.labels}), None)
+    for one in DATASETS.values():
+        fits = {*classes} <= {*one.labels} if one.labels else one.task == experiment.task
+        if Path(one.root) == folder and fits:
+            return one
+    return None

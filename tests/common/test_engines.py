@@ -108,17 +108,17 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(corpus, expected,
     assert output.out.endswith("9 tracks: 9 ok\n") and len(output.err.splitlines()) <= 1  # nothing of Ray
 
 
-def test_predictions_are_those_of_this_machine(corpus, cluster, monkeypatch, capsys):
+def test_predictions_are_those_of_this_machine(cluster, tmp_path, monkeypatch, capsys):
     """Row by row, also of a file that is no audio."""
-    train(make_experiment(Path(), epochs=1), root=Path("runs"))
-    folder = Path(corpus["file_path"][0]).parent
-    (folder / "no_audio.wav").write_bytes(b"no audio")
+    train(make_experiment(tmp_path, epochs=1), root=tmp_path / "runs")
+    (tmp_path / "audio" / "no_audio.wav").write_bytes(b"no audio")
     monkeypatch.setattr(cluster_module, "FILES_OF_A_JOB", 10)
     monkeypatch.setattr(predict_module, "FEW_FILES", 0)
-    command = [str(folder), "--run", "small", "--windows"]
-    predict_module.main([*command, "--out", "local.csv"])
-    predict_module.main([*command, "--out", "ray.csv", "--engine", "ray", "--address", cluster.address])
-    assert Path("ray.csv").read_bytes() == Path("local.csv").read_bytes()
+    command = [str(tmp_path / "audio"), "--run", "small", "--runs", str(tmp_path / "runs"), "--windows"]
+    predict_module.main([*command, "--out", str(tmp_path / "local.csv")])
+    there = ["--engine", "ray", "--address", cluster.address]
+    predict_module.main([*command, *there, "--out", str(tmp_path / "ray.csv")])
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
     assert "1 of 19 files could not be predicted (" in capsys.readouterr().out
 
 

@@ -139,7 +139,7 @@ def test_a_file_gets_the_predictors_answer_but_for_its_rounding_to_float16(genre
     path = tone("song.mp3", seconds=7.3, rate=44_100, channels=2)
     predictor = Predictor(genre_run)
     rounded = predictor(path)
-    predictor.logits = lambda windows: torch_logits(genre_run, predictor.values(windows))
+    predictor.outputs = lambda windows: torch_logits(genre_run, predictor.values(windows))
     [exact] = predictor.predict([predictor.prepare(path)])
     rounding = np.abs(rounded.windows - exact.windows).max()
     [whole], [windows] = answer(genres, "waveform", decode(path, SPEC.sample_rate)[None])
