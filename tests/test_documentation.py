@@ -16,7 +16,7 @@ import pytest
 import torch
 import uvicorn
 
-from scripts import crossval, models, sweep
+from scripts import crossval, fit, models, sweep
 from scripts.__main__ import COMMANDS, main
 from scripts.apps.api import server
 from scripts.apps.tagger.schedule import StopRequested, StopSignal
@@ -127,7 +127,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, quick_reports: None) -> Iter
             patch.setitem(EXPERIMENTS, name, experiment.updated(QUICK | SMALL.get(experiment.model.name, {})))
         patch.setattr(mixtures, "parse_request", lambda text: dataclasses.replace(parse(text), count=8))
         patch.setattr(sweep, "sweep", lambda experiment, space, trials, *rest: search(experiment, space, 2, *rest))
-        patch.setattr(crossval, "cross_validate", lambda one, folds=2, *rest, **more: fold(one, 2, *rest, **more))
+        for module in (crossval, fit):
+            patch.setattr(module, "cross_validate", lambda one, folds=2, *rest, **more: fold(one, 2, *rest, **more))
         patch.setattr(StopSignal, "wait", end_round)
         make_server = server.make_server
         patch.setattr(server, "make_server", lambda app: end_at_once(make_server(app)))
