@@ -11,6 +11,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scripts.architectures.fitted import HEADS
 from scripts.architectures.musicnn import PUBLISHED, find_weights
 from scripts.audio.build_cache import build_cache
@@ -26,6 +28,7 @@ from scripts.utils.mels import summary
 from scripts.utils.metadata import write_metadata
 
 EXPERIMENT = "musicnn_head"
+TABLE = "metadata_ensemble.csv"
 MULTI_LABEL = {"task": "multi_label", "loss": "bce"}
 TAGS = {"labels", "tags", "instruments"}  # columns of a table with several labels a track
 FEW_TRACKS = 100  # tested: their score is sure to about ± 10 points
@@ -71,21 +74,11 @@ def fit(
     if Run(name, root).exists() and not overwrite:
         raise ConfigError(f"the run {name} exists in {root}/; give --name for another, or --overwrite")
     weights = weights if weights in PUBLISHED else str(find_weights(weights))
-    place, dataset = folder / name, dataset_of(source)
-    labels, table = place / "labeled_tracks.csv", place / "metadata_ensemble.csv"
-    names = write_label_table(dataset, source, labels).get("genre")
-    if names is not None and names.nunique() == 1:
-        raise TableError(
-            f"{source}: all files are {names[0]}; a classifier needs two classes or more, add another folder"
-        )
-    tracks = write_metadata(labels, table, place / "metadata_30_secs.csv")
-    settings: dict[str, Any] = {
-        "name": name,
-        "table": str(table),
-        "cache": str(place / "mels"),
-        "model.classifier": classifier,
-    }
-    settings |= {"model.settings": {"pretrained": weights}} | (MULTI_LABEL if dataset == "multi_table" else {})
+    place = folder / name
+    tracks = deal_out(source, place)
+    settings: dict[str, Any] = {"name": name, "table": str(place / TABLE), "cache": str(place / "mels")}
+    settings |= {"model.classifier": classifier, "model.settings": {"pretrained": weights}}
+    settings |= MULTI_LABEL if "labels" in tracks else {}
     experiment = get_experiment(EXPERIMENT).updated(settings)
     print(summary(build_cache(tracks, experiment.data.cache, experiment.features.spec)))
     report = train(experiment, root=root, overwrite=overwrite)
@@ -95,6 +88,16 @@ def fit(
         print(f"{report['tracks']} test tracks say little. {judge(folds, report['majority'])}")
     print(f"try it:\n  python -m scripts predict FILE --run {name}\n  python -m scripts try_it --model {name}")
     return report
+
+
+def deal_out(source: Path, place: Path) -> pd.DataFrame:
+    """Write the label table and the metadata of the sounds into a folder; a row a track. Raises TableErrors."""
+    labels = place / "labeled_tracks.csv"
+    table = write_label_table(dataset_of(source), source, labels)
+    if "labels" not in table and table["genre"].nunique() == 1:
+        name = table["genre"][0]
+        raise TableError(f"{source}: all files are {name}; a classifier needs two classes or more, add another folder")
+    return write_metadata(labels, place / TABLE, place / "metadata_30_secs.csv")
 
 
 def dataset_of(source: Path) -> str:

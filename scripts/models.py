@@ -9,6 +9,7 @@ if __name__ == "__main__":  # as `python -m scripts networks`
 
     run_file("networks")
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -118,6 +119,15 @@ def build_model(name: str, classes: int, frames: int, mels: int = 128, **kwargs:
 
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def state_sha256(model: nn.Module) -> str:
+    """Of the names and values of a network's tensors but those of its head, in hexadecimal digits."""
+    total = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        if not name.startswith("head."):
+            total.update(name.encode() + values.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 @torch.no_grad()

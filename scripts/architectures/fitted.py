@@ -1,6 +1,7 @@
 """A pretrained network that stays as it is, under a classical classifier fitted to its embeddings, in one graph."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -103,57 +104,48 @@ class RowStatistics(nn.Module):
 
 
 class Head(nn.Module):
-    """Embeddings, standardised by the mean and deviation of the training items -> logits.
+    """What all heads share: they standardise embeddings by the mean and deviation of the training items.
 
-    All it knows are buffers, which take the size of what is loaded into them.
+    All they know are buffers. Those of `OF_ITEMS` are as long as the training set, and take the size of what is loaded.
     """
 
-    BUFFERS: tuple[str, ...] = ()
+    OF_ITEMS: tuple[str, ...] = ()
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, **others: tuple[int, ...]) -> None:
         super().__init__()
-        sizes = {"mean": (width,), "scale": (width,), "weight": (classes, width), "bias": (classes,), "gamma": ()}
-        sizes |= {"vectors": (1, width), "coefficients": (classes, 1), "slope": (classes,), "offset": (classes,)}
-        sizes |= {"present": (1, classes), "known": (1, classes)}
-        for name in ("mean", "scale", *self.BUFFERS):
-            self.register_buffer(name, torch.ones(sizes[name]))
+        for name, size in {"mean": (width,), "scale": (width,), **others}.items():
+            self.register_buffer(name, torch.ones(size))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        for name, buffer in self.named_buffers():
-            given = state.get(prefix + name)
-            if given is not None and name in ITEMS_OF_TRAINING:
-                setattr(self, name, buffer.new_empty(given.shape))
+        for name in self.OF_ITEMS:
+            if prefix + name in state:
+                setattr(self, name, self.mean.new_empty(state[prefix + name].shape))
         super()._load_from_state_dict(state, prefix, *others)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, width] -> [batch, classes]."""
-        return self.logits((x - self.mean) / self.scale)
-
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Of standardised embeddings."""
-        raise NotImplementedError
-
-
-ITEMS_OF_TRAINING = ("vectors", "coefficients", "present", "known")  # buffers as long as the training set
+    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.scale
 
 
 class LinearHead(Head):
     """Linear discriminants or logistic regressions."""
 
-    BUFFERS = ("weight", "bias")
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(x, self.weight, self.bias)
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, weight=(classes, width), bias=(classes,))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, width] -> logits [batch, classes]."""
+        return nn.functional.linear(self.standardise(x), self.weight, self.bias)
 
 
 class MachineHead(Head):
     """Support vector machines with an RBF kernel, and the lines that make log-odds of their scores."""
 
-    BUFFERS = ("vectors", "coefficients", "bias", "gamma", "slope", "offset")
+    OF_ITEMS = ("vectors", "coefficients")
     vectors: torch.Tensor
     coefficients: torch.Tensor
     bias: torch.Tensor
@@ -161,8 +153,13 @@ class MachineHead(Head):
     slope: torch.Tensor
     offset: torch.Tensor
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        kernel = torch.exp(-self.gamma * torch.cdist(x, self.vectors).square())
+    def __init__(self, width: int, classes: int) -> None:
+        of_class: dict[str, tuple[int, ...]] = dict.fromkeys(("bias", "slope", "offset"), (classes,))
+        super().__init__(width, vectors=(1, width), coefficients=(classes, 1), gamma=(), **of_class)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, width] -> logits [batch, classes]."""
+        kernel = torch.exp(-self.gamma * torch.cdist(self.standardise(x), self.vectors).square())
         scores = nn.functional.linear(kernel, self.coefficients, self.bias)
         return scores * self.slope + self.offset
 
@@ -173,17 +170,22 @@ class NeighbourHead(Head):
     One that has it and one that lacks it are added: Laplace's rule of succession.
     """
 
-    BUFFERS = ("vectors", "present", "known")
+    OF_ITEMS = ("vectors", "present", "known")
     vectors: torch.Tensor
     present: torch.Tensor
     known: torch.Tensor
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        nearest = torch.cdist(x, self.vectors).topk(min(NEIGHBOURS, len(self.vectors)), largest=False).indices
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, vectors=(1, width), present=(1, classes), known=(1, classes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, width] -> logits [batch, classes]."""
+        distances = torch.cdist(self.standardise(x), self.vectors)
+        nearest = distances.topk(min(NEIGHBOURS, len(self.vectors)), largest=False).indices
         present, known = self.present[nearest].sum(1), self.known[nearest].sum(1)
         return torch.log(present + 1) - torch.log(known - present + 1)
 
 
-HEADS: dict[str, type[Head]] = {
+HEADS: dict[str, Callable[[int, int], Head]] = {
     "lda": LinearHead, "logistic": LinearHead, "svm": MachineHead, "nearest": NeighbourHead,
 }  # fmt: skip

@@ -1,6 +1,5 @@
 """What trained networks make of every clip, as a cache of embeddings for the classical baselines."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,18 +12,17 @@ import torch
 from scripts.architectures.hub import read_settings
 from scripts.architectures.musicnn import PUBLISHED, SPEC, find_weights, published_name
 from scripts.audio.build_cache import build_cache
-from scripts.audio.normalise import normalise
 from scripts.audio.spec import MelSpec
 from scripts.baselines import flags
 from scripts.common.cli import command, pick, require
 from scripts.common.errors import ConfigError
-from scripts.common.machine import choose_device, in_float32
+from scripts.common.machine import choose_device
 from scripts.common.parallel import available_cores
 from scripts.common.storage import sha256
 from scripts.config.run import Run
 from scripts.evaluate import BEST
-from scripts.loading.embedding_cache import EmbeddingCache, fill_embeddings
-from scripts.models import Network, Pretraining, build_model, known_models
+from scripts.loading.embedding_cache import EmbeddingCache, embed_values, fill_embeddings
+from scripts.models import Network, Pretraining, build_model, known_models, state_sha256
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
 TABLE, MELS, OUTPUT = Path("data/labeled_tracks.csv"), Path("data/mels"), Path("data/embeddings")
@@ -148,19 +146,15 @@ class Embedder:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Spectrograms [items, (channels,) rows, frames] as they are cached -> float32 [items, width]."""
-        x = torch.from_numpy(np.array(values)).to(self.device)
-        return self.vectors(normalise(x, self.normalisation))
+        return embed_values(self.embed, values, self.normalisation, self.device)
 
-    @torch.inference_mode()
-    def vectors(self, x: torch.Tensor) -> np.ndarray:
-        """[items, channels, rows, frames] as the network takes them -> float32 [items, width]."""
-        x = x.to(memory_format=torch.channels_last)
-        with in_float32(self.device):
-            if self.layer is None:
-                return self.model.embed(x).float().cpu().numpy()
-            positions = self.model.hidden_layers(x)[self.layer].float()
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[items, channels, rows, frames] as the network takes them -> [items, width]."""
+        if self.layer is None:
+            return self.model.embed(x)
+        positions = self.model.hidden_layers(x)[self.layer].float()
         parts = [positions.mean(1)] + [positions.std(1, correction=0)] * (self.pool == "mean_std")
-        return torch.cat(parts, 1).cpu().numpy()
+        return torch.cat(parts, 1)
 
     @property
     def device(self) -> torch.device:
@@ -179,7 +173,8 @@ class Embedder:
 
     def all_facts(self) -> dict[str, Any]:
         """Those of `embeddings.json`: the network's, and the windows, their spectrograms and the width."""
-        width = self.vectors(self.zeros()).shape[1]
+        with torch.inference_mode():
+            width = self.embed(self.zeros()).shape[1]
         chosen = {"layer": self.layer, "pool": self.pool}  # None too, to tell them from other embeddings
         return self.facts | chosen | {"width": width, "windows": self.windows, "spec": self.spec.fingerprint()}
 
@@ -189,15 +184,6 @@ def published_networks() -> dict[str, Pretraining]:
     networks = {name: getattr(network, "func", network) for name, network in known_models().items()}
     pretrainings = {name: getattr(network, "pretraining", None) for name, network in networks.items()}
     return {name: pretraining for name, pretraining in pretrainings.items() if pretraining}
-
-
-def state_sha256(model: Network) -> str:
-    """Of the values of a network's tensors but those of its head, in hexadecimal digits."""
-    total = hashlib.sha256()
-    for name, values in model.state_dict().items():
-        if not name.startswith("head."):
-            total.update(name.encode() + values.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def embed(

@@ -5,6 +5,7 @@ is scored once.
 """
 
 import dataclasses
+from typing import Any
 
 from scripts.architectures.musicnn import SPEC as MUSICNN
 from scripts.audio.spec import MelSpec
@@ -23,6 +24,18 @@ PICTURES = MelSpec(kind="picture", sample_rate=11, clip_seconds=10)
 SLICES = MelSpec(sample_rate=22_050, n_fft=1024, kind="linear", clip_overlap=0.5)
 STEPS = {"name": "StepLR", "step_size": 10, "gamma": 0.1}
 EARS = MelSpec(**MUSICNN.as_dict() | {"ending": "repeat", "min_seconds": 0.5})
+SHORT_CHUNK = {"channels": [16, 32, 64, 128], "stem_stride": 1, "dropout": 0.3}
+FROM_SCRATCH: dict[str, Any] = {
+    "optimizer": "AdamW",
+    "learning_rate": 3e-3,
+    "weight_decay": 0.02,
+    "scheduler": "OneCycleLR",
+    "augment": {
+        "mixup": {"alpha": 0.3},
+        "frequency_mask": {"width": 8, "count": 2},
+        "time_mask": {"width": 10, "count": 2},
+    },
+}
 SECNN = {
     **GTZAN,
     "spec": SLICES,
@@ -136,17 +149,9 @@ PRESETS = [
             **GTZAN_IMAGES,
             unit="crop",
             spec=dataclasses.replace(PICTURES, n_mels=64),
-            model={"name": "short_chunk", "channels": [16, 32, 64, 128], "stem_stride": 1, "dropout": 0.3},
+            model={"name": "short_chunk", **SHORT_CHUNK},
             epochs=20,
-            optimizer="AdamW",
-            learning_rate=3e-3,
-            weight_decay=0.02,
-            scheduler="OneCycleLR",
-            augment={
-                "mixup": {"alpha": 0.3},
-                "frequency_mask": {"width": 8, "count": 2},
-                "time_mask": {"width": 10, "count": 2},
-            },
+            **FROM_SCRATCH,
         ),
         "one of the three networks of best_scratch on pictures of log-mels, 10 s of them at a time",
         "-",
@@ -172,22 +177,9 @@ PRESETS = [
             **FMA,
             unit="crop",
             spec=COARSE,
-            model={
-                "name": "committee",
-                "network": "short_chunk",
-                "members": 3,
-                "settings": {"channels": [16, 32, 64, 128], "stem_stride": 1, "dropout": 0.3},
-            },
+            model={"name": "committee", "network": "short_chunk", "members": 3, "settings": SHORT_CHUNK},
             epochs=40,
-            optimizer="AdamW",
-            learning_rate=3e-3,
-            weight_decay=0.02,
-            scheduler="OneCycleLR",
-            augment={
-                "mixup": {"alpha": 0.3},
-                "frequency_mask": {"width": 8, "count": 2},
-                "time_mask": {"width": 10, "count": 2},
-            },
+            **FROM_SCRATCH,
             metric="last",
         ),
         "the best recipe from scratch that was found here (sources/experiments.md): three small residual networks on "

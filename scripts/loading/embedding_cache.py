@@ -40,7 +40,6 @@ from scripts.audio.stacked import TYPE, StackedArray
 from scripts.common.errors import CacheError
 from scripts.common.machine import in_float32
 from scripts.common.storage import write_json
-from scripts.models import Network
 
 FACTS, EMBEDDINGS = "embeddings.json", "embeddings.npy"
 PACKED = "0--packed"  # the shard of a cache of an earlier version; sorted before all others
@@ -164,19 +163,21 @@ def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @torch.inference_mode()
-def embed_values(model: Network, values: np.ndarray, method: str) -> np.ndarray:
+def embed_values(
+    embed: Callable[[torch.Tensor], torch.Tensor], values: np.ndarray, method: str, device: torch.device
+) -> np.ndarray:
     """Spectrograms [items, (channels,) rows, frames] as they are cached -> float32 [items, width], in float32.
 
     Parameters
     ----------
-    model : in evaluation, on its device.
+    embed : of a network in evaluation: [items, channels, rows, frames] -> [items, width].
     values : float16, dB.
     method : of their normalisation, see `normalise`.
+    device : of the network.
     """
-    device = next(model.parameters()).device
-    x = normalise(torch.from_numpy(np.array(values)).to(device), method)
+    x = normalise(torch.from_numpy(np.array(values)).to(device), method).to(memory_format=torch.channels_last)
     with in_float32(device):
-        return model.embed(x.to(memory_format=torch.channels_last)).float().cpu().numpy()
+        return embed(x).float().cpu().numpy()
 
 
 def embed_shard(

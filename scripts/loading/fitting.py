@@ -1,6 +1,7 @@
 """Fitting the head of a `Fitted` network to the embeddings of all training items; these stay on disk."""
 
-import hashlib
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from scripts.config.run import Run
 from scripts.loading.embedding_cache import embed_values, fill_embeddings
 from scripts.loading.experiment_data import Data
 from scripts.metrics.familiarity import Familiarity
+from scripts.models import state_sha256
 from scripts.training.checkpoints import save_checkpoint
 from scripts.training.classifiers import fit_head
 
@@ -31,12 +33,16 @@ def fit_and_save(experiment: Experiment, data: Data, run: Run, model: Fitted) ->
     ConfigError : as `fit_head`.
     CacheError : the embeddings on disk are damaged.
     """
-    model.to(choose_device(experiment.training.device)).eval()
-    items = data.items.part("train")
+    device, method, items = (
+        choose_device(experiment.training.device),
+        experiment.features.normalise,
+        data.items.part("train"),
+    )
+    embed = functools.partial(embed_values, model.to(device).eval().embed, method=method, device=device)
     if experiment.data.limit:
-        values = embed_values(model, items.array[items.index], experiment.features.normalise)
+        values = embed(items.array[items.index])
     else:
-        values = embed_cache(experiment, model)[items.index]
+        values = embed_cache(experiment, model, embed)[items.index]
     print(f"{run.name}: {model.classifier} on {model.width} numbers of each of {len(items)} items")
     settings = len(data.classes), experiment.training.seed, experiment.loss.class_weights == "balanced"
     model.head.load_state_dict(fit_head(model.classifier, values, items.labels, items.track, *settings))
@@ -59,21 +65,13 @@ def check_fitted(experiment: Experiment) -> None:
         )
 
 
-def embed_cache(experiment: Experiment, model: Fitted) -> np.ndarray:
+def embed_cache(experiment: Experiment, model: Fitted, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Embeddings of all items of the experiment's cache, float32 [items, width]; they stay on disk."""
     cache = MelCache.open(experiment.data.cache, experiment.features.spec)
-    whole, method = experiment.data.unit == "track", experiment.features.normalise
-    windows, width = 1 if whole else cache.spec.clips_per_track, model.width
-    facts = {"network": fingerprint(model), "normalise": method, "whole": whole, "windows": windows, "width": width}
-    folder = cache.folder / FOLDER / f"{facts['network']}-{experiment.data.unit}"
-    at_once = available_cores() if choose_device(experiment.training.device).type == "cpu" else 1
-    filled = fill_embeddings(folder, facts, cache, whole, lambda values: embed_values(model, values, method), at_once)
-    return filled.array[:].reshape(-1, width).astype(np.float32)
-
-
-def fingerprint(model: Fitted) -> str:
-    """Twelve hexadecimal digits of all that the embeddings follow from."""
-    digest = hashlib.sha256(str(model.statistics is not None).encode())
-    for name, values in model.network.state_dict().items():
-        digest.update(name.encode() + values.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    whole, network = experiment.data.unit == "track", state_sha256(model.network)
+    facts = {"network": network, "statistics": model.statistics is not None, "whole": whole, "width": model.width}
+    facts |= {"normalise": experiment.features.normalise, "windows": 1 if whole else cache.spec.clips_per_track}
+    folder = cache.folder / FOLDER / f"{network[:12]}-{model.width}-{experiment.data.unit}"
+    at_once = available_cores() if next(model.buffers()).device.type == "cpu" else 1
+    filled = fill_embeddings(folder, facts, cache, whole, embed, at_once)
+    return filled.array[:].reshape(-1, model.width).astype(np.float32)

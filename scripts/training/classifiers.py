@@ -1,6 +1,5 @@
 """Classical classifiers by name, and what they learn as the tensors of a network's head."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,6 @@ CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by n
 }
 TREES = {"boosting", "forest"}  # which do not see the scale of a feature
 UNWEIGHTED = {"lda", "nearest"}
-HEADS = ("lda", "logistic", "svm", "nearest")  # those that a network can have
 FOLDS = 5  # of the training tracks, for the probabilities of support vector machines
 FEWEST = 1e-3  # probability of what the training data do not have
 
@@ -50,11 +48,16 @@ def make_classifier(name: str, seed: int = 0, balanced: bool = False) -> Pipelin
     ------
     ConfigError : an unknown name, or `balanced` for "lda" or "nearest", which have no weights.
     """
-    model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, "balanced" if balanced else None)
+    model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, class_weight(name, balanced))
+    return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
+
+
+def class_weight(name: str, balanced: bool) -> str | None:
+    """As scikit-learn takes it; raises as `make_classifier`."""
     if balanced and name in UNWEIGHTED:
         weighted = ", ".join(sorted(CLASSIFIERS.keys() - UNWEIGHTED))
         raise ConfigError(f"{name} cannot weigh classes; leave out the balance or choose one of {weighted}")
-    return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
+    return "balanced" if balanced else None
 
 
 def calibrate_svm(machine: ClassifierMixin, values: np.ndarray, track: np.ndarray, truth: np.ndarray) -> Any:
@@ -96,7 +99,7 @@ def fit_head(
 
     Parameters
     ----------
-    name : one of `HEADS`.
+    name : "lda", "logistic", "svm" or "nearest".
     values : float [items, width].
     labels : int [items], class numbers; or float [items, labels], 1, 0 or NaN for unknown, which a label's fit leaves
         out. What fewer than two tracks have, or lack, gets its share of the tracks as probability.
@@ -106,10 +109,9 @@ def fit_head(
 
     Raises
     ------
-    ConfigError : as `make_classifier`, or a name that no head has.
+    ConfigError : as `make_classifier`.
     """
-    pick("classifier of a head", name, HEADS)
-    make_classifier(name, seed, balanced)
+    weight = class_weight(name, balanced)
     scaler = StandardScaler().fit(values)
     state = {"mean": scaler.mean_, "scale": scaler.scale_}
     scaled = scaler.transform(values)
@@ -117,20 +119,19 @@ def fit_head(
         truth = np.eye(classes)[labels] if labels.ndim == 1 else labels
         state |= {"vectors": scaled, "present": np.nan_to_num(truth), "known": ~np.isnan(truth)}
     elif name == "svm":
-        state |= fit_machines(scaled, labels, track, classes, seed, balanced)
+        state |= fit_machines(scaled, labels, track, classes, seed, weight)
     else:
-        state |= fit_linear(name, scaled, labels, track, classes, seed, balanced)
+        state |= fit_linear(CLASSIFIERS[name](seed, weight), scaled, labels, track, classes)
     return {key: torch.as_tensor(np.asarray(value, np.float32)) for key, value in state.items()}
 
 
 def fit_linear(
-    name: str, values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int, seed: int, balanced: bool
+    model: ClassifierMixin, values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int
 ) -> dict[str, np.ndarray]:
-    """Weights [classes, width] and biases [classes] of one classifier of all classes, or of one for each label."""
+    """Weights [classes, width] and biases [classes] of a classifier of all classes, or of one for each label."""
     weight, bias = np.zeros((classes, values.shape[1])), np.full(classes, np.log(FEWEST))
-    make = functools.partial(CLASSIFIERS[name], seed, "balanced" if balanced else None)
     if labels.ndim == 1:
-        model = make().fit(values, labels)
+        model.fit(values, labels)
         coefficients, intercepts = model.coef_, model.intercept_
         if len(model.classes_) == 2:
             coefficients, intercepts = (np.concatenate([-one, one]) / 2 for one in (coefficients, intercepts))
@@ -140,13 +141,13 @@ def fit_linear(
         if share is not None:
             bias[label] = share
         else:
-            model = make().fit(values[known], truth)
+            model.fit(values[known], truth)
             weight[label], bias[label] = model.coef_[0], model.intercept_[0]
     return {"weight": weight, "bias": bias}
 
 
 def fit_machines(
-    values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int, seed: int, balanced: bool
+    values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int, seed: int, weight: str | None
 ) -> dict[str, np.ndarray]:
     """A support vector machine for each class or label against the others, with the sigmoid of its probabilities."""
     coefficients, bias = np.zeros((classes, len(values))), np.zeros(classes)
@@ -157,7 +158,6 @@ def fit_machines(
         if share is not None:
             offset[label] = share
             continue
-        weight = "balanced" if balanced else None
         machine = SVC(kernel="rbf", C=10, gamma=gamma, class_weight=weight, random_state=seed)
         tracks, place = np.unique(track[known], return_inverse=True)
         of_track = truth[np.unique(place, return_index=True)[1]]

@@ -81,7 +81,7 @@ def kept_parts(old: str, new: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_genres_from_a_correction_to_the_next_version(folder, monkeypatch, refusal):
     """One recording is High, one is Low, and one is said to have two genres, which no table of genres can hold."""
     make_corpus(folder / "data")
-    set_experiment(monkeypatch, "fma_cnn_3s", epochs=2)
+    set_experiment(monkeypatch, "fma_cnn_3s", epochs=2, unit="crop")
     main(["mels", "--experiment", "fma_cnn_3s"])
     main(["train", "--experiment", "fma_cnn_3s"])
 

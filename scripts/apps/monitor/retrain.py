@@ -52,7 +52,7 @@ def retrain(store: Store, name: str, runs: Path = ROOT, registry: str | None = N
         production = copy_run(models.open(old), Path(folder))
         experiment = production.experiment()
         table = merge_corrections(store, experiment.task, Path(experiment.data.table), tag)
-        if experiment.data.unit in ("clip", "track"):
+        if experiment.data.unit not in ("row", "patch"):
             tracks = read_table(table, NEEDED_TO_CACHE).drop_duplicates("track_id")
             build_cache(tracks, experiment.data.cache, experiment.features.spec)
         run = Run.of(experiment, tag, runs)
