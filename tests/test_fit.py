@@ -52,9 +52,8 @@ def test_from_a_folder_to_predictions(weights: str, capsys: pytest.CaptureFixtur
     predictor = Predictor(Run("sounds"))
     assert [predictor(f"sounds/{name}/0.wav").labels for name in ("noise", "tone")] == [["noise"], ["tone"]]
 
-    monkeypatch.setattr(
-        fitting, "embed_values", lambda *_, **__: pytest.fail("embedded again")
-    )  # a second fit takes the embeddings that are there
+    # a second fit takes the embeddings that are there
+    monkeypatch.setattr(fitting, "embed_values", lambda *_, **__: pytest.fail("embedded again"))
     main(["train", "--config", "runs/reports/sounds/config.json", "--tag", "svm", "--set", "model.classifier=svm"])
     assert Predictor(Run("sounds-svm"))("sounds/tone/1.wav").labels == ["tone"]
 

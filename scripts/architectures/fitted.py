@@ -106,16 +106,17 @@ class RowStatistics(nn.Module):
 class Head(nn.Module):
     """What all heads share: they standardise embeddings by the mean and deviation of the training items.
 
-    All they know are buffers. Those of `OF_ITEMS` are as long as the training set, and take the size of what is loaded.
+    A number that was the same in all of these is passed over: its gain is 0. All they know are buffers; those of
+    `OF_ITEMS` are as long as the training set, and take the size of what is loaded.
     """
 
     OF_ITEMS: tuple[str, ...] = ()
     mean: torch.Tensor
-    scale: torch.Tensor
+    gain: torch.Tensor
 
     def __init__(self, width: int, **others: tuple[int, ...]) -> None:
         super().__init__()
-        for name, size in {"mean": (width,), "scale": (width,), **others}.items():
+        for name, size in {"mean": (width,), "gain": (width,), **others}.items():
             self.register_buffer(name, torch.ones(size))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
@@ -125,7 +126,7 @@ class Head(nn.Module):
         super()._load_from_state_dict(state, prefix, *others)
 
     def standardise(self, x: torch.Tensor) -> torch.Tensor:
-        return (x - self.mean) / self.scale
+        return (x - self.mean) * self.gain
 
 
 class LinearHead(Head):

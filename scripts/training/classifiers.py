@@ -31,6 +31,7 @@ CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by n
 TREES = {"boosting", "forest"}  # which do not see the scale of a feature
 UNWEIGHTED = {"lda", "nearest"}
 FOLDS = 5  # of the training tracks, for the probabilities of support vector machines
+ROUNDING = 1e-5  # share of the greatest deviation, below which one is that of rounding
 FEWEST = 1e-3  # probability of what the training data do not have
 
 
@@ -112,9 +113,10 @@ def fit_head(
     ConfigError : as `make_classifier`.
     """
     weight = class_weight(name, balanced)
-    scaler = StandardScaler().fit(values)
-    state = {"mean": scaler.mean_, "scale": scaler.scale_}
-    scaled = scaler.transform(values)
+    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    says_something = deviation > ROUNDING * deviation.max()
+    gain = np.divide(1, deviation, out=np.zeros_like(deviation), where=says_something)
+    state, scaled = {"mean": mean, "gain": gain}, (values - mean) * gain
     if name == "nearest":
         truth = np.eye(classes)[labels] if labels.ndim == 1 else labels
         state |= {"vectors": scaled, "present": np.nan_to_num(truth), "known": ~np.isnan(truth)}

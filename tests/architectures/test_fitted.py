@@ -27,7 +27,7 @@ def draw(classes: int = CLASSES, tracks: int = 24, width: int = 6) -> tuple[np.n
     random = np.random.default_rng(0)
     track = np.repeat(np.arange(tracks), 2)
     labels = track % classes
-    values = random.normal(size=(len(track), width)) + labels[:, None] * np.array([2, -2, 0, 0, 1, 0])
+    values = random.normal(size=(len(track), width)) + labels[:, None] * np.array([2, -2, 0, 0, 1, 0])[:width]
     return values * 10.0 ** np.arange(width) + 50, labels, track
 
 
@@ -64,6 +64,18 @@ def test_a_machine_for_each_class_has_platts_probabilities() -> None:
     model = CalibratedClassifierCV(svm, ensemble=False, cv=PredefinedSplit(fold[track])).fit(scaled, labels == 1)
     expected = model.predict_proba(scaled)[:, 1]
     np.testing.assert_allclose(expit(answer("svm", values, labels, track)[:, 1]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_number_that_is_nothing_but_rounding_says_nothing(name: str) -> None:
+    """Such as the mean of the zeroth cepstrum, which is zero but for the last bits of a sum."""
+    values, labels, track = draw(width=3)
+    rounding = 1e-5 * np.random.default_rng(1).normal(size=(len(values), 1))
+    head = HEADS[name](4, CLASSES)
+    head.load_state_dict(fit_head(name, np.hstack([values, rounding]), labels, track, CLASSES))
+    below, above = (np.hstack([values, sign * np.ones_like(rounding)]) for sign in (-1, 1))
+    logits = [head(torch.as_tensor(inputs, dtype=torch.float32)) for inputs in (below, above)]
+    torch.testing.assert_close(*logits)
 
 
 @pytest.mark.parametrize("name", HEADS)
