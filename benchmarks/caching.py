@@ -1,14 +1,18 @@
 """Caching 30 s and 3 s log-mels of mp3 tracks: files per second, against librosa and against decoding alone."""
 
+import functools
 import resource
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import soundfile
 
 from benchmarks.common import compare, in_fresh_process, make_tracks, parser, report, temporary_folder
 from scripts.audio.build_cache import build_cache
+from scripts.common.engines import Engine
 from scripts.common.parallel import available_cores, parallel_map
 
 
@@ -23,14 +27,33 @@ def plain_rate(files: list[Path]) -> float:
         return len(files) / (time.perf_counter() - start)
 
 
+class MeasuredEngine(Engine):
+    """The cores of this machine; `peak` is the most memory of a worker, in MB."""
+
+    peak = 0.0
+
+    def map_jobs(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], workers: int | None = None
+    ) -> Iterator[Any]:
+        """As of `Engine`."""
+        for result, peak in parallel_map(functools.partial(with_peak, function), jobs, workers):
+            self.peak = max(self.peak, peak)
+            yield result
+
+
+def with_peak(function: Callable[[Any], Any], job: Any) -> tuple[Any, float]:
+    """`function(job)`, and the most memory that this process has had, in MB."""
+    return function(job), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
 def our_rate(files: list[Path]) -> tuple[float, float]:
     """Files per second, and the peak memory of a worker in MB."""
     table = pd.DataFrame({"track_id": [path.stem for path in files], "file_path": list(map(str, files))})
+    engine = MeasuredEngine()
     with temporary_folder() as folder:
         start = time.perf_counter()
-        build_cache(table, folder)
-        rate = len(files) / (time.perf_counter() - start)
-    return rate, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+        build_cache(table, folder, engine=engine)
+        return len(files) / (time.perf_counter() - start), engine.peak
 
 
 def decode_rate(files: list[Path]) -> float:
