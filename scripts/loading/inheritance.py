@@ -77,9 +77,8 @@ def names_of(tracks: pd.DataFrame) -> pd.Series:
 def ancestors(experiment: Experiment) -> tuple[pd.DataFrame, list[str]]:
     """The tracks that the weights an experiment starts from have learnt from, and a line if not all are known."""
     nothing = pd.DataFrame(columns=COLUMNS)
-    published = (
-        [] if without_download(experiment) == experiment else [f"{UNKNOWN} (pretrained {experiment.model.name})"]
-    )
+    network = experiment.model.keywords.get("network", experiment.model.name)
+    published = [] if without_download(experiment) == experiment else [f"{UNKNOWN} (pretrained {network})"]
     if not experiment.model.initial:
         return nothing, published
     run = source_of(experiment.model.initial)

@@ -108,7 +108,7 @@ def test_published_weights_may_have_learnt_from_anything(tmp_path: Path, experim
     """Also where they are inside another network, and of a run that starts from such a run without any."""
     settings = {"network": "timm", "settings": {"pretrained": True}}
     published = experiment.updated(model={"name": "fluffy"} | settings)
-    expected = [f"{UNKNOWN} (pretrained fluffy)"]
+    expected = [f"{UNKNOWN} (pretrained timm)"]
     assert leaks_of(published) == expected
     child = store(tmp_path, "parent", published)
     assert (

@@ -151,6 +151,7 @@ def facts(run: Run) -> dict[str, Any]:
         "labels": config["classes"],
         "split": config["split"],
         "single": experiment.task == "single_label",
+        "tells_others": experiment.model.name == "fitted",
         "demo": experiment.name.startswith("demo_"),
         "test": test,
         "scores": [describe_score(*score) for score in main_scores(test, experiment.task).items()],

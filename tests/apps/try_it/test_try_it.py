@@ -230,6 +230,11 @@ def test_the_page_says_what_the_model_is_and_cannot_do(tones):
     assert "no leak known" in page and "always names one" in page and "synthetic" not in page
 
 
+def test_the_page_of_a_head_says_that_it_tells_other_sounds(head_run):
+    page = try_it_html.render("about", **try_it_html.facts(head_run))
+    assert "It says “none of these”" in page and "always names one" not in page
+
+
 def test_of_several_labels_it_says_so(tag_run):
     analysis = SoundAnalyser(tag_run).analyse(tag_run.root.parent / "audio" / "001.wav")
     assert ">Predicted: " in try_it_html.answer(analysis, "1.wav", 0) and analysis.prediction.thresholds.shape == (3,)
