@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scripts.common.cli import pick
 from scripts.common.errors import ProjectError
+from scripts.common.lock import locked
 from scripts.common.storage import write_aside
 from scripts.tables.label_matrix import NONE, SEPARATOR
 
@@ -123,7 +124,7 @@ class Store:
         """
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.connection() as database:
+        with locked(self.folder / FILE, wait=True), self.connection() as database:  # SQLite does not wait here
             database.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
             database.executescript(SCHEMA)
 

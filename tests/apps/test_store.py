@@ -191,6 +191,23 @@ def test_two_processes_lose_nothing(tmp_path: Path) -> None:
     check_all_is_there(Store(tmp_path / "sounds"), people)
 
 
+def open_store(folder: Path, barrier: threading.Barrier) -> None:
+    barrier.wait()
+    Store(folder)
+
+
+def test_several_may_make_it_at_once(tmp_path: Path) -> None:
+    """Without a lock one in five such rounds ended with "database is locked"."""
+    for number in range(20):
+        barrier = FORK.Barrier(4)
+        jobs = [FORK.Process(target=open_store, args=(tmp_path / str(number), barrier)) for _ in range(4)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join()
+        assert [job.exitcode for job in jobs] == [0] * 4
+
+
 def test_threads_lose_nothing(tmp_path: Path) -> None:
     people, barrier = ["Ana", "Ben", "Cleo", "Dan", "Eva", "Finn"], threading.Barrier(6)
     threads = [threading.Thread(target=work, args=(tmp_path / "sounds", person, barrier.wait)) for person in people]

@@ -313,7 +313,7 @@ def test_one_changed_file_does_not_throw_away_what_a_kill_has_left(tmp_path):
     kept = len(MelCache.open(tmp_path / "mels", SPEC).rows)
     assert 12 <= kept < 18
     write_track(Path(table["file_path"][17]), 3000, 99)
-    before = contents(tmp_path / "mels")
+    before = {name: kept for name, kept in contents(tmp_path / "mels").items() if "/." not in name}  # whole shards
     after = contents(build_cache(table, tmp_path / "mels", SPEC, workers=1).folder.parent)
     assert {name: after[name] for name in before} == before
 
