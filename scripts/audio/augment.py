@@ -1,9 +1,11 @@
 """Augmentation of batches of spectrograms, on the device they are on, drawn anew for each item.
 
-What is drawn for item i in epoch e depends on (seed, e, i) alone. All act on spectrograms: tempo stretches the time
-axis, pitch moves the frequency axis, gain adds decibels, noise adds power; so nothing has to be decoded again.
+What is drawn for item i in epoch e depends on (seed, e, i) alone. All act on spectrograms, so nothing has to be decoded
+again: tempo stretches the time axis, pitch moves the frequency axis, an equaliser adds decibels to rows, noise adds
+power, and a room spreads it over the frames that follow.
 """
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ from scripts.common.cli import pick
 from scripts.common.errors import ConfigError
 
 BANK_FRAMES = 4096  # of noise in an epoch, of which each item takes a piece
+BANDS = 7  # of the equaliser, evenly spaced in octaves
+LOWEST = 60.0  # Hz, of the equaliser's bands
+DRIEST, WETTEST = -20.0, 0.0  # dB, what a room sends back relative to what it is sent
+SHORTEST_ROOM = 0.1  # seconds until its sound has fallen by 60 dB
 
 
 class Draws(NamedTuple):
@@ -54,6 +60,14 @@ def time_shift(x: torch.Tensor, draws: Draws, spec: MelSpec, share: float) -> to
     return take_frames(x, frames - shift.floor()[:, None])
 
 
+def loop(x: torch.Tensor, draws: Draws, spec: MelSpec, shortest: float) -> torch.Tensor:
+    """A part of the clip, at least the share `shortest` of it, again and again: a note as long as any other's."""
+    frames = torch.arange(x.shape[-1], device=x.device)
+    length = (draws.between(shortest, 1) * x.shape[-1]).round().clamp(min=1)
+    start = (draws.between(0, 1, column=1) * (x.shape[-1] - length + 1)).floor()
+    return take_frames(x, start[:, None] + frames.remainder(length[:, None]))
+
+
 def take_frames(x: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     """The frames at fractional positions [batch, frames], between their neighbours, wrapping around."""
     below = position.floor()
@@ -81,12 +95,39 @@ def gain(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.
     return x + draws.between(-decibel, decibel)[:, None, None, None]
 
 
-def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high: float) -> torch.Tensor:
-    """White noise at a signal-to-noise ratio between `snr_low` and `snr_high` dB.
+def equalizer(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.Tensor:
+    """Each of `BANDS` bands louder or softer by up to `decibel`, straight in between: another microphone."""
+    frequency = row_frequencies(spec, x.device).clamp(LOWEST, spec.top_frequency)
+    place = (BANDS - 1) * (frequency / LOWEST).log2() / math.log2(spec.top_frequency / LOWEST)
+    below = place.floor().clamp(max=BANDS - 2).long()
+    bands = decibel * (2 * draws.uniform - 1)
+    curve = torch.lerp(bands[:, below], bands[:, below + 1], place - below)
+    return x + curve[:, None, :, None]
 
-    White noise has the same mean power in every Slaney mel, whose areas are equal, and in every linear bin; in an HTK
-    mel, of height 1, it is as great as the mel is wide. The signal's power is the mean over the rows, weighted by their
-    widths.
+
+def room(x: torch.Tensor, draws: Draws, spec: MelSpec, seconds: float) -> torch.Tensor:
+    """A room in which a sound falls by 60 dB within up to `seconds`.
+
+    Late reverberation as noise that dies away exponentially (J.-D. Polack, 1988), whose power adds to that of the
+    sound: each frame's is spread over those that follow, between `DRIEST` and `WETTEST` dB of it in all.
+    """
+    frames = torch.arange(x.shape[-1], device=x.device)
+    lag = frames - frames[:, None]  # [from, to]
+    duration = draws.between(min(SHORTEST_ROOM, seconds), seconds) * spec.sample_rate / spec.hop_length
+    ratio = 10 ** (-6 / duration.clamp(min=1e-3))[:, None, None]
+    wet = 10 ** (draws.between(DRIEST, WETTEST, column=1) / 10)[:, None, None]
+    later = (1 - ratio) * ratio ** (lag - 0.5).clamp(min=0)
+    spread = torch.where(lag > 0, wet * later, torch.where(lag == 0, 1 + wet * (1 - ratio**0.5), 0))
+    power = (10 ** (x / 10)) @ spread[:, None]
+    return 10 * torch.log10(power.clamp(min=FLOOR_POWER))
+
+
+def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high: float, slope: float) -> torch.Tensor:
+    """Noise at a signal-to-noise ratio between `snr_low` and `snr_high` dB, that falls by up to `slope` dB an octave.
+
+    With a slope of 0 it is white, 3 is pink, and 6 brown. White noise has the same mean power in every Slaney mel,
+    whose areas are equal, and in every linear bin; in an HTK mel, of height 1, it is as great as the mel is wide. The
+    signal's power is the mean over the rows, weighted by their widths.
     """
     width = torch.gradient(row_frequencies(spec, x.device))[0][:, None]
     area = width if spec.mel_scale == "htk" and spec.kind != "linear" else torch.ones_like(width)
@@ -96,6 +137,10 @@ def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high
     start = draws.between(0, BANK_FRAMES, column=1).long()
     places = (start[:, None] + torch.arange(x.shape[-1], device=x.device)) % BANK_FRAMES
     piece = draws.bank[:, places].transpose(0, 1).unsqueeze(1)
+    if slope:
+        octaves = row_frequencies(spec, x.device).clamp(min=LOWEST).log2()[:, None]
+        tint = 10 ** (-draws.between(0, slope, column=2)[:, None, None] * octaves / 10)
+        area = area * (tint / (tint * width / width.sum()).sum(1, keepdim=True))[:, None]
     return 10 * torch.log10((power + level * piece * area).clamp(min=FLOOR_POWER))
 
 
@@ -130,22 +175,26 @@ def in_bands(uniform: torch.Tensor, size: int, width: int, count: int) -> torch.
 # --- all of an experiment's -------------------------------------------------------------------------------------
 
 ON_DECIBEL: dict[str, Action] = {
-    "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "gain": gain, "noise": noise,
+    "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "loop": loop, "equalizer": equalizer, "gain": gain,
+    "room": room, "noise": noise,
 }  # fmt: skip
 ON_NORMALISED: dict[str, Action] = {"frequency_mask": frequency_mask, "time_mask": time_mask}
 DEFAULTS: dict[str, dict[str, float]] = {
     "tempo": {"change": 0.2},
     "pitch": {"semitones": 2.0},
     "time_shift": {"share": 1.0},
+    "loop": {"shortest": 0.4},
+    "equalizer": {"decibel": 6.0},
     "gain": {"decibel": 6.0},
-    "noise": {"snr_low": 10.0, "snr_high": 30.0},
+    "room": {"seconds": 1.0},
+    "noise": {"snr_low": 10.0, "snr_high": 30.0, "slope": 0.0},
     "frequency_mask": {"width": 16, "count": 2},
     "time_mask": {"width": 32, "count": 2},
     "mixup": {"alpha": 0.2},
 }
 
 
-ANY = {"tempo", "time_shift", "mixup"}
+ANY = {"tempo", "time_shift", "loop", "mixup"}
 DECIBELS = ANY | {"gain", *ON_NORMALISED}
 SUITED: dict[str, set[str]] = {
     "mel": set(DEFAULTS), "linear": set(DEFAULTS), "stack": DECIBELS, "mfcc": DECIBELS,
@@ -155,19 +204,22 @@ SUITED: dict[str, set[str]] = {
 
 
 def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The augmentations by name with all of their settings.
+    """The augmentations by name with all of their settings; `probability` is that of an item to be changed.
 
     Raises
     ------
-    ConfigError : unknown augmentation or setting (the nearest is suggested), or a value that is not a number >= 0.
+    ConfigError : unknown augmentation or setting (the nearest is suggested), a value that is not a number >= 0, or a
+        probability above 1.
     """
     result = {}
     for name, settings in augment.items():
-        defaults = DEFAULTS[pick("augmentation", name, DEFAULTS)]
+        defaults = DEFAULTS[pick("augmentation", name, DEFAULTS)] | {"probability": 1.0}
         for setting, value in settings.items():
             pick(f"setting of {name}", setting, defaults)
             if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name != "noise"):
                 raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, at least 0")
+            if setting == "probability" and value > 1:
+                raise ConfigError(f"{name} with probability={value}; it must be at most 1")
         result[name] = defaults | settings
     return result
 
@@ -207,7 +259,13 @@ class Augmentation:
     def set_epoch(self, epoch: int) -> None:
         """Draw for all items of an epoch."""
         self.uniform = {
-            name: torch.from_numpy(self.generator(epoch, name).random((self.items, columns(settings)), np.float32))
+            name: torch.from_numpy(
+                self.generator(epoch, name).random((self.items, columns(name, settings)), np.float32)
+            )
+            for name, settings in self.augment.items()
+        }
+        self.changed = {
+            name: torch.from_numpy(self.generator(epoch, f"{name} at all").random(self.items) < settings["probability"])
             for name, settings in self.augment.items()
         }
         self.bank = torch.empty(0)
@@ -217,7 +275,8 @@ class Augmentation:
         if "mixup" in self.augment:
             alpha = self.augment["mixup"]["alpha"]
             share = self.generator(epoch, "mixup").beta(alpha, alpha, self.items) if alpha else np.ones(self.items)
-            self.share = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+            share = np.where(self.changed["mixup"], np.maximum(share, 1 - share), 1)
+            self.share = torch.from_numpy(share.astype(np.float32))
 
     def generator(self, epoch: int, name: str) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, zlib.crc32(name.encode())))
@@ -234,7 +293,9 @@ class Augmentation:
         for name, settings in self.augment.items():
             if name in actions:
                 draws = Draws(self.uniform[name][chosen].to(x.device), self.bank.to(x.device))
-                x = actions[name](x, draws, self.spec, **settings)
+                values = {setting: value for setting, value in settings.items() if setting != "probability"}
+                changed = self.changed[name][chosen].to(x.device)[:, None, None, None]
+                x = torch.where(changed, actions[name](x, draws, self.spec, **values), x)
         return x
 
     def mix(self, x: torch.Tensor, y: torch.Tensor, chosen: np.ndarray, classes: int) -> tuple[torch.Tensor, ...]:
@@ -250,6 +311,8 @@ class Augmentation:
         return mixed, torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
 
 
-def columns(settings: dict[str, float]) -> int:
+def columns(name: str, settings: dict[str, float]) -> int:
     """How many random numbers an item needs."""
-    return 2 * int(settings.get("count", 1))
+    if name == "equalizer":
+        return BANDS
+    return 2 * int(settings.get("count", 1)) + bool(settings.get("slope"))

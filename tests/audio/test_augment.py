@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import fftconvolve
 
 from scripts.audio import augment
 from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
@@ -83,6 +84,12 @@ def test_time_shift_rolls_whole_frames():
     assert torch.equal(shifted, x.roll(65, dims=3))
 
 
+def test_loop_repeats_a_part():
+    x = torch.arange(100.0).expand(1, 1, SPEC.n_mels, -1)
+    looped = augment.loop(x, drawn(0.5, 0.25), SPEC, shortest=0.2)  # 60 frames, from (100 - 60) / 4 = 10 on
+    assert looped[0, 0, 0].tolist() == [*range(10, 70), *range(10, 50)]
+
+
 @pytest.mark.parametrize("semitones", [-2, 2])
 def test_pitch_agrees_with_a_tone_that_is_higher(semitones):
     frequency = 3000.0
@@ -111,6 +118,62 @@ def test_noise_is_as_loud_as_noise_in_the_waveform(snr, scale):
     changed = augmentation.on_decibel(mel_of(music, spec), np.array([0]))
     assert power_by_row(changed) == pytest.approx(power_by_row(truth), abs=1.5)
     assert abs(power_by_row(mel_of(music, spec)) - power_by_row(truth)).max() > 5
+
+
+@pytest.mark.parametrize("slope", [3.0, 6.0])
+def test_noise_may_fall_with_frequency(slope):
+    """From white to as steep as brown noise, made here by weighting a white spectrum."""
+    spec = dataclasses.replace(SPEC, mel_scale="htk")
+    generator = np.random.default_rng(0)
+    signal = np.fft.rfft(generator.standard_normal(66_150))
+    hertz = np.fft.rfftfreq(66_150, 1 / spec.sample_rate).clip(augment.LOWEST)
+    coloured = np.fft.irfft(signal * hertz ** (-slope / 2 / 3.0103))
+    silence = torch.full((1, 1, SPEC.n_mels, 130), -120.0)
+    silence[..., 0] = 0  # all the power there is
+    generated = Draws(torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(SPEC.n_mels, BANK_FRAMES))
+    changed = augment.noise(silence, generated, spec, 0, 0, slope)[..., 1:]
+    difference = power_by_row(changed) - power_by_row(mel_of(coloured, spec))
+    assert difference == pytest.approx(np.full(len(difference), difference.mean()), abs=1.5)
+
+
+def test_an_equalizer_is_a_filter_of_the_waveform():
+    generator = np.random.default_rng(1)
+    white, bands = generator.standard_normal(66_150), generator.random(augment.BANDS, np.float32)
+    hertz = np.fft.rfftfreq(len(white), 1 / SPEC.sample_rate)
+    octaves = np.log2(hertz.clip(augment.LOWEST) / augment.LOWEST)
+    places = np.linspace(0, np.log2(11_025 / augment.LOWEST), augment.BANDS)
+    filtered = np.fft.irfft(np.fft.rfft(white) * 10 ** (np.interp(octaves, places, 12 * (2 * bands - 1)) / 20))
+    changed = augment.equalizer(mel_of(white), drawn(*bands), SPEC, decibel=12.0)
+    assert power_by_row(changed) == pytest.approx(power_by_row(mel_of(filtered)), abs=0.5)
+    assert abs(power_by_row(changed) - power_by_row(mel_of(white))).max() > 3
+
+
+def test_a_room_is_noise_that_dies_away():
+    """Beside a waveform that is convolved with such noise: the mean power of many rooms of one kind."""
+    generator = np.random.default_rng(2)
+    click = np.zeros(33_075)
+    click[8_000] = 100
+    time = np.arange(1, 22_050) / SPEC.sample_rate
+    rooms = []
+    for _ in range(40):
+        response = generator.standard_normal(len(time)) * 10 ** (-3 * time / 0.5)
+        response *= np.sqrt(0.1 / (response**2).sum())
+        rooms.append(fftconvolve(click, [1, *response])[: len(click)])
+    truth = np.mean([10 ** (mel_of(heard)[0, 0].numpy() / 10) for heard in rooms], axis=0).sum(0)
+    changed = augment.room(mel_of(click), drawn(0.5, 0.5), SPEC, seconds=0.9)  # 0.5 s, -10 dB
+    power = 10 ** (changed[0, 0].numpy() / 10)
+    onset = 8_000 // SPEC.hop_length
+    assert 10 * np.log10(power.sum(0) / truth)[onset + 4 : onset + 20] == pytest.approx(np.zeros(16), abs=0.7)
+
+
+@pytest.mark.parametrize("name", ALL_BUT_GAIN)
+def test_a_share_of_the_items_is_changed(name):
+    augmentation = Augmentation({name: {"probability": 0.3}}, SPEC, 100, seed=0)
+    x, always = noisy_batch(100), Augmentation({name: {}}, SPEC, 100, seed=0)
+    result = change(augmentation, x, np.arange(100))
+    changed = (result != x).flatten(1).any(1)
+    assert 0.15 < changed.float().mean() < 0.45
+    assert torch.equal(result[changed], change(always, x, np.arange(100))[changed])
 
 
 def power_by_row(x: torch.Tensor) -> np.ndarray:
@@ -155,6 +218,7 @@ def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
         ({"mixup": {"alfa": 1}}, "did you mean 'alpha'"),
         ({"tempo": {"change": "much"}}, "must be a number"),
         ({"time_mask": {"width": -1}}, "at least 0"),
+        ({"noise": {"probability": 1.5}}, "probability=1.5; it must be at most 1"),
         ({"gain": {}}, "undoes gain"),
     ],
 )
