@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from scripts import predict as predict_script
 from scripts.audio.decoding import count_clips, fit_length, slice_clips
+from scripts.audio.features import make_transform
 from scripts.audio.normalise import normalise
 from scripts.audio.spec import ENDINGS
 from scripts.common.errors import AudioError, CheckpointError, ConfigError
@@ -47,7 +48,7 @@ def test_predictions_are_float32s_whatever_training_computed_with(genre_run, tmp
     monkeypatch.setattr(Run, "experiment", lambda run: asked)
     predictor = Predictor(genre_run)
     file = predictor.prepare(tmp_path / "song.wav")
-    values = torch.from_numpy(predictor.values(file.waveforms).astype(np.float16))
+    values = torch.from_numpy(make_transform(SPEC)(file.waveforms).astype(np.float16))
     with torch.inference_mode():
         expected = genre_run.load_model()(normalise(values)).numpy()
     np.testing.assert_allclose(predictor.outputs(file.waveforms)[:, : len(predictor.names)], expected, atol=1e-5)

@@ -26,6 +26,7 @@ from scripts.audio.spec import MelSpec
 from scripts.baselines import flags
 from scripts.common.cli import command, pick
 from scripts.common.errors import AudioError, ConfigError, TableError
+from scripts.common.journal import appending, whole_lines
 from scripts.common.lock import locked
 from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_text
@@ -246,12 +247,11 @@ def describe_locked(
     journal = output.with_name(f".{output.name}.journal")
     done = resume(journal, describe_plan(tracks, which, clips))
     jobs = [(row, path, which, clips) for row, path in enumerate(tracks["file_path"]) if row not in done]
-    with open(journal, "a") as file:
+    with appending(journal) as append:
         results = parallel_map(describe_file, jobs, workers)
         results = tqdm(results, "describing", len(tracks), initial=len(done), disable=None)
         for record in results:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
+            append(json.dumps(record) + "\n")
             done[record["row"]] = record
     described, left_out = collect(tracks, [done[row] for row in range(len(tracks))], clips)
     write_csv(left_out_path(output), left_out)
@@ -287,10 +287,11 @@ def describe_plan(tracks: pd.DataFrame, which: str, clips: bool) -> str:
 
 def resume(journal: Path, plan: str) -> dict[int, dict[str, Any]]:
     """The finished records of a journal by row; one of another plan, or none, is begun anew."""
-    whole = journal.read_text().rpartition("\n")[0].split("\n") if journal.is_file() else []
-    lines = whole if whole[:1] == [plan] else [plan]
-    write_text(journal, "\n".join(lines) + "\n")
-    return {record["row"]: record for record in map(json.loads, lines[1:])}
+    first, *records = whole_lines(journal).splitlines() or [""]
+    if first != plan:
+        write_text(journal, plan + "\n")
+        records = []
+    return {record["row"]: record for record in map(json.loads, records)}
 
 
 def collect(tracks: pd.DataFrame, records: list[dict[str, Any]], clips: bool) -> tuple[pd.DataFrame, pd.DataFrame]:

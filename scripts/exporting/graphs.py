@@ -153,7 +153,7 @@ def make_examples(predictor: Predictor, source: str) -> dict[str, torch.Tensor]:
     if source == "spectrogram":
         channels = (experiment.features.spec.channels,) if experiment.features.spec.channels > 1 else ()
         shape = *channels, *experiment.shape
-        values = torch.from_numpy(predictor.values(torch.stack([*sounds.values()]).numpy()).astype(np.float16)).float()
+        values = torch.from_numpy(predictor.values(torch.stack([*sounds.values()]).numpy())).float()
         return {
             NOISE: 10 * torch.randn(EXAMPLES, *shape, generator=generator) - 40,
             **dict(zip(sounds, values.split(1), strict=True)),

@@ -22,6 +22,7 @@ import numpy as np
 
 from scripts.audio.decoding import SUFFIXES, passed_over
 from scripts.common.errors import AudioError, ConfigError
+from scripts.common.journal import appending, whole_lines
 from scripts.common.storage import TABLE_TEXT, sha256, write_aside
 from scripts.config.run import Run
 from scripts.inference.many_files import predict_many
@@ -256,11 +257,7 @@ class Table:
         ------
         ConfigError : the file is another table, or that of a model with other genres or labels.
         """
-        if not self.path.exists():
-            return {}
-        with open(self.path, **TABLE_TEXT) as file:
-            text = file.read()
-        lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+        lines = csv.reader(io.StringIO(whole_lines(self.path), newline=""))
         header = ["labels" if name == "found" else name for name in next(lines, self.columns)]  # its earlier name
         older = "distance" not in header
         if (header if not older else with_distance(header, "distance")) != self.columns:
@@ -318,10 +315,5 @@ class Table:
     @contextmanager
     def appending(self) -> Iterator[Callable[[Iterable[Row]], None]]:
         """Yield what adds the rows of a file to the end of the table, at once."""
-        with open(self.path, "a", **TABLE_TEXT) as file:
-
-            def append(rows: Iterable[Row]) -> None:
-                file.write("".join(to_line(self.cells(row)) for row in rows))
-                file.flush()
-
-            yield append
+        with appending(self.path) as append:
+            yield lambda rows: append("".join(to_line(self.cells(row)) for row in rows))

@@ -170,8 +170,8 @@ class Predictor:
         return self.front_end.cut(waveform)
 
     def outputs(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, samples] -> as `forward`. Rounded to float16 first, as in the cache."""
-        return self.forward(self.values(windows).astype(np.float16))
+        """[windows, samples] -> as `forward`."""
+        return self.forward(self.values(windows))
 
     def forward(self, values: np.ndarray) -> np.ndarray:
         """float16 [windows, (channels,) rows, frames] -> logits, float32 [windows, classes].
@@ -191,5 +191,5 @@ class Predictor:
         return np.column_stack([logits, distances.astype(np.float32)])
 
     def values(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
+        """As `FrontEnd.values`."""
         return self.front_end.values(windows)

@@ -22,7 +22,7 @@ from scripts.audio.decoding import (
     fit_length,
     slice_clips,
 )
-from scripts.audio.features import loudest_clip, make_transform
+from scripts.audio.features import loudest_clip, make_transform, to_half
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import AudioError
 
@@ -148,7 +148,7 @@ class FrontEnd:
             loudness, windows = Loudness(threshold=2 * SILENCE), 0
             for some in self.cut_blocks(loudness.watch(take.blocks()), at_once):
                 windows += len(some)
-                yield Part(number, self.values(some).astype(np.float16))
+                yield Part(number, self.values(some))
             read.append((number, take, loudness, windows))
         number, take, loudness, windows = [one for one in read if one[1].samples][-1]
         self.check_length(path, take.samples)
@@ -208,11 +208,11 @@ class FrontEnd:
             yield windows[first : first + at_once]
 
     def values(self, windows: np.ndarray) -> np.ndarray:
-        """[windows, samples] -> [windows, (channels,) rows, frames], as the cache or the patches hold them."""
+        """[windows, samples] -> float16 [windows, (channels,) rows, frames], as the cache or the patches hold them."""
         values = make_transform_once(self.spec)(windows)
         if self.spec.selection == "loudest" and self.unit != "track":
             values = np.stack([loudest_clip(track, self.spec) for track in values])
-        return values if self.ranges is None else scale(values, self.ranges)
+        return to_half(values if self.ranges is None else scale(values, self.ranges))
 
 
 def in_pieces(block: np.ndarray) -> list[np.ndarray]:

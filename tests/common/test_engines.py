@@ -48,6 +48,22 @@ def die_at_the_third(*arguments):
 RayEngine.map_jobs = die_at_the_third
 main(sys.argv[1:])
 """
+KILLED_PREDICTION = """
+import os, signal, sys
+from scripts import predict
+from scripts.inference import cluster
+
+predict_by_engine, cluster.FILES_OF_A_JOB = predict.predict_by_engine, 4
+
+def die_at_the_sixth(*arguments, **named):
+    for number, rows in enumerate(predict_by_engine(*arguments, **named), 1):
+        if number == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield rows
+
+predict.predict_by_engine = die_at_the_sixth
+predict.main(sys.argv[1:])
+"""
 
 
 def free_ports(names: list[str]) -> dict[str, int]:
@@ -96,11 +112,16 @@ def flags_of(root: Path, *more: str) -> list[str]:
     return ["--full-csv", "labels.csv", "--output-root", os.path.relpath(root), *SPEC_FLAGS, *more]
 
 
-def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(corpus, expected, cluster, tmp_path, capfd):
-    flags, environment = flags_of(tmp_path, "--engine", "ray", "--address", cluster.address), {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLED, *flags]
-    process = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+def run_until_killed(code: str, flags: list[str]) -> None:
+    """Run a command whose code lets it kill itself."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run([sys.executable, "-c", code, *flags], env=environment, stderr=subprocess.PIPE, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(corpus, expected, cluster, tmp_path, capfd):
+    flags = flags_of(tmp_path, "--engine", "ray", "--address", cluster.address)
+    run_until_killed(KILLED, flags)
     assert 2 < len(list(tmp_path.rglob("tracks.csv"))) <= 9
     mels_command(flags)
     assert contents(tmp_path) == expected
@@ -108,16 +129,20 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(corpus, expected,
     assert output.out.endswith("9 tracks: 9 ok\n") and len(output.err.splitlines()) <= 1  # nothing of Ray
 
 
-def test_predictions_are_those_of_this_machine(cluster, tmp_path, monkeypatch, capsys):
-    """Row by row, also of a file that is no audio."""
+def test_predictions_are_those_of_this_machine_whatever_is_killed(cluster, tmp_path, monkeypatch, capsys):
+    """Row by row, also of a file that is no audio: the driver dies after five, and then a worker within its job."""
     train(make_experiment(tmp_path, epochs=1), root=tmp_path / "runs")
     (tmp_path / "audio" / "no_audio.wav").write_bytes(b"no audio")
-    monkeypatch.setattr(cluster_module, "FILES_OF_A_JOB", 10)
     monkeypatch.setattr(predict_module, "FEW_FILES", 0)
     command = [str(tmp_path / "audio"), "--run", "small", "--runs", str(tmp_path / "runs"), "--windows"]
     predict_module.main([*command, "--out", str(tmp_path / "local.csv")])
-    there = ["--engine", "ray", "--address", cluster.address]
-    predict_module.main([*command, *there, "--out", str(tmp_path / "ray.csv")])
+    command += ["--engine", "ray", "--address", cluster.address, "--out", str(tmp_path / "ray.csv")]
+    run_until_killed(KILLED_PREDICTION, command)
+    assert pd.read_csv(tmp_path / "ray.csv")["file"].nunique() == 5
+    monkeypatch.setattr(cluster_module, "FILES_OF_A_JOB", 4)
+    monkeypatch.setattr(cluster_module, "predict_job", functools.partial(jobs.predict_or_die, tmp_path / "killed"))
+    predict_module.main(command)
+    assert (tmp_path / "killed").exists()
     assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
     assert "1 of 19 files could not be predicted (" in capsys.readouterr().out
 

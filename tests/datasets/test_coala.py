@@ -285,7 +285,7 @@ def test_audio_is_seen_as_the_patches_were_made(run: tuple[Run, dict], tmp_path:
     values = np.log(mel + np.finfo(np.float32).eps)
     best = max(range(0, 430 - 96 + 1, 12), key=lambda start: values[:, start : start + 96].sum())
     expected = np.clip((values[:, best : best + 96] + 14) / 21, 0, 1)
-    np.testing.assert_allclose(predictor.values(windows)[0], expected, atol=1e-4)
+    np.testing.assert_allclose(predictor.values(windows)[0], expected, atol=5e-4)
     assert predictor(tmp_path / "a.wav").probabilities.shape == (len(TAGS),)
 
 

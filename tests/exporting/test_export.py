@@ -139,6 +139,7 @@ def test_a_head_is_part_of_the_graph(head_run):
     """With statistics of the rows; each graph is compared with PyTorch as it is made."""
     graph, predictor = graphs.spectrogram_graph(Predictor(head_run)), Predictor(head_run)
     values = predictor.values(0.1 * np.random.default_rng(0).normal(size=(1, 8000)).astype(np.float32))
+    values = values.astype(np.float32)
     [found] = ort.InferenceSession(graph.SerializeToString()).run(None, {"spectrogram": values})
     expected = predictor.probabilities(predictor.forward(values))[0]
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -148,7 +149,7 @@ def test_a_file_gets_the_predictors_answer_but_for_its_rounding_to_float16(genre
     path = tone("song.mp3", seconds=7.3, rate=44_100, channels=2)
     predictor = Predictor(genre_run)
     rounded = predictor(path)
-    predictor.outputs = lambda windows: torch_logits(genre_run, predictor.values(windows))
+    predictor.outputs = lambda windows: torch_logits(genre_run, make_transform(SPEC)(windows))
     [exact] = predictor.predict([predictor.prepare(path)])
     rounding = np.abs(rounded.windows - exact.windows).max()
     [whole], [windows] = answer(genres, "waveform", decode(path, SPEC.sample_rate)[None])

@@ -46,7 +46,7 @@ def assert_same(front_end: FrontEnd, path: Path, at_once: int = 4) -> None:
     file = front_end.prepare(path)
     assert (facts.path, facts.seconds, facts.note) == (file.path, file.seconds, file.note)
     np.testing.assert_array_equal(facts.starts, file.starts)
-    np.testing.assert_array_equal(values, front_end.values(file.waveforms).astype(np.float16))
+    np.testing.assert_array_equal(values, front_end.values(file.waveforms))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

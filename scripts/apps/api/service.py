@@ -94,11 +94,10 @@ class Model:
     def decode(self, path: Path) -> Spectrograms:
         """Decode a file, and make its spectrograms; raises an AudioError as `Predictor.prepare`."""
         file = self.predictor.prepare(path)
-        values = self.predictor.values(file.waveforms).astype(np.float16)
+        values = self.predictor.values(file.waveforms)
         return Spectrograms(file.path, file.seconds, file.starts, file.note, values=values)
 
     async def warm_up(self) -> None:
         """A first pass on silence, which takes longer than the next ones."""
         silence = np.zeros((1, self.predictor.window_samples), np.float32)
-        values = await self.in_decoder_pool(self.predictor.values, silence)
-        await self.batcher(values.astype(np.float16))
+        await self.batcher(await self.in_decoder_pool(self.predictor.values, silence))

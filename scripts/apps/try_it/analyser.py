@@ -102,7 +102,7 @@ class SoundAnalyser:
         """[windows, samples] -> what the network sees, in batches [<= AT_ONCE, channels, rows, frames]."""
         mode, device = self.predictor.experiment.features.normalise, self.predictor.device
         parts = (windows[i : i + AT_ONCE] for i in range(0, len(windows), AT_ONCE))
-        values = (torch.from_numpy(self.predictor.values(part).astype(np.float16)).to(device) for part in parts)
+        values = (torch.from_numpy(self.predictor.values(part)).to(device) for part in parts)
         return [normalise(one, mode) for one in values]
 
     def find_heat(
