@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from scripts.audio.build_cache import file_identity
 from scripts.audio.decoding import check_silence, decode, decoder_version, fit_length, resample, slice_clips
-from scripts.audio.features import LogMel
+from scripts.audio.features import FLOOR_POWER, LogMel
 from scripts.audio.spec import MelSpec
 from scripts.baselines import flags
 from scripts.common.cli import command, pick
@@ -38,6 +38,8 @@ SHORTEST = 4096  # samples: a few frames of librosa's default length
 MEDIAN_FRAMES = 31  # of the harmonic-percussive separation, librosa's default
 ORDER = 3  # neighbouring samples that the entropies of the waveform compare
 LAGS = 1, 4  # frames, 23 and 93 ms, between which a band's change is measured
+EDGES = {"rumble": (0, 15, 30, 45, 60), "quiet": (0, 30, 60, 250, 1000, 4000, 8000, 12_000)}  # Hz, of bands
+QUIET_SHARE = 0.1  # of the frames
 
 
 # --- one waveform -------------------------------------------------------------------------------------------
@@ -50,7 +52,7 @@ def describe_waveform(waveform: np.ndarray, sample_rate: int, which: str = "gtza
     ----------
     waveform : float32 [samples], mono, between -1 and 1; at least 4096 samples at 22,050 Hz.
     sample_rate : of the waveform, in Hz; it is brought to 22,050 Hz first.
-    which : one of `DESCRIPTOR_SETS`: "gtzan57", "irmas28" or "mel_statistics".
+    which : one of `DESCRIPTOR_SETS`: "gtzan57", "irmas28", "mel_statistics" or "recording".
 
     Returns
     -------
@@ -200,10 +202,29 @@ def log_mel() -> LogMel:
     return LogMel(MelSpec(sample_rate=SAMPLE_RATE))
 
 
+def recording(waveform: np.ndarray) -> dict[str, float]:
+    """What tells of a recording session rather than of its sounds: rumble, and the spectrum of the quietest frames.
+
+    The power in bands below 60 Hz relative to all of it, and the power in bands of the quietest tenth of the frames, in
+    dB. Labels that can be told by these alone are told by rooms, microphones and hum.
+    """
+    power = np.abs(librosa.stft(waveform, n_fft=SHORTEST, hop_length=SHORTEST // 2)) ** 2
+    loudness = power.sum(axis=0)
+    quiet = power[:, loudness <= np.quantile(loudness, QUIET_SHARE)].mean(axis=1)
+    spectra = {"rumble": power.mean(axis=1) / loudness.mean(), "quiet": quiet}
+    frequency = librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=SHORTEST)
+    return {
+        f"{name}_{low}_hz": 10 * np.log10(spectra[name][(low <= frequency) & (frequency < high)].mean() + FLOOR_POWER)
+        for name, edges in EDGES.items()
+        for low, high in itertools.pairwise(edges)
+    }
+
+
 DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
     "gtzan57": gtzan57,
     "irmas28": irmas28,
     "mel_statistics": mel_statistics,
+    "recording": recording,
 }
 
 
@@ -211,7 +232,12 @@ DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
 
 
 def describe_tracks(
-    table: pd.DataFrame, output: Path, which: str = "gtzan57", clips: bool = False, workers: int | None = None
+    table: pd.DataFrame,
+    output: Path,
+    which: str = "gtzan57",
+    clips: bool = False,
+    workers: int | None = None,
+    min_seconds: float = 3.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Describe every file of a table, and write both results; a journal beside `output` keeps what is finished.
 
@@ -222,6 +248,7 @@ def describe_tracks(
     which : one of `DESCRIPTOR_SETS`.
     clips : a row for each whole clip of 3 s, numbered 1, 2, ... in the column `clip`, instead of one per track.
     workers : processes; None takes all cores.
+    min_seconds : a shorter track is left out; one that is no clip long is described as a whole.
 
     Returns
     -------
@@ -230,30 +257,32 @@ def describe_tracks(
 
     Raises
     ------
-    ConfigError : an unknown set.
+    ConfigError : an unknown set, or `min_seconds` too few to be described.
     TableError : no file of the table can be used.
     BusyError : another process is writing `output`.
     """
-    pick("descriptor set", which, DESCRIPTOR_SETS)
+    settings = pick("descriptor set", which, DESCRIPTOR_SETS), clips, round(min_seconds * SAMPLE_RATE)
+    if settings[2] < SHORTEST:
+        raise ConfigError(f"min_seconds is {min_seconds}; descriptors need at least {SHORTEST / SAMPLE_RATE:.2f} s")
     with locked(output):
-        return describe_locked(table, output, which, clips, workers)
+        return describe_locked(table, output, settings, workers)
 
 
 def describe_locked(
-    table: pd.DataFrame, output: Path, which: str, clips: bool, workers: int | None
+    table: pd.DataFrame, output: Path, settings: tuple[str, bool, int], workers: int | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """As `describe_tracks`, while `output` is locked."""
     tracks = table[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
     journal = output.with_name(f".{output.name}.journal")
-    done = resume(journal, describe_plan(tracks, which, clips))
-    jobs = [(row, path, which, clips) for row, path in enumerate(tracks["file_path"]) if row not in done]
+    done = resume(journal, describe_plan(tracks, settings))
+    jobs = [(row, path, *settings) for row, path in enumerate(tracks["file_path"]) if row not in done]
     with appending(journal) as append:
         results = parallel_map(describe_file, jobs, workers)
         results = tqdm(results, "describing", len(tracks), initial=len(done), disable=None)
         for record in results:
             append(json.dumps(record) + "\n")
             done[record["row"]] = record
-    described, left_out = collect(tracks, [done[row] for row in range(len(tracks))], clips)
+    described, left_out = collect(tracks, [done[row] for row in range(len(tracks))], clips=settings[1])
     write_csv(left_out_path(output), left_out)
     journal.unlink()
     if described.empty:
@@ -262,27 +291,27 @@ def describe_locked(
     return described, left_out
 
 
-def describe_file(job: tuple[int, str, str, bool]) -> dict[str, Any]:
-    """The record of one (row, path, set, clips): its rows of descriptors, or why there are none."""
-    row, path, which, clips = job
+def describe_file(job: tuple[int, str, str, bool, int]) -> dict[str, Any]:
+    """The record of one (row, path, set, clips, fewest samples): its rows of descriptors, or why there are none."""
+    row, path, which, clips, min_samples = job
     record = {"row": row, "status": "ok", "reason": "", "values": []}
     try:
         waveform = decode(path, SAMPLE_RATE)
-        if len(waveform) < CLIP_SAMPLES:
-            return record | {"status": "short", "reason": "less than one clip of 3 s"}
+        if len(waveform) < min_samples:
+            return record | {"status": "short", "reason": f"less than {min_samples / SAMPLE_RATE:g} s"}
         check_silence(path, waveform)
     except AudioError as error:
         return record | {"status": error.status, "reason": error.reason}
-    pieces = slice_clips(waveform, CLIP_SAMPLES) if clips else [waveform]
+    pieces = slice_clips(waveform, CLIP_SAMPLES) if clips and len(waveform) >= CLIP_SAMPLES else [waveform]
     return record | {"values": [describe_waveform(piece, SAMPLE_RATE, which) for piece in pieces]}
 
 
-def describe_plan(tracks: pd.DataFrame, which: str, clips: bool) -> str:
+def describe_plan(tracks: pd.DataFrame, settings: tuple[str, bool, int]) -> str:
     """One line that differs whenever a result may: the set, the files as they are now, and what decodes them."""
     files = [(track, *file_identity(path)) for track, path in tracks.itertuples(index=False)]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     versions = f"{decoder_version()}, librosa {version('librosa')}"
-    return json.dumps({"set": which, "clips": clips, "files": digest, "versions": versions})
+    return json.dumps({"settings": settings, "files": digest, "versions": versions})
 
 
 def resume(journal: Path, plan: str) -> dict[int, dict[str, Any]]:
@@ -313,7 +342,7 @@ def left_out_path(output: Path) -> Path:
 def main(argv: list[str] | None = None) -> None:
     args = flags.descriptors(argv)
     described, left_out = describe_tracks(
-        read_table(args.csv, NEEDED_TO_CACHE), args.output, args.set, args.clips, args.workers
+        read_table(args.csv, NEEDED_TO_CACHE), args.output, args.set, args.clips, args.workers, args.min_seconds
     )
     for status, rows in left_out.groupby("status"):
         print(f"left out: {len(rows)} {status}, such as {rows['file_path'].iloc[0]}: {rows['reason'].iloc[0]}")

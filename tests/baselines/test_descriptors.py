@@ -10,13 +10,14 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import welch
 
 from scripts.baselines import descriptors
 from scripts.baselines.descriptors import SAMPLE_RATE, describe_tracks, describe_waveform, entropy, main, ordinal_counts
 from scripts.common.errors import ConfigError, TableError
 from scripts.datasets.gtzan_features import FEATURES
 
-SETS = ["gtzan57", "irmas28", "mel_statistics"]
+SETS = ["gtzan57", "irmas28", "mel_statistics", "recording"]
 SECONDS = 2.0
 
 
@@ -114,6 +115,21 @@ def test_mel_statistics_do_not_see_the_level(gain, seed):
     assert np.allclose(plain, louder, atol=0.01)
 
 
+def test_recording_sees_rumble_and_what_lies_between_the_notes():
+    """A sine of 20 Hz a hundredth as strong as the note; Welch's density of the hiss, where the note pauses."""
+    note = sine(1000.0, seconds=8) * (np.arange(8 * SAMPLE_RATE) < 6 * SAMPLE_RATE)
+    hiss = 0.01 * noise(8.0)
+    values = describe_waveform(0.5 * (note + 0.1 * sine(20.0, seconds=8)) + hiss, SAMPLE_RATE, "recording")
+    strongest = max((name for name in values if name.startswith("rumble")), key=values.__getitem__)
+    assert strongest == "rumble_15_hz"
+    bins = 3  # of 5.4 Hz, between 15 and 30 Hz
+    assert values[strongest] == pytest.approx(-20 + 10 * np.log10(8 / 6 / bins), abs=1)
+    frequency, density = welch(hiss[-SAMPLE_RATE:], SAMPLE_RATE, nperseg=4096)
+    expected = 10 * np.log10(density[(frequency >= 4000) & (frequency < 8000)].mean() * SAMPLE_RATE / 2 * 4096 * 3 / 8)
+    assert values["quiet_4000_hz"] == pytest.approx(expected, abs=0.5)
+    assert values["quiet_1000_hz"] == pytest.approx(values["quiet_4000_hz"], abs=1)  # none of the note
+
+
 @pytest.mark.parametrize("which", SETS)
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_silence_has_finite_descriptors(which, value):
@@ -168,6 +184,14 @@ def test_clips_are_numbered_and_whole(table, tmp_path):
     row = result[(result["track_id"] == "003") & (result["clip"] == 2)].iloc[0]
     # The worker has other threads: a mean that cancels to 5e-6 dB differs in its second digit.
     assert row[list(second)].tolist() == pytest.approx(list(second.values()), rel=1e-5, abs=1e-6)
+
+
+def test_notes_shorter_than_a_clip_may_be_described(table, tmp_path):
+    result, left_out = describe_tracks(table, tmp_path / "a.csv", "irmas28", clips=True, workers=1, min_seconds=0.2)
+    assert result.groupby("track_id").size().to_dict() == {"short": 1} | {f"{n:03d}": 2 for n in range(1, 6)}
+    assert "short" not in left_out["status"].tolist()
+    with pytest.raises(ConfigError, match=r"min_seconds is 0.1; descriptors need at least 0.19 s"):
+        describe_tracks(table, tmp_path / "a.csv", min_seconds=0.1)
 
 
 @pytest.fixture
