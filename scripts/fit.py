@@ -51,7 +51,7 @@ def fit(
     source : a folder with one of its name for each class, or a label table (CSV), see the datasets folder, table and
         multi_table.
     name : of the run; default: that of the source.
-    classifier : "lda", "logistic", "svm" or "nearest", see `scripts.architectures.fitted.Fitted`.
+    classifier : "lda", "logistic", "svm", "mlp" or "nearest", see `scripts.architectures.fitted.Fitted`.
     weights : "jamendo", "mtat", or a file with one of them, of MusiCNN.
     folder : tables and spectrograms go into `<folder>/<name>`.
     root : folder of the runs.

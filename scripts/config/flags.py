@@ -181,7 +181,7 @@ def fit(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="folder with one for each class, or a CSV with a row for each file")
     add("--name", default="", help="of the run; default: that of the source")
-    add("--classifier", default="lda", help="lda, logistic, svm or nearest; default: lda")
+    add("--classifier", default="lda", help="lda, logistic, svm, mlp or nearest; default: lda")
     add("--weights", default="jamendo", metavar="NAME", help="of MusiCNN: jamendo, mtat, or a file; default: jamendo")
     add("--folder", type=Path, default=Path("data/fit"), help="of tables and spectrograms; default: data/fit")
     add("--overwrite", action="store_true", help="delete an earlier run of this name")
