@@ -27,7 +27,7 @@ class Fitted(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    network : name of the network.
+    network : name of the network; "row_statistics" (with `statistics` false) is none but these.
     settings : its keywords, such as {"pretrained": "jamendo"}.
     classifier : "lda" (linear discriminant, shrunk covariance), "logistic", "svm" (RBF kernel, one for each class
         against the others), "mlp" (one hidden layer; one for each label) or "nearest" (the five nearest items).
@@ -98,6 +98,26 @@ class RowStatistics(nn.Module):
         changes = (rows[..., min(lag, rows.shape[3] - 1) :] - rows[..., : max(1, rows.shape[3] - lag)] for lag in LAGS)
         spreads = (values.std(3, correction=0) for values in (rows, *changes))
         return torch.stack([rows.mean(3), *spreads], 3).flatten(1)
+
+
+@register("row_statistics")
+class RowStatisticsNetwork(Network):
+    """`RowStatistics` under a linear layer: descriptors alone, as a network that a `Fitted` head can stand on.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels, in_channels : size of the input.
+    """
+
+    def __init__(self, classes: int, frames: int, mels: int = 128, in_channels: int = 1) -> None:
+        super().__init__()
+        self.statistics = RowStatistics(mels)
+        self.head = nn.Linear(embedding_width(self, in_channels, mels, frames), classes)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, in_channels, mels, frames] -> [batch, in_channels · (mels + cepstra) · 4]."""
+        return self.statistics(x)
 
 
 # --- heads --------------------------------------------------------------------------------------------------

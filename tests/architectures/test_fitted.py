@@ -125,6 +125,8 @@ def test_statistics_are_those_of_the_descriptors() -> None:
     expected = [*mel_statistics(waveform).values()]
     np.testing.assert_allclose(values[0], expected, atol=2e-3)
     np.testing.assert_allclose(values[1], values[0], atol=1e-3)  # the level does not count
+    model = build_model("fitted", 3, mel.shape[3], 128, network="row_statistics", statistics=False)
+    np.testing.assert_array_equal(model.embed(mel).numpy(), values[:1])
 
 
 def test_nothing_is_trained_and_the_own_head_is_left_out() -> None:
