@@ -101,7 +101,7 @@ def tester(run: Run, experiment: Experiment, checkpoint: str) -> tuple[Trainer, 
     """A trainer that only tests, with the weights of a checkpoint, and the epoch they are of."""
     keep_freed_memory()
     model, epoch = run.load(checkpoint)
-    optimizer = torch.optim.SGD(model.parameters())
+    optimizer = torch.optim.SGD([torch.zeros(1)])  # trains nothing; a network may have no parameters
     criterion = MULTI_LABEL["bce"]() if experiment.task == "multi_label" else nn.CrossEntropyLoss()
     return Trainer(model, criterion, optimizer, settings=experiment.training), epoch
 

@@ -27,7 +27,7 @@ from scripts.utils.labeled_tracks import write_label_table
 from scripts.utils.mels import summary
 from scripts.utils.metadata import write_metadata
 
-EXPERIMENT = "musicnn_head"
+NO_WEIGHTS = "none"
 TABLE = "metadata_ensemble.csv"
 MULTI_LABEL = {"task": "multi_label", "loss": "bce"}
 TAGS = {"labels", "tags", "instruments"}  # columns of a table with several labels a track
@@ -51,8 +51,9 @@ def fit(
     source : a folder with one of its name for each class, or a label table (CSV), see the datasets folder, table and
         multi_table.
     name : of the run; default: that of the source.
-    classifier : "lda", "logistic", "svm" or "nearest", see `scripts.architectures.fitted.Fitted`.
-    weights : "jamendo", "mtat", or a file with one of them, of MusiCNN.
+    classifier : "lda", "logistic", "svm", "mlp" or "nearest", see `scripts.architectures.fitted.Fitted`.
+    weights : "jamendo", "mtat", or a file with one of them, of MusiCNN; "none" leaves it out: the classifier learns
+        from statistics of the spectrogram alone.
     folder : tables and spectrograms go into `<folder>/<name>`.
     root : folder of the runs.
     overwrite : delete the run first, if it exists.
@@ -73,13 +74,15 @@ def fit(
     name = name or source.resolve().stem
     if Run(name, root).exists() and not overwrite:
         raise ConfigError(f"the run {name} exists in {root}/; give --name for another, or --overwrite")
-    weights = weights if weights in PUBLISHED else str(find_weights(weights))
+    experiment = get_experiment("statistics_head" if weights == NO_WEIGHTS else "musicnn_head")
+    if weights != NO_WEIGHTS:
+        weights = weights if weights in PUBLISHED else str(find_weights(weights))
+        experiment = experiment.updated({"model.settings": {"pretrained": weights}})
     place = folder / name
     tracks = deal_out(source, place)
     settings: dict[str, Any] = {"name": name, "table": str(place / TABLE), "cache": str(place / "mels")}
-    settings |= {"model.classifier": classifier, "model.settings": {"pretrained": weights}}
-    settings |= MULTI_LABEL if "labels" in tracks else {}
-    experiment = get_experiment(EXPERIMENT).updated(settings)
+    settings |= {"model.classifier": classifier} | (MULTI_LABEL if "labels" in tracks else {})
+    experiment = experiment.updated(settings)
     print(summary(build_cache(tracks, experiment.data.cache, experiment.features.spec)))
     report = train(experiment, root=root, overwrite=overwrite)
     if experiment.task == "single_label" and report["tracks"] < FEW_TRACKS:

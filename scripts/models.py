@@ -12,6 +12,7 @@ if __name__ == "__main__":  # as `python -m scripts networks`
 import hashlib
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,7 +134,7 @@ def state_sha256(model: nn.Module) -> str:
 @torch.no_grad()
 def embedding_width(model: Network, *shape: int) -> int:
     """How many numbers the network's embedding of an item [channels, mels, frames] has, from one of zeros."""
-    training, device = model.training, next(model.parameters()).device
+    training, device = model.training, next(itertools.chain(model.parameters(), model.buffers())).device
     width = model.eval().embed(torch.zeros(1, *shape, device=device)).shape[1]
     model.train(training)
     return width

@@ -43,6 +43,7 @@ from scripts.trainer import Trainer
 from scripts.training.losses import ON_EMBEDDINGS, positive_weights
 from scripts.training.optim import class_weights, make_loss, make_optimizer, make_scheduler
 from scripts.training.pretext import load_backbone
+from scripts.training.run_log import mirrored
 from scripts.training.weight_average import WeightAverage
 
 
@@ -68,7 +69,11 @@ def train(
     """
     run = Run.of(experiment, tag, root)
     data = Data.load(experiment)
-    with contextlib.nullcontext() if rank() else locked(run.report):
+    with contextlib.ExitStack() as stack:
+        if not rank():
+            stack.enter_context(locked(run.report))
+            if experiment.training.wandb != "off":
+                stack.enter_context(mirrored(experiment.training.wandb, run.name, run.root, experiment.as_dict()))
         fit(experiment, data, run, resume, overwrite)
         return evaluate(run, data)
 

@@ -67,6 +67,16 @@ def test_from_a_table_of_several_labels(weights: str) -> None:
     assert set(Predictor(Run("list"))("sounds/tone/2.wav").labels) == {"all", "tone"}
 
 
+def test_without_weights(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.fit.FEW_TRACKS", 0)  # no folds
+    Path(weights).unlink()
+    make_sounds(Path("sounds"))
+    main(["fit", "sounds", "--weights", "none"])
+    assert json.loads(Path("runs/reports/sounds/test.json").read_text())["leaks"] == []
+    predictor = Predictor(Run("sounds"))
+    assert [predictor(f"sounds/{name}/0.wav").labels for name in ("noise", "tone")] == [["noise"], ["tone"]]
+
+
 def test_wrong_input_is_a_line(weights: str, refusal) -> None:
     make_sounds(Path("few"), 1)
     fit = ["fit", "few", "--weights", weights]

@@ -1,11 +1,15 @@
 """Training: learning, exactness, resuming, checkpoints, logs, errors."""
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -146,6 +150,34 @@ def test_deterministic_forms_are_taken_where_the_settings_ask_for_it(experiment,
     assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
     make_trainer()
     assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
+
+
+def test_weights_and_biases_is_shown_the_training_and_the_test(experiment, tmp_path, monkeypatch):
+    """By a stand-in: its run is open before the first event file is made, and until the test is written."""
+    with monkeypatch.context() as without, pytest.raises(ConfigError, match="needs the package wandb; install it"):
+        without.setattr("importlib.util.find_spec", lambda name: None)
+        train(experiment.updated(wandb="offline"), root=tmp_path)
+    run, started = Run("small", tmp_path), []
+
+    @contextlib.contextmanager
+    def init(**given):
+        started.append((given, list(run.logs.glob("events*"))))
+        yield
+        assert len(list(run.logs.glob("events*"))) == 2
+        assert (run.report / "test.json").is_file()
+        started.append("ended")
+
+    package = types.ModuleType("wandb")
+    package.Error, package.init, package.__spec__ = type("Error", (Exception,), {}), init, ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    train(experiment.updated(wandb="offline", epochs=1), root=tmp_path)
+    (given, before), ended = started
+    assert (given["name"], given["mode"], given["dir"]) == ("small", "offline", tmp_path)
+    assert given["sync_tensorboard"] is True and given["config"]["training"]["epochs"] == 1
+    assert before == [] and ended == "ended"
+    package.init = Mock(side_effect=package.Error("no API key"))
+    with pytest.raises(ConfigError, match="wandb=online: no API key; log in with"):
+        train(experiment.updated(wandb="online"), root=tmp_path, overwrite=True)
 
 
 def test_an_operation_without_deterministic_form_is_named(experiment):

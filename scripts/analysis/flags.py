@@ -92,8 +92,8 @@ def audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of --table, such as data/mels")
     parser.add_argument(
         "--classifier", metavar="NAME",
-        help="svm, logistic, lda, boosting, forest or nearest; default: svm for --dataset, otherwise nearest, which "
-        "is quick and memorises its tracks as an overgrown network does",
+        help="svm, logistic, lda, boosting, forest, mlp or nearest; default: svm for --dataset, otherwise nearest, "
+        "which is quick and memorises its tracks as an overgrown network does",
     )  # fmt: skip
     parser.add_argument("--draws", type=positive_int, help="of each random split; default: 20 for --dataset, else 5")
     parser.add_argument("--seed", type=int, default=0, help="of the random splits and the classifier; default: 0")

@@ -14,7 +14,7 @@ from scripts.common.machine import choose_device
 from scripts.models import build_model, count_parameters, known_models
 
 REPEATS = 5
-ON_WAVEFORMS = ("wavelet", "ast", "wav2vec2", "clap", "lora")  # their cost is that of other inputs
+ON_WAVEFORMS = ("wavelet", "ast", "wav2vec2", "clap", "lora", "sample_cnn")  # their cost is that of other inputs
 
 
 def summarise(names: list[str], classes: int, frames: int, mels: int, device: torch.device) -> pd.DataFrame:

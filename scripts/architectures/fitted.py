@@ -27,10 +27,10 @@ class Fitted(Network):
     ----------
     classes : number of logits.
     frames, mels, in_channels : size of the input.
-    network : name of the network.
+    network : name of the network; "row_statistics" (with `statistics` false) is none but these.
     settings : its keywords, such as {"pretrained": "jamendo"}.
     classifier : "lda" (linear discriminant, shrunk covariance), "logistic", "svm" (RBF kernel, one for each class
-        against the others) or "nearest" (the five nearest items).
+        against the others), "mlp" (one hidden layer; one for each label) or "nearest" (the five nearest items).
     statistics : how the rows of the spectrogram are spread and move stands beside the embedding, see `RowStatistics`.
 
     Raises
@@ -100,6 +100,26 @@ class RowStatistics(nn.Module):
         return torch.stack([rows.mean(3), *spreads], 3).flatten(1)
 
 
+@register("row_statistics")
+class RowStatisticsNetwork(Network):
+    """`RowStatistics` under a linear layer: descriptors alone, as a network that a `Fitted` head can stand on.
+
+    Parameters
+    ----------
+    classes : number of logits.
+    frames, mels, in_channels : size of the input.
+    """
+
+    def __init__(self, classes: int, frames: int, mels: int = 128, in_channels: int = 1) -> None:
+        super().__init__()
+        self.statistics = RowStatistics(mels)
+        self.head = nn.Linear(embedding_width(self, in_channels, mels, frames), classes)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, in_channels, mels, frames] -> [batch, in_channels · (mels + cepstra) · 4]."""
+        return self.statistics(x)
+
+
 # --- heads --------------------------------------------------------------------------------------------------
 
 
@@ -107,10 +127,10 @@ class Head(nn.Module):
     """What all heads share: they standardise embeddings by the mean and deviation of the training items.
 
     A number that was the same in all of these is passed over: its gain is 0. All they know are buffers; those of
-    `OF_ITEMS` are as long as the training set, and take the size of what is loaded.
+    `SIZED_BY_FIT`, whose length fitting decides, take the size of what is loaded.
     """
 
-    OF_ITEMS: tuple[str, ...] = ()
+    SIZED_BY_FIT: tuple[str, ...] = ()
     mean: torch.Tensor
     gain: torch.Tensor
 
@@ -120,7 +140,7 @@ class Head(nn.Module):
             self.register_buffer(name, torch.ones(size))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        for name in self.OF_ITEMS:
+        for name in self.SIZED_BY_FIT:
             if prefix + name in state:
                 setattr(self, name, self.mean.new_empty(state[prefix + name].shape))
         super()._load_from_state_dict(state, prefix, *others)
@@ -143,10 +163,28 @@ class LinearHead(Head):
         return nn.functional.linear(self.standardise(x), self.weight, self.bias)
 
 
+class PerceptronHead(Head):
+    """A hidden layer with ReLU: 64 units for all classes, or 64 of its own for each label."""
+
+    SIZED_BY_FIT = ("hidden", "offset", "weight")
+    hidden: torch.Tensor
+    offset: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, hidden=(1, width), offset=(1,), weight=(classes, 1), bias=(classes,))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[batch, width] -> logits [batch, classes]."""
+        units = nn.functional.linear(self.standardise(x), self.hidden, self.offset).relu()
+        return nn.functional.linear(units, self.weight, self.bias)
+
+
 class MachineHead(Head):
     """Support vector machines with an RBF kernel, and the lines that make log-odds of their scores."""
 
-    OF_ITEMS = ("vectors", "coefficients")
+    SIZED_BY_FIT = ("vectors", "coefficients")
     vectors: torch.Tensor
     coefficients: torch.Tensor
     bias: torch.Tensor
@@ -171,7 +209,7 @@ class NeighbourHead(Head):
     One that has it and one that lacks it are added: Laplace's rule of succession.
     """
 
-    OF_ITEMS = ("vectors", "present", "known")
+    SIZED_BY_FIT = ("vectors", "present", "known")
     vectors: torch.Tensor
     present: torch.Tensor
     known: torch.Tensor
@@ -188,5 +226,6 @@ class NeighbourHead(Head):
 
 
 HEADS: dict[str, Callable[[int, int], Head]] = {
-    "lda": LinearHead, "logistic": LinearHead, "svm": MachineHead, "nearest": NeighbourHead,
+    "lda": LinearHead, "logistic": LinearHead, "svm": MachineHead, "mlp": PerceptronHead,
+    "nearest": NeighbourHead,
 }  # fmt: skip

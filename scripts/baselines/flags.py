@@ -78,7 +78,7 @@ def classical(parser: argparse.ArgumentParser) -> None:
         "--classifier",
         default="svm",
         metavar="NAME",
-        help="svm, logistic, lda, boosting, forest or nearest; default: svm",
+        help="svm, logistic, lda, boosting, forest, mlp or nearest; default: svm",
     )
     add("--balanced", action="store_true", help="weigh every class alike, however many rows it has")
     add("--seed", type=int, default=0, help="of the classifier and the folds; default: 0")

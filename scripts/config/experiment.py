@@ -212,6 +212,7 @@ class TrainingSettings(Settings):
     device, precision, threads : "auto" and None take what the machine has; "cuda:1" is the second GPU; `precision` is
         that of training alone.
     deterministic : take the forms of torch's operations that give the same bits each time, also on a GPU.
+    wandb : whether Weights & Biases is shown what TensorBoard is, see `training.run_log.mirrored`.
     """
 
     epochs: Whole = 5
@@ -226,6 +227,7 @@ class TrainingSettings(Settings):
     precision: str = "auto"
     threads: Positive | None = None
     deterministic: bool = False
+    wandb: Literal["off", "offline", "online"] = "off"
 
 
 class TestSettings(Settings):

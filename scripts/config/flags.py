@@ -181,8 +181,9 @@ def fit(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="folder with one for each class, or a CSV with a row for each file")
     add("--name", default="", help="of the run; default: that of the source")
-    add("--classifier", default="lda", help="lda, logistic, svm or nearest; default: lda")
-    add("--weights", default="jamendo", metavar="NAME", help="of MusiCNN: jamendo, mtat, or a file; default: jamendo")
+    add("--classifier", default="lda", help="lda, logistic, svm, mlp or nearest; default: lda")
+    add("--weights", default="jamendo", metavar="NAME",
+        help="of MusiCNN: jamendo, mtat, a file, or none, which leaves MusiCNN out; default: jamendo")  # fmt: skip
     add("--folder", type=Path, default=Path("data/fit"), help="of tables and spectrograms; default: data/fit")
     add("--overwrite", action="store_true", help="delete an earlier run of this name")
     add_runs_flag(parser)

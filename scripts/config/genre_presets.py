@@ -203,4 +203,18 @@ PRESETS = [
         "-",
         "track 0.890 (0.830-0.950), clip 0.816: 100 excerpts of GTZAN, 5 folds by track",
     ),
+    Preset(
+        Experiment(
+            name="statistics_head",
+            **FMA,
+            spec=MelSpec(sample_rate=22_050, ending="repeat", min_seconds=0.5),
+            normalise="none",
+            model={"name": "fitted", "network": "row_statistics", "classifier": "lda", "statistics": False},
+            epochs=1,
+            metric="last",
+        ),
+        "a linear discriminant on statistics of the log-mel alone, which has heard nothing and needs no weights",
+        "-",
+        "track 0.870 (0.800-0.930), clip 0.819: 100 excerpts of GTZAN, 5 folds by track",
+    ),
 ]

@@ -11,7 +11,7 @@ from scripts.training.optim import same_schedule
 from scripts.training.weight_average import first_averaged_epoch
 
 TEST = "test.json"
-MAY_DIFFER = ("training.epochs", "training.keep_epochs")  # the first is checked by `check_epochs`
+MAY_DIFFER = ("training.epochs", "training.keep_epochs", "training.wandb")  # the first is checked by `check_epochs`
 ELSE = "--tag NAME for another run, or --overwrite"
 
 

@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -26,10 +27,11 @@ CLASSIFIERS: dict[str, Callable[[int, str | None], ClassifierMixin]] = {  # by n
     "lda": lambda seed, weight: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     "boosting": lambda seed, weight: HistGradientBoostingClassifier(class_weight=weight, random_state=seed),
     "forest": lambda seed, weight: RandomForestClassifier(300, class_weight=weight, random_state=seed),
+    "mlp": lambda seed, weight: MLPClassifier((64,), solver="lbfgs", alpha=1, max_iter=2000, random_state=seed),
     "nearest": lambda seed, weight: KNeighborsClassifier(1),  # knows its tracks by heart, and gains most from a leak
 }
 TREES = {"boosting", "forest"}  # which do not see the scale of a feature
-UNWEIGHTED = {"lda", "nearest"}
+UNWEIGHTED = {"lda", "mlp", "nearest"}
 FOLDS = 5  # of the training tracks, for the probabilities of support vector machines
 ROUNDING = 1e-5  # share of the greatest deviation, below which one is that of rounding
 FEWEST = 1e-3  # probability of what the training data do not have
@@ -40,14 +42,14 @@ def make_classifier(name: str, seed: int = 0, balanced: bool = False) -> Pipelin
 
     Parameters
     ----------
-    name : "svm" (RBF kernel, C 10), "logistic", "lda" (shrunk covariance), "boosting", "forest" (300 trees) or
-        "nearest" (one neighbour).
+    name : "svm" (RBF kernel, C 10), "logistic", "lda" (shrunk covariance), "boosting", "forest" (300 trees),
+        "mlp" (one hidden layer of 64) or "nearest" (one neighbour).
     seed : of what is random in fitting.
     balanced : weigh every class alike, however many rows it has.
 
     Raises
     ------
-    ConfigError : an unknown name, or `balanced` for "lda" or "nearest", which have no weights.
+    ConfigError : an unknown name, or `balanced` for "lda", "mlp" or "nearest", which have no weights.
     """
     model = CLASSIFIERS[pick("classifier", name, CLASSIFIERS)](seed, class_weight(name, balanced))
     return make_pipeline(model) if name in TREES else make_pipeline(StandardScaler(), model)
@@ -100,7 +102,7 @@ def fit_head(
 
     Parameters
     ----------
-    name : "lda", "logistic", "svm" or "nearest".
+    name : "lda", "logistic", "svm", "mlp" or "nearest".
     values : float [items, width].
     labels : int [items], class numbers; or float [items, labels], 1, 0 or NaN for unknown, which a label's fit leaves
         out. What fewer than two tracks have, or lack, gets its share of the tracks as probability.
@@ -122,6 +124,8 @@ def fit_head(
         state |= {"vectors": scaled, "present": np.nan_to_num(truth), "known": ~np.isnan(truth)}
     elif name == "svm":
         state |= fit_machines(scaled, labels, track, classes, seed, weight)
+    elif name == "mlp":
+        state |= fit_perceptrons(CLASSIFIERS[name](seed, weight), scaled, labels, track, classes)
     else:
         state |= fit_linear(CLASSIFIERS[name](seed, weight), scaled, labels, track, classes)
     return {key: torch.as_tensor(np.asarray(value, np.float32)) for key, value in state.items()}
@@ -131,20 +135,52 @@ def fit_linear(
     model: ClassifierMixin, values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int
 ) -> dict[str, np.ndarray]:
     """Weights [classes, width] and biases [classes] of a classifier of all classes, or of one for each label."""
-    weight, bias = np.zeros((classes, values.shape[1])), np.full(classes, np.log(FEWEST))
     if labels.ndim == 1:
         model.fit(values, labels)
-        coefficients, intercepts = model.coef_, model.intercept_
-        if len(model.classes_) == 2:
-            coefficients, intercepts = (np.concatenate([-one, one]) / 2 for one in (coefficients, intercepts))
-        weight[model.classes_], bias[model.classes_] = coefficients, intercepts
-        return {"weight": weight, "bias": bias}
+        return spread_classes(model.classes_, model.coef_, model.intercept_, classes)
+    weight, bias = np.zeros((classes, values.shape[1])), np.zeros(classes)
     for label, (known, truth, share) in enumerate(each_label(labels, track)):
         if share is not None:
             bias[label] = share
         else:
             model.fit(values[known], truth)
             weight[label], bias[label] = model.coef_[0], model.intercept_[0]
+    return {"weight": weight, "bias": bias}
+
+
+def fit_perceptrons(
+    model: ClassifierMixin, values: np.ndarray, labels: np.ndarray, track: np.ndarray, classes: int
+) -> dict[str, np.ndarray]:
+    """A perceptron of all classes; or one for each label, whose hidden units stand side by side."""
+    if labels.ndim == 1:
+        model.fit(values, labels)
+        (hidden, last), (offset, intercepts) = model.coefs_, model.intercepts_
+        return {"hidden": hidden.T, "offset": offset} | spread_classes(model.classes_, last.T, intercepts, classes)
+    [units], width = model.hidden_layer_sizes, values.shape[1]
+    hidden, offset = np.zeros((classes, units, width)), np.zeros((classes, units))
+    weight, bias = np.zeros((classes, classes, units)), np.zeros(classes)
+    for label, (known, truth, share) in enumerate(each_label(labels, track)):
+        if share is not None:
+            bias[label] = share
+        else:
+            model.fit(values[known], truth)
+            hidden[label], weight[label, label] = model.coefs_[0].T, model.coefs_[1][:, 0]
+            offset[label], bias[label] = model.intercepts_[0], model.intercepts_[1][0]
+    all_units = {"hidden": hidden.reshape(-1, width), "offset": offset.reshape(-1)}
+    return all_units | {"weight": weight.reshape(classes, -1), "bias": bias}
+
+
+def spread_classes(
+    found: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray, classes: int
+) -> dict[str, np.ndarray]:
+    """Weights [classes, inputs] and biases [classes] of the logits, where scikit-learn has a single row of two classes.
+
+    `found` are the numbers of the classes that were there to learn.
+    """
+    weight, bias = np.zeros((classes, coefficients.shape[1])), np.full(classes, np.log(FEWEST))
+    if len(found) == 2:
+        coefficients, intercepts = (np.concatenate([-one, one]) / 2 for one in (coefficients, intercepts))
+    weight[found], bias[found] = coefficients, intercepts
     return {"weight": weight, "bias": bias}
 
 

@@ -1,10 +1,15 @@
 """A run's curves for TensorBoard, and its line on the screen after each epoch."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from scripts.common.cli import require
+from scripts.common.errors import ConfigError
 from scripts.metrics.test_scores import Scores
 
 TAGS = {
@@ -58,6 +63,31 @@ class RunLog:
         if self.writer:
             self.writer.close()
             self.writer = None
+
+
+@contextlib.contextmanager
+def mirrored(mode: str, name: str, folder: Path, settings: dict[str, Any]) -> Iterator[None]:
+    """Send what TensorBoard is shown meanwhile to Weights & Biases, too, as a run of the project `audio`.
+
+    Parameters
+    ----------
+    mode : "online"; or "offline", which writes below `folder`/wandb what `wandb sync` sends later.
+    name, settings : of the run.
+    folder : of all runs.
+
+    Raises
+    ------
+    ConfigError : the package is missing, or there is no way to the server.
+    """
+    require("wandb", what=f"wandb={mode}")
+    import wandb
+
+    try:
+        mirror = wandb.init(project="audio", name=name, dir=folder, mode=mode, config=settings, sync_tensorboard=True)
+    except wandb.Error as error:
+        raise ConfigError(f"wandb={mode}: {error}; log in with `wandb login`, or set wandb=offline") from None
+    with mirror:
+        yield
 
 
 def validation(row: dict[str, float]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The networks of `scripts.architectures`: what all share, and what each must be."""
 
 import functools
+import itertools
 
 import huggingface_hub.constants
 import pytest
@@ -112,6 +113,8 @@ def test_odd_sizes_where_positions_may_be_flattened(mels, frames, pool):
         ({"name": "short_chunk", "channels": []}, "at least one stage"),
         ({"name": "short_chunk", "blocks": 0}, "at least 1 of each"),
         ({"name": "mlp", "widths": [8]}, "one dropout for each width"),
+        ({"name": "sample_cnn"}, "choose the spectrogram kind waveform"),
+        ({"name": "sample_cnn", "channels": [8]}, "two layers or more"),
         ({"name": "timm", "backbone": "resnt50"}, "unknown backbone 'resnt50'; near it: resnet50"),
         ({"name": "timm", "backbone": "vit_tiny_patch16_224"}, "images of one size only"),
     ],
@@ -300,6 +303,33 @@ def test_weights_of_the_package_give_the_values_of_the_code_they_were_published_
     values, places = [4.49904, 3.66109, 3.53355, 3.47236, 2.93092], [113, 897, 455, 930, 1277]
     assert found.norm().item() == pytest.approx(10.85833, abs=1e-3)
     torch.testing.assert_close(found[places], torch.tensor(values), atol=1e-3, rtol=0)
+
+
+# --- sample-level CNN ---------------------------------------------------------------------------------------
+
+
+def test_sample_cnn_by_hand():
+    """Of the 3^9 model's clips one step is left; what is behind the last whole three samples of it does not count."""
+    model = build_model("sample_cnn", 50, 59_049, 1, width=1 / 32).eval()
+    widths = [4, 4, 4, 8, 8, 8, 8, 8, 8, 16, 16]
+    normalised = sum((3 * before + 3) * after for before, after in itertools.pairwise([1, *widths[:-1]]))
+    assert count_parameters(model) == normalised + (16 + 1) * 16 + (16 + 1) * 50
+    x = torch.randn(2, 1, 1, 59_049, generator=torch.Generator().manual_seed(0))
+    assert model.backbone[:-2](x).shape == (2, 16, 1)
+    longer = torch.cat([x, torch.ones(2, 1, 1, 2)], 3)
+    torch.testing.assert_close(model(longer), model(x))
+
+
+def test_sample_cnn_learns_from_the_samples_of_clips_of_any_length():
+    """Also where a batch is a single clip, of which a single step is left."""
+    model = build_model("sample_cnn", 3, 48_000, 1, width=1 / 32)
+    x = torch.randn(1, 1, 1, 48_000, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    for samples in (3, 1000, 100_000):
+        assert model.eval()(torch.ones(2, 1, 1, samples)).shape == (2, 3)
+    assert model.train().embed(x).shape == (1, 16)
+    model(x).sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters() if weight.ndim > 1)
+    assert (x.grad.abs() > 0).float().mean() > 0.5
 
 
 # --- freezing -----------------------------------------------------------------------------------------------

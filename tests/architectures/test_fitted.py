@@ -46,6 +46,28 @@ def test_linear_heads_have_the_probabilities_of_scikit_learn(name: str, classes:
     np.testing.assert_allclose(softmax(answer(name, values, labels, track, classes), axis=1), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_perceptrons_have_the_probabilities_of_scikit_learn(classes: int) -> None:
+    """Of all classes, and of each label where one is unknown of every second track; nobody has the last label."""
+    values, labels, track = draw(classes)
+    scaled = (values - values.mean(axis=0)) * (1 / values.std(axis=0))
+    model = make_classifier("mlp")[-1]
+    expected = model.fit(scaled, labels).predict_proba(scaled)
+    np.testing.assert_allclose(softmax(answer("mlp", values, labels, track, classes), axis=1), expected, atol=1e-4)
+    known = track % 4 < 2
+    truth = np.stack([np.where(known, labels == 0, np.nan), labels == 1, labels == 9], 1)
+    probabilities = expit(answer("mlp", values, truth, track))
+    expected = np.stack(
+        [
+            model.fit(scaled[known], labels[known] == 0).predict_proba(scaled)[:, 1],
+            model.fit(scaled, labels == 1).predict_proba(scaled)[:, 1],
+            np.full(len(values), 1e-3),
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+
+
 def test_neighbours_are_those_of_scikit_learn() -> None:
     values, labels, track = draw()
     model = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBOURS)).fit(values, labels)
@@ -103,6 +125,8 @@ def test_statistics_are_those_of_the_descriptors() -> None:
     expected = [*mel_statistics(waveform).values()]
     np.testing.assert_allclose(values[0], expected, atol=2e-3)
     np.testing.assert_allclose(values[1], values[0], atol=1e-3)  # the level does not count
+    model = build_model("fitted", 3, mel.shape[3], 128, network="row_statistics", statistics=False)
+    np.testing.assert_array_equal(model.embed(mel).numpy(), values[:1])
 
 
 def test_nothing_is_trained_and_the_own_head_is_left_out() -> None:
@@ -115,7 +139,7 @@ def test_nothing_is_trained_and_the_own_head_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"classifier": "forest"}, "unknown classifier 'forest'.*known: lda, logistic, svm, nearest"),
+        ({"classifier": "forest"}, "unknown classifier 'forest'.*known: lda, logistic, svm, mlp, nearest"),
         ({"network": "fitted"}, "a fitted head on a fitted head"),
         ({"network": "cnn"}, "unknown model 'cnn'"),
     ],
