@@ -14,6 +14,7 @@ from scripts.datasets.irmas import LABELS as IRMAS_LABELS
 
 # up to three clips of a note; a note shorter than one is repeated
 NOTES = MelSpec(n_fft=4096, hop_length=2048, track_seconds=6, clip_seconds=2, ending="repeat", min_seconds=0.2)
+ORCHESTRA = MelSpec(**NOTES.as_dict() | {"f_min": 80})  # some of its sessions have a rumble below, others none
 SOUNDS = MelSpec(**NOTES.as_dict() | {"hop_length": 1024})
 NSYNTH = MelSpec(sample_rate=16_000, track_seconds=4, clip_seconds=4, ending="repeat", min_seconds=0.2)
 MIXTURES = MelSpec(n_fft=4096, hop_length=1024, track_seconds=2, clip_seconds=2, ending="repeat", min_seconds=0.2)
@@ -113,7 +114,15 @@ def coala(name: str, **settings: Any) -> Experiment:
 
 PRESETS = [
     Preset(
-        notes("philharmonia_notes", "philharmonia", batch_size=32, learning_rate=4e-3, epochs=36),
+        notes(
+            "philharmonia_notes",
+            "philharmonia",
+            spec=ORCHESTRA,
+            batch_size=32,
+            learning_rate=4e-3,
+            epochs=36,
+            augment={"mixup": {"alpha": 0.2}, "time_shift": {}, "loop": {"shortest": 0.3}, "pitch": {"semitones": 2}},
+        ),
         "15 instruments of the Philharmonia Orchestra, single notes and phrases",
         "-",
         "track accuracy 0.988 (0.981-0.994), 5-fold by file",
