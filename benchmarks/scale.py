@@ -51,8 +51,9 @@ def make_listing(folder: Path, tracks: int) -> None:
 
 def make_sparse_cache(folder: Path) -> None:
     """A cache of the label table's tracks whose arrays are holes that read as zeros."""
-    from scripts.audio.cache import SHARDS, TRACKS, USABLE, array_paths, array_shapes, cache_folder, spec_record
+    from scripts.audio.cache import cache_folder, spec_record
     from scripts.audio.decoding import decoder_version
+    from scripts.audio.layout import SHARDS, TRACKS, USABLE, array_paths, array_shapes
     from scripts.audio.spec import MelSpec
     from scripts.audio.stacked import npy_bytes, npy_header
 

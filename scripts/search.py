@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from scripts.architectures.clap import Clap
 from scripts.audio.build_cache import list_files, plan_shards
-from scripts.audio.cache import SHARDS, USABLE, in_natural_order, list_shards, read_rows
+from scripts.audio.cache import in_natural_order, list_shards, read_rows
 from scripts.audio.decoding import decoder_version
+from scripts.audio.layout import SHARDS, USABLE
 from scripts.audio.shards import Track, cache_track, make_shard, remove_leftovers
 from scripts.baselines.embed import Embedder
 from scripts.common.cli import command

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import convolve1d
 
-from scripts.audio.cache import USABLE, MelCache
+from scripts.audio.cache import MelCache
 from scripts.audio.features import hz_to_mel
+from scripts.audio.layout import USABLE
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError
 from scripts.common.parallel import parallel_map

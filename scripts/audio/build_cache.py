@@ -3,11 +3,13 @@
 Killed at any moment and started again it makes the shards that are not there yet, and ends with the same bytes.
 """
 
+import json
 import math
 import os
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,25 +17,26 @@ import pandas as pd
 from tqdm import tqdm
 
 from scripts.audio.cache import (
-    SHARDS,
     MelCache,
-    array_shapes,
     cache_folder,
     in_natural_order,
     list_shards,
     read_record,
+    read_rows,
     spec_record,
 )
 from scripts.audio.decoding import decoder_version
-from scripts.audio.shards import Shard, Track, find_damage, make_shard, remove_leftovers, shard_name
+from scripts.audio.layout import SHARDS, TRACKS, array_paths, array_shapes
+from scripts.audio.shards import CHECKSUMS, SEALED, Shard, Track, make_shard, remove_leftovers, seal, shard_name
 from scripts.audio.spec import NUMERICS, MelSpec
-from scripts.audio.stacked import TYPE
+from scripts.audio.stacked import TYPE, npy_bytes
 from scripts.common.engines import Engine
 from scripts.common.errors import CacheError, TableError
 from scripts.common.storage import in_bytes, write_json
 
 IDENTITY = ["file", "size", "mtime_ns"]  # a track is cached anew when one of these changes
 MOST_TRACKS, FEWEST_SHARDS = 128, 64  # of a shard; of a table that has so many tracks
+BLOCK = 2**22  # bytes that are read at a time
 TIMED = 50  # tracks after which the time for the rest is estimated
 
 
@@ -96,6 +99,38 @@ def open_whole(folder: Path, spec: MelSpec) -> MelCache | None:
     if not list_shards(folder):
         return None
     return MelCache.read(folder, spec)
+
+
+def find_damage(shard: Path, spec: MelSpec) -> str:
+    """What is wrong with a shard, "" if nothing is.
+
+    A file that still has the time of change that it was given is taken to be as it was written, if it has its size;
+    the checksum of any other, as copying leaves it, is computed.
+    """
+    try:
+        sums = json.loads((shard / CHECKSUMS).read_text())
+        if checksum(shard / TRACKS) != sums[TRACKS]:
+            return f"{TRACKS} has another checksum"
+        count = len(read_rows(shard, shard))
+        for path, shape in zip(array_paths(shard, spec), array_shapes(spec), strict=True):
+            stat = path.stat()
+            if stat.st_size != npy_bytes((count, *shape)):
+                return f"{path.name} has {stat.st_size:,} bytes, not {npy_bytes((count, *shape)):,}"
+            if stat.st_mtime_ns != SEALED and checksum(path) != sums[path.name]:
+                return f"{path.name} has another checksum"
+        seal(shard)
+    except (OSError, ValueError, KeyError, TypeError, CacheError) as error:
+        return str(error)
+    return ""
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    total = 0
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def list_files(tracks: pd.DataFrame) -> pd.DataFrame:

@@ -1,17 +1,4 @@
-"""The cache of spectrograms: what lies in its folder, and opening it with checks.
-
-<root>/<sample rate>hz_<rows><kind>_<fingerprint>/       such as 44100hz_128mel_23283e5d
-    spec.json    every parameter that changes a number, and what decoded the audio
-    shards/<generation>-<digest of its tracks>/
-        30s.npy      float16 [tracks, rows, frames], dB      (30s and 3s stand for the lengths of the spec)
-        3s.npy       float16 [tracks, clips, rows, frames], dB
-        tracks.csv   row, track_id, file, size, mtime_ns, seconds, clips, status, reason, decoder
-        checksums.json
-Spectrograms of several channels have an axis for them before the rows; some kinds are not in dB, as spec.json says.
-A shard is there whole or not at all, and never changes. A track whose file has changed has a newer row in a shard of
-a later generation, which counts. Caches of earlier versions have the arrays and tracks.csv beside spec.json: that is
-one shard, of the earliest generation.
-"""
+"""Opening a cache of spectrograms, with checks."""
 
 import csv
 import dataclasses
@@ -29,13 +16,12 @@ import pandas as pd
 
 from scripts.audio.decoding import decoder_version, library_version
 from scripts.audio.ffmpeg import SLACK
+from scripts.audio.layout import SHARDS, TRACKS, USABLE, array_paths, array_shapes
 from scripts.audio.spec import NUMERICS, MelSpec
 from scripts.audio.stacked import StackedArray, npy_bytes
 from scripts.common.errors import CacheError, ConfigError
 from scripts.common.storage import CELL, TABLE_TEXT
 
-USABLE = "ok"
-SHARDS, TRACKS = "shards", "tracks.csv"
 NUMBERS = ("row", "size", "mtime_ns", "seconds", "clips")  # columns of tracks.csv; the others are text
 MAKE_AGAIN = "damaged; delete its folder, and run the command that made it again"
 COUNTED = (".wav", ".aif", ".aiff", ".au")  # libsndfile knows how much they hold
@@ -47,18 +33,6 @@ HOW_TO_CACHE = "python -m scripts mels --help"
 def cache_folder(root: str | Path, spec: MelSpec) -> Path:
     """The folder below `root` of the cache with these parameters: another parameter, another folder."""
     return Path(root) / f"{spec.sample_rate}hz_{spec.rows}{spec.kind}_{spec.fingerprint()}"
-
-
-def array_paths(folder: Path, spec: MelSpec) -> tuple[Path, Path]:
-    """The packed tracks and the packed clips."""
-    tracks, clips = (f"{seconds:g}s" for seconds in (spec.track_seconds, spec.clip_seconds))
-    return folder / f"{tracks}.npy", folder / f"{clips if clips != tracks else clips + '_clips'}.npy"
-
-
-def array_shapes(spec: MelSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of one track's row in the packed tracks and the packed clips."""
-    channels = (spec.channels,) if spec.channels > 1 else ()
-    return (*channels, *spec.track_shape), (spec.clips_per_track, *channels, *spec.clip_shape)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts.audio.cache import MelCache, array_paths, array_shapes, generation, list_shards, read_rows
+from scripts.audio.cache import MelCache, generation, list_shards, read_rows
+from scripts.audio.layout import array_paths, array_shapes
 from scripts.audio.shards import Row, Track, shard_name, write_shard
 from scripts.audio.spec import MelSpec
 from scripts.audio.stacked import TYPE

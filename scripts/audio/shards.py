@@ -5,8 +5,10 @@ first, the other deletes its own.
 """
 
 import contextlib
+import csv
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,9 +21,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from scripts.audio.cache import SHARDS, TRACKS, USABLE, array_paths, array_shapes, read_rows
 from scripts.audio.decoding import (
     check_silence,
     count_clips,
@@ -32,16 +32,15 @@ from scripts.audio.decoding import (
     slice_clips,
 )
 from scripts.audio.features import loudest_clip, make_transform, to_half
+from scripts.audio.layout import SHARDS, TRACKS, USABLE, array_paths, array_shapes
 from scripts.audio.pictures import read_picture
 from scripts.audio.spec import NUMERICS, MelSpec
-from scripts.audio.stacked import TYPE, npy_bytes, npy_header
-from scripts.common.errors import AudioError, CacheError
+from scripts.audio.stacked import TYPE, npy_header
+from scripts.common.errors import AudioError
 from scripts.common.memory import keep_freed_memory
-from scripts.common.storage import csv_bytes
 
 CHECKSUMS = "checksums.json"
 SEALED = 10**18  # ns, in 2001: the time of change of a shard's files; they have another once somebody has written there
-BLOCK = 2**22  # bytes
 
 
 class Track(NamedTuple):
@@ -113,11 +112,28 @@ def fill_folder(folder: Path, spec: MelSpec, count: int, rows: Iterable[Row]) ->
             tracks.write(row.track)
             clips.write(row.clips)
             records.append({"row": number, **row.record})
-    table = csv_bytes(pd.DataFrame(records))
+    table = table_bytes(records)
     (folder / TRACKS).write_bytes(table)
     sums = {paths[0].name: tracks.checksum, paths[1].name: clips.checksum, TRACKS: zlib.crc32(table)}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n")
     seal(folder)
+
+
+def seal(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, ns=(SEALED, SEALED))
+
+
+def table_bytes(records: Sequence[dict[str, Any]]) -> bytes:
+    """What `write_csv` writes of these rows; without pandas, which takes longer to start than a few files to cache."""
+    text = io.StringIO(newline="")
+    has_returns = any("\r" in str(cell) for record in records for cell in record.values())
+    writer = csv.DictWriter(
+        text, list(records[0]), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
+    )
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 class RowWriter:
@@ -202,44 +218,7 @@ def cache_picture(record: dict[str, Any], spec: MelSpec) -> Row:
     return Row(record | {"seconds": spec.track_seconds, "clips": spec.clips_per_track}, whole, clips)
 
 
-# --- is it whole? -------------------------------------------------------------------------------------------
-
-
-def seal(folder: Path) -> None:
-    for path in folder.iterdir():
-        os.utime(path, ns=(SEALED, SEALED))
-
-
-def find_damage(shard: Path, spec: MelSpec) -> str:
-    """What is wrong with a shard, "" if nothing is.
-
-    A file that still has the time of change that it was given is taken to be as it was written, if it has its size;
-    the checksum of any other, as copying leaves it, is computed.
-    """
-    try:
-        sums = json.loads((shard / CHECKSUMS).read_text())
-        if checksum(shard / TRACKS) != sums[TRACKS]:
-            return f"{TRACKS} has another checksum"
-        count = len(read_rows(shard, shard))
-        for path, shape in zip(array_paths(shard, spec), array_shapes(spec), strict=True):
-            stat = path.stat()
-            if stat.st_size != npy_bytes((count, *shape)):
-                return f"{path.name} has {stat.st_size:,} bytes, not {npy_bytes((count, *shape)):,}"
-            if stat.st_mtime_ns != SEALED and checksum(path) != sums[path.name]:
-                return f"{path.name} has another checksum"
-        seal(shard)
-    except (OSError, ValueError, KeyError, TypeError, CacheError) as error:
-        return str(error)
-    return ""
-
-
-def checksum(path: Path) -> int:
-    """CRC-32 of a file."""
-    total = 0
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            total = zlib.crc32(block, total)
-    return total
+# --- what kills leave --------------------------------------------------------------------------------------
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -22,17 +22,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from scripts.audio.cache import (
-    SHARDS,
-    TRACKS,
-    USABLE,
-    MelCache,
-    array_paths,
-    check_sizes,
-    list_shards,
-    read_rows,
-    stack_rows,
-)
+from scripts.audio.cache import MelCache, check_sizes, list_shards, read_rows, stack_rows
+from scripts.audio.layout import SHARDS, TRACKS, USABLE, array_paths
 from scripts.audio.normalise import normalise
 from scripts.audio.shards import RowWriter, new_shard, remove_leftovers
 from scripts.audio.spec import MelSpec

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from scripts.audio.augment import Augmentation
-from scripts.audio.cache import USABLE, MelCache
+from scripts.audio.cache import MelCache
+from scripts.audio.layout import USABLE
 from scripts.audio.normalise import normalise
 from scripts.audio.spectrogram_mixing import Mixing
 from scripts.audio.stacked import JoinedArray, StackedArray

@@ -16,8 +16,9 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scripts.audio.cache import HOW_TO_CACHE, USABLE, MelCache
+from scripts.audio.cache import HOW_TO_CACHE, MelCache
 from scripts.audio.decoding import cut_excerpt, decode
+from scripts.audio.layout import USABLE
 from scripts.audio.spec import MelSpec
 from scripts.audio.spectrogram_axes import draw_mel, frequency_label
 from scripts.common.cli import command

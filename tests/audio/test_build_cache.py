@@ -1,7 +1,10 @@
 """What is said before tracks are cached, and which part of a track is."""
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
@@ -9,12 +12,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-from scripts.audio.build_cache import build_cache
+from scripts.audio.build_cache import build_cache, find_damage
 from scripts.audio.cache import MelCache, list_shards
 from scripts.audio.compact import compact, dead_bytes
-from scripts.audio.shards import find_damage
+from scripts.audio.shards import table_bytes
 from scripts.audio.spec import MelSpec
 from scripts.common.errors import CacheError, ConfigError
+from scripts.common.storage import csv_bytes
 from scripts.utils.mels import main as mels_command
 from tests.corpus import SPEC, SPEC_FLAGS, make_corpus, make_experiment, write_track
 
@@ -125,3 +129,17 @@ def test_compacted_cache_shows_the_same_and_holds_nothing_else(tmp_path):
     assert not any(find_damage(shard, SPEC) for shard in list_shards(folder))
     build_cache(table, tmp_path / "mels", SPEC, workers=1)
     assert dead_bytes(MelCache.open(tmp_path / "mels", SPEC)) == 0
+
+
+@pytest.mark.parametrize("name", ["a.wav", 'a, "b"\n.wav', "a\rb.wav", os.fsdecode(b"caf\xe9.wav"), "€"])
+def test_a_shards_table_has_the_bytes_that_pandas_would_write(name):
+    records = [
+        {"row": row, "file": text, "seconds": seconds, "mtime_ns": 10**18 + row, "reason": ""}
+        for row, (text, seconds) in enumerate([(name, 29.977), ("b.wav", 30.0), ("-", 0.0), (" ", 0.001)])
+    ]
+    assert table_bytes(records) == csv_bytes(pd.DataFrame(records))
+
+
+def test_a_worker_starts_without_pandas_and_torch():
+    code = "import sys, scripts.audio.shards; print(sorted({'pandas', 'torch', 'librosa'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
