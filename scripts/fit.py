@@ -17,7 +17,7 @@ from scripts.architectures.fitted import HEADS
 from scripts.architectures.musicnn import PUBLISHED, find_weights
 from scripts.audio.build_cache import build_cache
 from scripts.common.cli import command, pick
-from scripts.common.errors import ConfigError, TableError
+from scripts.common.errors import ConfigError, DownloadError, TableError
 from scripts.config import flags
 from scripts.config.experiments import get_experiment
 from scripts.config.run import ROOT, Run
@@ -76,7 +76,8 @@ def fit(
         raise ConfigError(f"the run {name} exists in {root}/; give --name for another, or --overwrite")
     experiment = get_experiment("statistics_head" if weights == NO_WEIGHTS else "musicnn_head")
     if weights != NO_WEIGHTS:
-        weights = weights if weights in PUBLISHED else str(find_weights(weights))
+        path = fetch_weights(weights)
+        weights = weights if weights in PUBLISHED else str(path)
         experiment = experiment.updated({"model.settings": {"pretrained": weights}})
     place = folder / name
     tracks = deal_out(source, place)
@@ -91,6 +92,13 @@ def fit(
         print(f"{report['tracks']} test tracks say little. {judge(folds, report['majority'])}")
     print(f"try it:\n  python -m scripts predict FILE --run {name}\n  python -m scripts try_it --model {name}")
     return report
+
+
+def fetch_weights(name: str) -> Path:
+    try:
+        return find_weights(name)
+    except DownloadError as error:
+        raise DownloadError(f"{error}; or give --weights {NO_WEIGHTS}, which does without them") from None
 
 
 def deal_out(source: Path, place: Path) -> pd.DataFrame:

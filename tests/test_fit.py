@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = tmp_path / "weights.pth"
     torch.save(random_state(), path)
-    published = Weights("https://example.org", hashlib.sha256(path.read_bytes()).hexdigest(), "noise")
+    published = Weights("http://127.0.0.1:9/nothing", hashlib.sha256(path.read_bytes()).hexdigest(), "noise")
     monkeypatch.setitem(PUBLISHED, "mtat", published)
     monkeypatch.chdir(tmp_path)
     return str(path)
@@ -89,6 +89,8 @@ def test_wrong_input_is_a_line(weights: str, refusal) -> None:
     assert "without an audio file" in refusal(main, ["fit", "one", "--weights", weights])
     assert "none: no such file or folder" in refusal(main, ["fit", "none", "--weights", weights])
     assert "no such file, nor published" in refusal(main, ["fit", "few", "--weights", "none.pth"])
+    assert "the download failed" in (message := refusal(main, ["fit", "few", "--weights", "mtat"]))
+    assert message.rstrip().endswith("or give --weights none, which does without them")
     Path("cut.pth").write_bytes(Path(weights).read_bytes()[:-9])
     assert "that of no published weights" in refusal(main, ["fit", "few", "--weights", "cut.pth"])
     assert "unknown classifier 'ldb'; did you mean 'lda'" in refusal(main, [*fit, "--classifier", "ldb"])
