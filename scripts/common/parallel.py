@@ -60,7 +60,7 @@ def parallel_map(
             running = submit(pool, function, islice(waiting, workers * JOBS_AHEAD))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in sorted(done, key=lambda future: future.exception() is not None):
                     yield future.result()
                 running |= submit(pool, function, islice(waiting, len(done)))
         except BrokenProcessPool:

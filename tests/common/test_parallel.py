@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from scripts.audio.build_cache import build_cache
+from scripts.common import parallel
 from scripts.common.errors import ProjectError
 from scripts.common.parallel import parallel_map
 from tests.common import jobs
@@ -100,6 +102,15 @@ def test_ctrl_c_is_one_line_and_the_next_start_goes_on(tmp_path):
     assert process.returncode == 130 and "Traceback" not in errors
     assert errors.splitlines()[-1] == "error: stopped; run the same command again to go on"
     assert len(build_cache(pd.read_csv(table), tmp_path / "mels", SPEC).rows) == 6
+
+
+def test_what_was_finished_comes_before_the_error(monkeypatch):
+    """Also where both are there when this process gets to look."""
+    monkeypatch.setattr(parallel, "wait", lambda running, return_when: wait(running))
+    results = parallel_map(jobs.square_or_die, [2, 3, 4, 5], workers=1)
+    assert {next(results) for _ in range(3)} == {4, 9, 16}
+    with pytest.raises(ProjectError, match="a worker process died"):
+        next(results)
 
 
 def test_a_worker_that_dies_is_one_error_and_what_was_done_is_kept():
