@@ -97,8 +97,9 @@ def gain(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.
 
 def equalizer(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> torch.Tensor:
     """Each of `BANDS` bands louder or softer by up to `decibel`, straight in between: another microphone."""
-    frequency = row_frequencies(spec, x.device).clamp(LOWEST, spec.top_frequency)
-    place = (BANDS - 1) * (frequency / LOWEST).log2() / math.log2(spec.top_frequency / LOWEST)
+    lowest = min(LOWEST, spec.top_frequency / 2)
+    frequency = row_frequencies(spec, x.device).clamp(lowest, spec.top_frequency)
+    place = (BANDS - 1) * (frequency / lowest).log2() / math.log2(spec.top_frequency / lowest)
     below = place.floor().clamp(max=BANDS - 2).long()
     bands = decibel * (2 * draws.uniform - 1)
     curve = torch.lerp(bands[:, below], bands[:, below + 1], place - below)
@@ -218,8 +219,8 @@ def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]
             pick(f"setting of {name}", setting, defaults)
             if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name != "noise"):
                 raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, at least 0")
-            if setting == "probability" and value > 1:
-                raise ConfigError(f"{name} with probability={value}; it must be at most 1")
+            if setting == "probability" and not 0 <= value <= 1:
+                raise ConfigError(f"{name} with probability={value}; it must be between 0 and 1")
         result[name] = defaults | settings
     return result
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from scripts.common.cli import flags, positive_int
+from scripts.common.cli import flags, positive_int, positive_number
 from scripts.config.flags import add_embedder_flags, add_runs_flag
 
 
@@ -27,7 +27,7 @@ def descriptors(parser: argparse.ArgumentParser) -> None:
         "and quiet frames, which tell of the session",
     )  # fmt: skip
     add("--clips", action="store_true", help="a row for every whole clip of 3 s instead of one a track")
-    add("--min-seconds", type=float, default=3.0, help="shorter tracks are left out; default: %(default)s")
+    add("--min-seconds", type=positive_number, default=3.0, help="shorter tracks are left out; default: %(default)s")
     add("--workers", type=positive_int, help="processes; default: one a core")
 
 

@@ -148,6 +148,12 @@ def test_an_equalizer_is_a_filter_of_the_waveform():
     assert abs(power_by_row(changed) - power_by_row(mel_of(white))).max() > 3
 
 
+def test_an_equalizer_of_the_lowest_rows_alone():
+    spec = dataclasses.replace(SPEC, f_max=augment.LOWEST, n_fft=8192, n_mels=4)
+    x = torch.zeros(1, 1, 4, 5)
+    assert augment.equalizer(x, drawn(*[1.0] * augment.BANDS), spec, decibel=6.0).allclose(x + 6)
+
+
 def test_a_room_is_noise_that_dies_away():
     """Beside a waveform that is convolved with such noise: the mean power of many rooms of one kind."""
     generator = np.random.default_rng(2)
@@ -218,7 +224,8 @@ def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
         ({"mixup": {"alfa": 1}}, "did you mean 'alpha'"),
         ({"tempo": {"change": "much"}}, "must be a number"),
         ({"time_mask": {"width": -1}}, "at least 0"),
-        ({"noise": {"probability": 1.5}}, "probability=1.5; it must be at most 1"),
+        ({"noise": {"probability": 1.5}}, "probability=1.5; it must be between 0 and 1"),
+        ({"noise": {"probability": -0.5}}, "probability=-0.5; it must be between 0 and 1"),
         ({"gain": {}}, "undoes gain"),
     ],
 )

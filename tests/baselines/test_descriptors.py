@@ -194,6 +194,11 @@ def test_notes_shorter_than_a_clip_may_be_described(table, tmp_path):
         describe_tracks(table, tmp_path / "a.csv", min_seconds=0.1)
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "three"])
+def test_a_length_that_is_none_is_refused(seconds, refusal):
+    assert "is not a number above 0" in refusal(main, ["--min-seconds", seconds])
+
+
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A descriptor set that costs nothing, in this process; the list grows with every file it describes."""
