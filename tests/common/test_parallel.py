@@ -47,6 +47,8 @@ from scripts.audio.spec import MelSpec
 from scripts.common import engines
 from scripts.common.cli import command
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+
 def stop_at_the_first(*arguments):
     for _ in parallel_map(*arguments):
         print("the first is cached", flush=True)
