@@ -294,7 +294,7 @@ class Augmentation:
         for name, settings in self.augment.items():
             if name in actions:
                 draws = Draws(self.uniform[name][chosen].to(x.device), self.bank.to(x.device))
-                values = {setting: value for setting, value in settings.items() if setting != "probability"}
+                values = {setting: settings[setting] for setting in DEFAULTS[name]}
                 changed = self.changed[name][chosen].to(x.device)[:, None, None, None]
                 x = torch.where(changed, actions[name](x, draws, self.spec, **values), x)
         return x

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import librosa
 import numpy as np
@@ -231,6 +231,14 @@ DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
 # --- all tracks ---------------------------------------------------------------------------------------------
 
 
+class Settings(NamedTuple):
+    """What is made of each track: a descriptor set, of its clips or of the whole, from so many samples on."""
+
+    which: str
+    clips: bool
+    min_samples: int
+
+
 def describe_tracks(
     table: pd.DataFrame,
     output: Path,
@@ -261,28 +269,28 @@ def describe_tracks(
     TableError : no file of the table can be used.
     BusyError : another process is writing `output`.
     """
-    settings = pick("descriptor set", which, DESCRIPTOR_SETS), clips, round(min_seconds * SAMPLE_RATE)
-    if settings[2] < SHORTEST:
+    settings = Settings(pick("descriptor set", which, DESCRIPTOR_SETS), clips, round(min_seconds * SAMPLE_RATE))
+    if settings.min_samples < SHORTEST:
         raise ConfigError(f"min_seconds is {min_seconds}; descriptors need at least {SHORTEST / SAMPLE_RATE:.2f} s")
     with locked(output):
         return describe_locked(table, output, settings, workers)
 
 
 def describe_locked(
-    table: pd.DataFrame, output: Path, settings: tuple[str, bool, int], workers: int | None
+    table: pd.DataFrame, output: Path, settings: Settings, workers: int | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """As `describe_tracks`, while `output` is locked."""
     tracks = table[["track_id", "file_path"]].astype(str).drop_duplicates("track_id", ignore_index=True)
     journal = output.with_name(f".{output.name}.journal")
     done = resume(journal, describe_plan(tracks, settings))
-    jobs = [(row, path, *settings) for row, path in enumerate(tracks["file_path"]) if row not in done]
+    jobs = [(row, path, settings) for row, path in enumerate(tracks["file_path"]) if row not in done]
     with appending(journal) as append:
         results = parallel_map(describe_file, jobs, workers)
         results = tqdm(results, "describing", len(tracks), initial=len(done), disable=None)
         for record in results:
             append(json.dumps(record) + "\n")
             done[record["row"]] = record
-    described, left_out = collect(tracks, [done[row] for row in range(len(tracks))], clips=settings[1])
+    described, left_out = collect(tracks, [done[row] for row in range(len(tracks))], settings.clips)
     write_csv(left_out_path(output), left_out)
     journal.unlink()
     if described.empty:
@@ -291,9 +299,9 @@ def describe_locked(
     return described, left_out
 
 
-def describe_file(job: tuple[int, str, str, bool, int]) -> dict[str, Any]:
-    """The record of one (row, path, set, clips, fewest samples): its rows of descriptors, or why there are none."""
-    row, path, which, clips, min_samples = job
+def describe_file(job: tuple[int, str, Settings]) -> dict[str, Any]:
+    """The record of one (row, path, settings): its rows of descriptors, or why there are none."""
+    row, path, (which, clips, min_samples) = job
     record = {"row": row, "status": "ok", "reason": "", "values": []}
     try:
         waveform = decode(path, SAMPLE_RATE)
@@ -306,7 +314,7 @@ def describe_file(job: tuple[int, str, str, bool, int]) -> dict[str, Any]:
     return record | {"values": [describe_waveform(piece, SAMPLE_RATE, which) for piece in pieces]}
 
 
-def describe_plan(tracks: pd.DataFrame, settings: tuple[str, bool, int]) -> str:
+def describe_plan(tracks: pd.DataFrame, settings: Settings) -> str:
     """One line that differs whenever a result may: the set, the files as they are now, and what decodes them."""
     files = [(track, *file_identity(path)) for track, path in tracks.itertuples(index=False)]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
