@@ -37,10 +37,11 @@ Trainer.train = train_or_die
 main(["train", *sys.argv[2:]])
 """
 OTHER_VERSION = """
-import os, sys
+import atexit, os, sys
 import torch
 from scripts.__main__ import main
 
+atexit.register(os.abort)  # as torch's threads do by chance where a process group still stands
 torch.__version__ = "2." + os.environ["RANK"]
 main(["train", *sys.argv[1:]])
 """

@@ -83,9 +83,13 @@ def one_line_errors(shell: Any) -> None:
 
 
 def stop(code: int, message: str) -> None:
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # torchrun's ranks as a rule fail alike
+    ranked = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun, whose ranks as a rule fail alike
+    if ranked and os.environ["RANK"] != "0":
         time.sleep(RANK_WAIT)
     print("error: " + " ".join(message.split()), file=sys.stderr)
+    if ranked:  # where Python ends, threads of a process group that still stands can abort the process or hold it
+        sys.stdout.flush()
+        os._exit(code)
     raise SystemExit(code)
 
 
