@@ -15,7 +15,7 @@ import torch
 from scripts.audio.decoding import SUFFIXES, decode, slice_clips
 from scripts.audio.features import LogMel
 from scripts.baselines.classical import FeatureData, fold_accuracies, score_rows
-from scripts.baselines.descriptors import CLIP_SAMPLES, SAMPLE_RATE, describe_waveform
+from scripts.baselines.descriptors import CLIP_SECONDS, SAMPLE_RATE, describe_waveform
 from scripts.baselines.embed import Embedder
 from scripts.loading.loader import Items
 from scripts.tables.splits import k_folds
@@ -33,7 +33,7 @@ def describe_folder(folder: Path, embedder: Embedder) -> tuple[pd.DataFrame, np.
     spec, embeddings, descriptors = embedder.spec, [], []
     transform = LogMel(spec)
     for path in files:
-        clips = slice_clips(decode(path, SAMPLE_RATE), CLIP_SAMPLES)
+        clips = slice_clips(decode(path, SAMPLE_RATE), round(CLIP_SECONDS * SAMPLE_RATE))
         described = [describe_waveform(clip, SAMPLE_RATE, "mel_statistics") for clip in clips]
         waveforms = slice_clips(decode(path, spec.sample_rate), spec.clip_samples)[: len(clips)]
         descriptors.append(pd.DataFrame(described[: len(waveforms)]).to_numpy())

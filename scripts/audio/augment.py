@@ -1,8 +1,8 @@
 """Augmentation of batches of spectrograms, on the device they are on, drawn anew for each item.
 
 What is drawn for item i in epoch e depends on (seed, e, i) alone. All act on spectrograms, so nothing has to be decoded
-again: tempo stretches the time axis, pitch moves the frequency axis, an equaliser adds decibels to rows, noise adds
-power, and a room spreads it over the frames that follow.
+again: tempo stretches the time axis, pitch moves the frequency axis, an equaliser adds decibels to rows, a low-pass
+takes the highest of them away, noise and backgrounds add power, and a room spreads it over the frames that follow.
 """
 
 import math
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from scripts.audio.backgrounds import read_backgrounds
 from scripts.audio.features import FLOOR_POWER, mel_points
 from scripts.audio.spec import MelSpec
 from scripts.common.cli import pick
@@ -21,7 +22,7 @@ from scripts.common.errors import ConfigError
 
 BANK_FRAMES = 4096  # of noise in an epoch, of which each item takes a piece
 BANDS = 7  # of the equaliser, evenly spaced in octaves
-LOWEST = 60.0  # Hz, of the equaliser's bands
+LOWEST = 60.0  # Hz, of the equaliser's bands and of what a low-pass leaves
 DRIEST, WETTEST = -20.0, 0.0  # dB, what a room sends back relative to what it is sent
 SHORTEST_ROOM = 0.1  # seconds until its sound has fallen by 60 dB
 
@@ -30,7 +31,8 @@ class Draws(NamedTuple):
     """What was drawn for the items of a batch.
 
     uniform : float32 [batch, columns], in [0, 1).
-    bank : float32 [rows, BANK_FRAMES], noise of mean 1, the same for the whole epoch; empty where none is needed.
+    bank : float32 [rows, frames], power of mean 1 to take pieces from: noise, the same for the whole epoch, or
+        recordings; empty where none is needed.
     """
 
     uniform: torch.Tensor
@@ -106,6 +108,14 @@ def equalizer(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> t
     return x + curve[:, None, :, None]
 
 
+def low_pass(x: torch.Tensor, draws: Draws, spec: MelSpec, lowest: float) -> torch.Tensor:
+    """Nothing above a frequency between `lowest` and the top of the spectrum, in octaves: what a codec leaves."""
+    top = spec.top_frequency
+    cut = top * (min(max(lowest, LOWEST), top) / top) ** draws.uniform[:, 0]
+    hidden = row_frequencies(spec, x.device) > cut[:, None]
+    return torch.where(hidden[:, None, :, None], x.amin((2, 3), keepdim=True), x)
+
+
 def room(x: torch.Tensor, draws: Draws, spec: MelSpec, seconds: float) -> torch.Tensor:
     """A room in which a sound falls by 60 dB within up to `seconds`.
 
@@ -127,22 +137,48 @@ def noise(x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high
     """Noise at a signal-to-noise ratio between `snr_low` and `snr_high` dB, that falls by up to `slope` dB an octave.
 
     With a slope of 0 it is white, 3 is pink, and 6 brown. White noise has the same mean power in every Slaney mel,
-    whose areas are equal, and in every linear bin; in an HTK mel, of height 1, it is as great as the mel is wide. The
-    signal's power is the mean over the rows, weighted by their widths.
+    whose areas are equal, and in every linear bin; in an HTK mel, of height 1, it is as great as the mel is wide.
     """
-    width = torch.gradient(row_frequencies(spec, x.device))[0][:, None]
-    area = width if spec.mel_scale == "htk" and spec.kind != "linear" else torch.ones_like(width)
-    power = 10 ** (x / 10)
-    signal = (power / area * width / width.sum()).sum(2, keepdim=True).mean(3, keepdim=True)
-    level = signal * 10 ** (-draws.between(snr_low, snr_high) / 10)[:, None, None, None]
-    start = draws.between(0, BANK_FRAMES, column=1).long()
-    places = (start[:, None] + torch.arange(x.shape[-1], device=x.device)) % BANK_FRAMES
-    piece = draws.bank[:, places].transpose(0, 1).unsqueeze(1)
+    width, area = row_widths(spec, x.device)
     if slope:
         octaves = row_frequencies(spec, x.device).clamp(min=LOWEST).log2()[:, None]
         tint = 10 ** (-draws.between(0, slope, column=2)[:, None, None] * octaves / 10)
         area = area * (tint / (tint * width / width.sum()).sum(1, keepdim=True))[:, None]
-    return 10 * torch.log10((power + level * piece * area).clamp(min=FLOOR_POWER))
+    return add_piece(x, draws, spec, snr_low, snr_high, area)
+
+
+def background(
+    x: torch.Tensor, draws: Draws, spec: MelSpec, folder: str, snr_low: float, snr_high: float
+) -> torch.Tensor:
+    """A piece of a recording in `folder`, at a signal-to-noise ratio between `snr_low` and `snr_high` dB.
+
+    The ratio is that of the whole recording, so that its quiet pieces stay quiet.
+    """
+    return add_piece(x, draws, spec, snr_low, snr_high)
+
+
+def add_piece(
+    x: torch.Tensor, draws: Draws, spec: MelSpec, snr_low: float, snr_high: float, colour: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """Add the power of a piece of the bank, times `colour` for each row."""
+    power, frames = 10 ** (x / 10), draws.bank.shape[1]
+    level = mean_power(power, spec) * 10 ** (-draws.between(snr_low, snr_high) / 10)[:, None, None, None]
+    start = draws.between(0, frames, column=1).long()
+    places = (start[:, None] + torch.arange(x.shape[-1], device=x.device)) % frames
+    piece = draws.bank[:, places].transpose(0, 1).unsqueeze(1)
+    return 10 * torch.log10((power + level * piece * colour).clamp(min=FLOOR_POWER))
+
+
+def mean_power(power: torch.Tensor, spec: MelSpec) -> torch.Tensor:
+    """That of the sound of which this is the spectrogram, up to a factor: [..., rows, frames] -> [..., 1, 1]."""
+    width, area = row_widths(spec, power.device)
+    return (power / area * width / width.sum()).sum(-2, keepdim=True).mean(-1, keepdim=True)
+
+
+def row_widths(spec: MelSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each row [rows, 1]: the width in Hz, and the power that white noise has in it, relative to the others."""
+    width = torch.gradient(row_frequencies(spec, device))[0][:, None]
+    return width, width if spec.mel_scale == "htk" and spec.kind != "linear" else torch.ones_like(width)
 
 
 def row_frequencies(spec: MelSpec, device: torch.device) -> torch.Tensor:
@@ -176,25 +212,29 @@ def in_bands(uniform: torch.Tensor, size: int, width: int, count: int) -> torch.
 # --- all of an experiment's -------------------------------------------------------------------------------------
 
 ON_DECIBEL: dict[str, Action] = {
-    "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "loop": loop, "equalizer": equalizer, "gain": gain,
-    "room": room, "noise": noise,
+    "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "loop": loop, "equalizer": equalizer,
+    "low_pass": low_pass, "gain": gain, "room": room, "noise": noise,
+    "background": background,
 }  # fmt: skip
 ON_NORMALISED: dict[str, Action] = {"frequency_mask": frequency_mask, "time_mask": time_mask}
-DEFAULTS: dict[str, dict[str, float]] = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "tempo": {"change": 0.2},
     "pitch": {"semitones": 2.0},
     "time_shift": {"share": 1.0},
     "loop": {"shortest": 0.4},
     "equalizer": {"decibel": 6.0},
+    "low_pass": {"lowest": 8000.0},
     "gain": {"decibel": 6.0},
     "room": {"seconds": 1.0},
     "noise": {"snr_low": 10.0, "snr_high": 30.0, "slope": 0.0},
+    "background": {"folder": "", "snr_low": 0.0, "snr_high": 20.0},
     "frequency_mask": {"width": 16, "count": 2},
     "time_mask": {"width": 32, "count": 2},
     "mixup": {"alpha": 0.2},
 }
 
 
+BANKS = {"noise", "background"}  # which take power from a bank, at any ratio
 ANY = {"tempo", "time_shift", "loop", "mixup"}
 DECIBELS = ANY | {"gain", *ON_NORMALISED}
 SUITED: dict[str, set[str]] = {
@@ -204,24 +244,29 @@ SUITED: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def complete(augment: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def complete(augment: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The augmentations by name with all of their settings; `probability` is that of an item to be changed.
 
     Raises
     ------
-    ConfigError : unknown augmentation or setting (the nearest is suggested), a value that is not a number >= 0, or a
-        probability above 1.
+    ConfigError : unknown augmentation or setting (the nearest is suggested), a value that is not a number >= 0, a
+        probability above 1, or a background without a folder.
     """
     result = {}
     for name, settings in augment.items():
         defaults = DEFAULTS[pick("augmentation", name, DEFAULTS)] | {"probability": 1.0}
         for setting, value in settings.items():
             pick(f"setting of {name}", setting, defaults)
-            if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name != "noise"):
+            if setting == "folder":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name not in BANKS):
                 raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, at least 0")
             if setting == "probability" and not 0 <= value <= 1:
                 raise ConfigError(f"{name} with probability={value}; it must be between 0 and 1")
         result[name] = defaults | settings
+        folder = result[name].get("folder", "none needed")
+        if not folder or not isinstance(folder, str):
+            raise ConfigError(f"{name} with folder={folder!r}; set augment.{name}.folder to a folder of recordings")
     return result
 
 
@@ -239,7 +284,9 @@ class Augmentation:
 
     Raises
     ------
-    ConfigError : an unknown name or setting, or one that this kind of spectrogram or normalisation would undo.
+    ConfigError : an unknown name or setting, one that this kind of spectrogram or normalisation would undo, or a
+        background of no recordings.
+    AudioError : a background that cannot be decoded, or is silent.
     """
 
     augment: dict[str, dict[str, Any]]
@@ -255,6 +302,11 @@ class Augmentation:
         for name in sorted(set(self.augment) - SUITED[self.spec.kind]):
             kinds = ", ".join(kind for kind, suited in SUITED.items() if name in suited)
             raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}, only of: {kinds}; drop it")
+        self.banks: dict[str, torch.Tensor] = {}
+        if "background" in self.augment:
+            recordings = map(torch.from_numpy, read_backgrounds(self.augment["background"]["folder"], self.spec))
+            parts = [recording / mean_power(recording, self.spec) for recording in recordings]
+            self.banks["background"] = torch.cat(parts, dim=1)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -269,10 +321,10 @@ class Augmentation:
             name: torch.from_numpy(self.generator(epoch, f"{name} at all").random(self.items) < settings["probability"])
             for name, settings in self.augment.items()
         }
-        self.bank = torch.empty(0)
         if "noise" in self.augment:
             shape = (self.spec.rows, BANK_FRAMES)
-            self.bank = torch.from_numpy(self.generator(epoch, "bank").standard_exponential(shape, np.float32))
+            noise = self.generator(epoch, "bank").standard_exponential(shape, np.float32)
+            self.banks["noise"] = torch.from_numpy(noise)
         if "mixup" in self.augment:
             alpha = self.augment["mixup"]["alpha"]
             share = self.generator(epoch, "mixup").beta(alpha, alpha, self.items) if alpha else np.ones(self.items)
@@ -293,7 +345,8 @@ class Augmentation:
     def apply(self, actions: dict[str, Action], x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
         for name, settings in self.augment.items():
             if name in actions:
-                draws = Draws(self.uniform[name][chosen].to(x.device), self.bank.to(x.device))
+                bank = self.banks.get(name, torch.empty(0))
+                draws = Draws(self.uniform[name][chosen].to(x.device), bank.to(x.device))
                 values = {setting: settings[setting] for setting in DEFAULTS[name]}
                 changed = self.changed[name][chosen].to(x.device)[:, None, None, None]
                 x = torch.where(changed, actions[name](x, draws, self.spec, **values), x)
@@ -312,7 +365,7 @@ class Augmentation:
         return mixed, torch.lerp(one_hot.roll(1, 0), one_hot, share[:, None])
 
 
-def columns(name: str, settings: dict[str, float]) -> int:
+def columns(name: str, settings: dict[str, Any]) -> int:
     """How many random numbers an item needs."""
     if name == "equalizer":
         return BANDS

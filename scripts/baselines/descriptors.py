@@ -32,13 +32,18 @@ from scripts.common.parallel import parallel_map
 from scripts.common.storage import write_csv, write_text
 from scripts.tables.label_table import NEEDED_TO_CACHE, read_table
 
-SAMPLE_RATE = 22_050  # Hz, of all sets
-CLIP_SAMPLES = MelSpec(sample_rate=SAMPLE_RATE).clip_samples
-SHORTEST = 4096  # samples: a few frames of librosa's default length
+SAMPLE_RATE = 22_050  # Hz, of all sets but "recording"
+FULL_RATE = 44_100  # Hz, of "recording"
+CLIP_SECONDS = MelSpec().clip_seconds
+SHORTEST = 4096 / SAMPLE_RATE  # seconds: a few frames of librosa's default length
 MEDIAN_FRAMES = 31  # of the harmonic-percussive separation, librosa's default
 ORDER = 3  # neighbouring samples that the entropies of the waveform compare
 LAGS = 1, 4  # frames, 23 and 93 ms, between which a band's change is measured
-EDGES = {"rumble": (0, 15, 30, 45, 60), "quiet": (0, 30, 60, 250, 1000, 4000, 8000, 12_000)}  # Hz, of bands
+EDGES = {
+    "rumble": (0, 15, 30, 45, 60),
+    "top": (*range(10_000, 22_000, 1000), FULL_RATE // 2),
+    "quiet": (0, 30, 60, 250, 1000, 4000, 8000, 12_000),
+}  # Hz, of bands
 QUIET_SHARE = 0.1  # of the frames
 
 
@@ -50,8 +55,8 @@ def describe_waveform(waveform: np.ndarray, sample_rate: int, which: str = "gtza
 
     Parameters
     ----------
-    waveform : float32 [samples], mono, between -1 and 1; at least 4096 samples at 22,050 Hz.
-    sample_rate : of the waveform, in Hz; it is brought to 22,050 Hz first.
+    waveform : float32 [samples], mono, between -1 and 1; at least 0.19 s.
+    sample_rate : of the waveform, in Hz; it is brought to that of the set first.
     which : one of `DESCRIPTOR_SETS`: "gtzan57", "irmas28", "mel_statistics" or "recording".
 
     Returns
@@ -62,10 +67,10 @@ def describe_waveform(waveform: np.ndarray, sample_rate: int, which: str = "gtza
     ------
     ConfigError : an unknown set, or a waveform that is too short.
     """
-    describe = DESCRIPTOR_SETS[pick("descriptor set", which, DESCRIPTOR_SETS)]
-    waveform = resample(np.asarray(waveform, np.float32), sample_rate, SAMPLE_RATE)
-    if len(waveform) < SHORTEST:
-        raise ConfigError(f"{len(waveform)} samples at {SAMPLE_RATE} Hz; descriptors need at least {SHORTEST}")
+    describe, rate = DESCRIPTOR_SETS[pick("descriptor set", which, DESCRIPTOR_SETS)]
+    waveform = resample(np.asarray(waveform, np.float32), sample_rate, rate)
+    if len(waveform) < SHORTEST * rate:
+        raise ConfigError(f"{len(waveform) / rate:.2f} s of sound; descriptors need at least {SHORTEST:.2f} s")
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings(action="ignore"):
         values = describe(waveform)
     return {name: float(np.nan_to_num(value)) + 0.0 for name, value in values.items()}
@@ -203,16 +208,19 @@ def log_mel() -> LogMel:
 
 
 def recording(waveform: np.ndarray) -> dict[str, float]:
-    """What tells of a recording session rather than of its sounds: rumble, and the spectrum of the quietest frames.
+    """What tells of a recording session rather than of its sounds: rumble, the top of the spectrum, quiet frames.
 
-    The power in bands below 60 Hz relative to all of it, and the power in bands of the quietest tenth of the frames, in
-    dB. Labels that can be told by these alone are told by rooms, microphones and hum.
+    The power in bands below 60 Hz and above 10 kHz relative to all of it, and the power in bands of the quietest tenth
+    of the frames, in dB. Labels that can be told by these alone are told by rooms, microphones, hum and what a codec
+    has cut off: an MP3 of 64 kbit/s ends at 16 kHz or below.
     """
-    power = np.abs(librosa.stft(waveform, n_fft=SHORTEST, hop_length=SHORTEST // 2)) ** 2
+    length = 8192
+    power = np.abs(librosa.stft(waveform, n_fft=length, hop_length=length // 2)) ** 2
     loudness = power.sum(axis=0)
     quiet = power[:, loudness <= np.quantile(loudness, QUIET_SHARE)].mean(axis=1)
-    spectra = {"rumble": power.mean(axis=1) / loudness.mean(), "quiet": quiet}
-    frequency = librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=SHORTEST)
+    relative = power.mean(axis=1) / loudness.mean()
+    spectra = {"rumble": relative, "top": relative, "quiet": quiet}
+    frequency = librosa.fft_frequencies(sr=FULL_RATE, n_fft=length)
     return {
         f"{name}_{low}_hz": 10 * np.log10(spectra[name][(low <= frequency) & (frequency < high)].mean() + FLOOR_POWER)
         for name, edges in EDGES.items()
@@ -220,11 +228,18 @@ def recording(waveform: np.ndarray) -> dict[str, float]:
     }
 
 
-DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
-    "gtzan57": gtzan57,
-    "irmas28": irmas28,
-    "mel_statistics": mel_statistics,
-    "recording": recording,
+class DescriptorSet(NamedTuple):
+    """A function of a waveform float32 [samples], and the sample rate in Hz that it takes."""
+
+    describe: Callable[[np.ndarray], dict[str, float]]
+    rate: int = SAMPLE_RATE
+
+
+DESCRIPTOR_SETS = {
+    "gtzan57": DescriptorSet(gtzan57),
+    "irmas28": DescriptorSet(irmas28),
+    "mel_statistics": DescriptorSet(mel_statistics),
+    "recording": DescriptorSet(recording, FULL_RATE),
 }
 
 
@@ -232,11 +247,11 @@ DESCRIPTOR_SETS: dict[str, Callable[[np.ndarray], dict[str, float]]] = {
 
 
 class Settings(NamedTuple):
-    """What is made of each track: a descriptor set, of its clips or of the whole, from so many samples on."""
+    """What is made of each track: a descriptor set, of its clips or of the whole, from so many seconds on."""
 
     which: str
     clips: bool
-    min_samples: int
+    min_seconds: float
 
 
 def describe_tracks(
@@ -269,9 +284,9 @@ def describe_tracks(
     TableError : no file of the table can be used.
     BusyError : another process is writing `output`.
     """
-    settings = Settings(pick("descriptor set", which, DESCRIPTOR_SETS), clips, round(min_seconds * SAMPLE_RATE))
-    if settings.min_samples < SHORTEST:
-        raise ConfigError(f"min_seconds is {min_seconds}; descriptors need at least {SHORTEST / SAMPLE_RATE:.2f} s")
+    settings = Settings(pick("descriptor set", which, DESCRIPTOR_SETS), clips, min_seconds)
+    if min_seconds < SHORTEST:
+        raise ConfigError(f"min_seconds is {min_seconds}; descriptors need at least {SHORTEST:.2f} s")
     with locked(output):
         return describe_locked(table, output, settings, workers)
 
@@ -301,17 +316,18 @@ def describe_locked(
 
 def describe_file(job: tuple[int, str, Settings]) -> dict[str, Any]:
     """The record of one (row, path, settings): its rows of descriptors, or why there are none."""
-    row, path, (which, clips, min_samples) = job
-    record = {"row": row, "status": "ok", "reason": "", "values": []}
+    row, path, (which, clips, min_seconds) = job
+    record, rate = {"row": row, "status": "ok", "reason": "", "values": []}, DESCRIPTOR_SETS[which].rate
+    clip_samples = round(CLIP_SECONDS * rate)
     try:
-        waveform = decode(path, SAMPLE_RATE)
-        if len(waveform) < min_samples:
-            return record | {"status": "short", "reason": f"less than {min_samples / SAMPLE_RATE:g} s"}
+        waveform = decode(path, rate)
+        if len(waveform) < round(min_seconds * rate):
+            return record | {"status": "short", "reason": f"less than {min_seconds:g} s"}
         check_silence(path, waveform)
     except AudioError as error:
         return record | {"status": error.status, "reason": error.reason}
-    pieces = slice_clips(waveform, CLIP_SAMPLES) if clips and len(waveform) >= CLIP_SAMPLES else [waveform]
-    return record | {"values": [describe_waveform(piece, SAMPLE_RATE, which) for piece in pieces]}
+    pieces = slice_clips(waveform, clip_samples) if clips and len(waveform) >= clip_samples else [waveform]
+    return record | {"values": [describe_waveform(piece, rate, which) for piece in pieces]}
 
 
 def describe_plan(tracks: pd.DataFrame, settings: Settings) -> str:

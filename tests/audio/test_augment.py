@@ -4,20 +4,21 @@ import dataclasses
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
-from scripts.audio import augment
+from scripts.audio import augment, backgrounds
 from scripts.audio.augment import BANK_FRAMES, DEFAULTS, Augmentation, Draws, in_bands, row_frequencies
 from scripts.audio.features import LogMel
 from scripts.audio.normalise import standardise
 from scripts.audio.spec import MelSpec
-from scripts.common.errors import ConfigError
+from scripts.common.errors import AudioError, ConfigError
 
 SPEC = MelSpec(sample_rate=22_050, n_fft=2048, hop_length=512, n_mels=64)
-ALL_BUT_GAIN = {name: {} for name in DEFAULTS if name != "gain"}
+ALL_BUT_GAIN = {name: {} for name in DEFAULTS if name not in ("gain", "background")}
 
 
 def drawn(*uniform: float) -> Draws:
@@ -43,7 +44,8 @@ def tone(hertz: float, seconds: float = 3.0) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ALL_BUT_GAIN)
 def test_changes_a_batch_and_each_item_differently(name):
-    augmentation = Augmentation({name: {}}, SPEC, 8, seed=0)
+    strong = {"lowest": 500.0} if name == "low_pass" else {}  # its cut may lie above the highest row
+    augmentation = Augmentation({name: strong}, SPEC, 8, seed=0)
     same = noisy_batch(1).expand(8, -1, -1, -1).clone()
     other = noisy_batch(8) if name == "mixup" else same
     changed = change(augmentation, other, np.arange(8))
@@ -136,6 +138,57 @@ def test_noise_may_fall_with_frequency(slope):
     assert difference == pytest.approx(np.full(len(difference), difference.mean()), abs=1.5)
 
 
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+def test_a_background_is_as_loud_as_in_the_waveform(scale, tmp_path):
+    """Two recordings of other levels, of which two draws take one each."""
+    spec, generator = dataclasses.replace(SPEC, mel_scale=scale), np.random.default_rng(0)
+    music = np.convolve(generator.standard_normal(66_150), np.hanning(12), "same")
+    sounds = [tone(2000.0) + 0.1 * tone(5000.0), 0.01 * generator.standard_normal(66_150)]
+    for number, sound in enumerate(sounds):
+        (tmp_path / f"deep {number}").mkdir()
+        soundfile.write(tmp_path / f"deep {number}" / "sound.wav", sound, SPEC.sample_rate, subtype="FLOAT")
+    settings = {"background": {"folder": str(tmp_path), "snr_low": 3.0, "snr_high": 3.0}}
+    augmentation = Augmentation(settings, spec, 2, seed=0)
+    augmentation.uniform["background"] = torch.tensor([[0.0, 0.0], [0.0, 0.5]])
+    changed = augmentation.on_decibel(mel_of(music, spec).expand(2, -1, -1, -1), np.arange(2))
+    expected = []
+    for sound in sounds:
+        louder = sound * np.sqrt(np.mean(music**2) / np.mean(sound**2) / 10**0.3)
+        expected.append(power_by_row(mel_of(music + louder, spec)))
+    rows = [power_by_row(changed[item : item + 1]) for item in range(2)]
+    if abs(rows[0] - expected[0]).mean() > abs(rows[0] - expected[1]).mean():  # the recordings' order is drawn
+        rows.reverse()
+    assert rows[0] == pytest.approx(expected[0], abs=1.5) and rows[1] == pytest.approx(expected[1], abs=1.5)
+
+
+def test_a_folder_is_heard_for_half_an_hour_and_a_minute_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(backgrounds, "IN_ALL", 5.0)
+    monkeypatch.setattr(backgrounds, "LONGEST", 2.0)
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", tone(300.0 * (number + 1)), SPEC.sample_rate)
+    (tmp_path / "notes.txt").write_text("not a sound")
+    powers = list(backgrounds.read_backgrounds(str(tmp_path), SPEC))
+    assert [power.shape[1] for power in powers] == [87, 87, 44]  # 2, 2 and 1 s in hops of 512 samples, and one
+    assert len({power.mean(1).argmax() for power in powers}) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, ConfigError, "no recordings there"),
+        (b"<!DOCTYPE html>" * 100, AudioError, "noise.wav: "),
+        (np.zeros(66_150), AudioError, "noise.wav: nothing but silence"),
+    ],
+)
+def test_a_folder_without_sounds_is_refused(tmp_path, content, error, message):
+    if isinstance(content, bytes):
+        (tmp_path / "noise.wav").write_bytes(content)
+    elif content is not None:
+        soundfile.write(tmp_path / "noise.wav", content, SPEC.sample_rate)
+    with pytest.raises(error, match=message):
+        Augmentation({"background": {"folder": str(tmp_path)}}, SPEC, 1, seed=0)
+
+
 def test_an_equalizer_is_a_filter_of_the_waveform():
     generator = np.random.default_rng(1)
     white, bands = generator.standard_normal(66_150), generator.random(augment.BANDS, np.float32)
@@ -152,6 +205,26 @@ def test_an_equalizer_of_the_lowest_rows_alone():
     spec = dataclasses.replace(SPEC, f_max=augment.LOWEST, n_fft=8192, n_mels=4)
     x = torch.zeros(1, 1, 4, 5)
     assert augment.equalizer(x, drawn(*[1.0] * augment.BANDS), spec, decibel=6.0).allclose(x + 6)
+
+
+@pytest.mark.parametrize(("share", "cut"), [(0.0, 11_025.0), (0.5, 11_025 / 2), (1.0, 11_025 / 4)])
+def test_a_low_pass_is_a_filter_of_the_waveform(share, cut):
+    generator = np.random.default_rng(1)
+    white = generator.standard_normal(66_150)
+    spectrum, hertz = np.fft.rfft(white), np.fft.rfftfreq(len(white), 1 / SPEC.sample_rate)
+    filtered = np.fft.irfft(np.where(hertz <= cut, spectrum, 0))
+    changed = augment.low_pass(mel_of(white), drawn(share), SPEC, lowest=11_025 / 4)
+    difference = power_by_row(mel_of(filtered)) - power_by_row(mel_of(white))
+    frequency = row_frequencies(SPEC, torch.device("cpu")).numpy()[8:]
+    below, above = frequency < 0.9 * cut, frequency > 1.1 * cut
+    assert difference[below] == pytest.approx(0, abs=0.5) and (difference[above] < -40).all()
+    assert torch.equal(changed[0, 0, 8:][below], mel_of(white)[0, 0, 8:][below])
+    assert (changed[0, 0, 8:][above] == mel_of(white).min()).all()
+
+
+def test_a_low_pass_always_leaves_something():
+    changed = augment.low_pass(noisy_batch(1), drawn(1.0), SPEC, lowest=0.0)
+    assert changed.std() > 0
 
 
 def test_a_room_is_noise_that_dies_away():
@@ -227,6 +300,8 @@ def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
         ({"noise": {"probability": 1.5}}, "probability=1.5; it must be between 0 and 1"),
         ({"noise": {"probability": -0.5}}, "probability=-0.5; it must be between 0 and 1"),
         ({"gain": {}}, "undoes gain"),
+        ({"background": {}}, "folder=''; set augment.background.folder"),
+        ({"background": {"folder": 3}}, "folder=3; set augment.background.folder"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

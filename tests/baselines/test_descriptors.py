@@ -12,8 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import welch
 
+from scripts.audio.decoding import decode
 from scripts.baselines import descriptors
-from scripts.baselines.descriptors import SAMPLE_RATE, describe_tracks, describe_waveform, entropy, main, ordinal_counts
+from scripts.baselines.descriptors import (
+    FULL_RATE,
+    SAMPLE_RATE,
+    describe_tracks,
+    describe_waveform,
+    entropy,
+    main,
+    ordinal_counts,
+)
 from scripts.common.errors import ConfigError, TableError
 from scripts.datasets.gtzan_features import FEATURES
 
@@ -117,17 +126,29 @@ def test_mel_statistics_do_not_see_the_level(gain, seed):
 
 def test_recording_sees_rumble_and_what_lies_between_the_notes():
     """A sine of 20 Hz a hundredth as strong as the note; Welch's density of the hiss, where the note pauses."""
-    note = sine(1000.0, seconds=8) * (np.arange(8 * SAMPLE_RATE) < 6 * SAMPLE_RATE)
-    hiss = 0.01 * noise(8.0)
-    values = describe_waveform(0.5 * (note + 0.1 * sine(20.0, seconds=8)) + hiss, SAMPLE_RATE, "recording")
+    note = sine(1000.0, FULL_RATE, seconds=8) * (np.arange(8 * FULL_RATE) < 6 * FULL_RATE)
+    hiss = 0.01 * noise(16.0)
+    values = describe_waveform(0.5 * (note + 0.1 * sine(20.0, FULL_RATE, seconds=8)) + hiss, FULL_RATE, "recording")
     strongest = max((name for name in values if name.startswith("rumble")), key=values.__getitem__)
     assert strongest == "rumble_15_hz"
     bins = 3  # of 5.4 Hz, between 15 and 30 Hz
     assert values[strongest] == pytest.approx(-20 + 10 * np.log10(8 / 6 / bins), abs=1)
-    frequency, density = welch(hiss[-SAMPLE_RATE:], SAMPLE_RATE, nperseg=4096)
-    expected = 10 * np.log10(density[(frequency >= 4000) & (frequency < 8000)].mean() * SAMPLE_RATE / 2 * 4096 * 3 / 8)
+    frequency, density = welch(hiss[-FULL_RATE:], FULL_RATE, nperseg=8192)
+    expected = 10 * np.log10(density[(frequency >= 4000) & (frequency < 8000)].mean() * FULL_RATE / 2 * 8192 * 3 / 8)
     assert values["quiet_4000_hz"] == pytest.approx(expected, abs=0.5)
     assert values["quiet_1000_hz"] == pytest.approx(values["quiet_4000_hz"], abs=1)  # none of the note
+
+
+def test_recording_sees_where_a_codec_has_cut_the_spectrum_off(tmp_path):
+    """White noise as WAV and as MP3, which LAME ends at 16 kHz at this quality."""
+    soundfile.write(tmp_path / "noise.wav", noise(6.0), FULL_RATE)
+    soundfile.write(tmp_path / "noise.mp3", noise(6.0), FULL_RATE, compression_level=0.9, bitrate_mode="CONSTANT")
+    whole, cut = (
+        describe_waveform(decode(tmp_path / name, FULL_RATE), FULL_RATE, "recording")
+        for name in ("noise.wav", "noise.mp3")
+    )
+    assert whole["top_18000_hz"] == pytest.approx(whole["top_10000_hz"], abs=0.5)
+    assert cut["top_18000_hz"] < cut["top_10000_hz"] - 30
 
 
 @pytest.mark.parametrize("which", SETS)
@@ -140,7 +161,7 @@ def test_silence_has_finite_descriptors(which, value):
 def test_what_cannot_be_described():
     with pytest.raises(ConfigError, match="did you mean 'gtzan57'"):
         describe_waveform(noise(), SAMPLE_RATE, "gtzan75")
-    with pytest.raises(ConfigError, match="100 samples .* at least 4096"):
+    with pytest.raises(ConfigError, match="0.00 s of sound; .* at least 0.19 s"):
         describe_waveform(noise()[:100], SAMPLE_RATE)
 
 
@@ -209,7 +230,8 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append(job[1])
             yield function(job)
 
-    monkeypatch.setitem(descriptors.DESCRIPTOR_SETS, "cheap", lambda waveform: {"sum": waveform.sum(dtype=float)})
+    cheap = descriptors.DescriptorSet(lambda waveform: {"sum": waveform.sum(dtype=float)})
+    monkeypatch.setitem(descriptors.DESCRIPTOR_SETS, "cheap", cheap)
     monkeypatch.setattr(descriptors, "parallel_map", here)
     return seen
 
