@@ -111,7 +111,7 @@ def equalizer(x: torch.Tensor, draws: Draws, spec: MelSpec, decibel: float) -> t
 def low_pass(x: torch.Tensor, draws: Draws, spec: MelSpec, lowest: float) -> torch.Tensor:
     """Nothing above a frequency between `lowest` and the top of the spectrum, in octaves: what a codec leaves."""
     top = spec.top_frequency
-    cut = top * (min(max(lowest, LOWEST), top) / top) ** draws.uniform[:, 0]
+    cut = top * (max(lowest, LOWEST) / top) ** draws.uniform[:, 0]
     hidden = row_frequencies(spec, x.device) > cut[:, None]
     return torch.where(hidden[:, None, :, None], x.amin((2, 3), keepdim=True), x)
 
@@ -234,7 +234,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-BANKS = {"noise", "background"}  # which take power from a bank, at any ratio
+GREATEST = 1e5  # of any setting
+ANY_SIGN = {"snr_low", "snr_high", "slope"}
 ANY = {"tempo", "time_shift", "loop", "mixup"}
 DECIBELS = ANY | {"gain", *ON_NORMALISED}
 SUITED: dict[str, set[str]] = {
@@ -249,8 +250,8 @@ def complete(augment: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
     Raises
     ------
-    ConfigError : unknown augmentation or setting (the nearest is suggested), a value that is not a number >= 0, a
-        probability above 1, or a background without a folder.
+    ConfigError : unknown augmentation or setting (the nearest is suggested), a value that is not a number, is
+        too great or too small, or a background without a folder.
     """
     result = {}
     for name, settings in augment.items():
@@ -259,11 +260,15 @@ def complete(augment: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             pick(f"setting of {name}", setting, defaults)
             if setting == "folder":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or (value < 0 and name not in BANKS):
-                raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, at least 0")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= GREATEST:
+                raise ConfigError(f"{name} with {setting}={value!r}; it must be a number, {GREATEST:g} at most")
             if setting == "probability" and not 0 <= value <= 1:
                 raise ConfigError(f"{name} with probability={value}; it must be between 0 and 1")
+            if value < 0 and setting not in ANY_SIGN:
+                raise ConfigError(f"{name} with {setting}={value}; it must be at least 0")
         result[name] = defaults | settings
+        if result[name].get("snr_low", 0) > result[name].get("snr_high", GREATEST):
+            raise ConfigError(f"{name} with snr_low above snr_high; snr_low must not be greater")
         folder = result[name].get("folder", "none needed")
         if not folder or not isinstance(folder, str):
             raise ConfigError(f"{name} with folder={folder!r}; set augment.{name}.folder to a folder of recordings")
@@ -302,6 +307,9 @@ class Augmentation:
         for name in sorted(set(self.augment) - SUITED[self.spec.kind]):
             kinds = ", ".join(kind for kind, suited in SUITED.items() if name in suited)
             raise ConfigError(f"{name} does not suit spectrograms of kind {self.spec.kind}, only of: {kinds}; drop it")
+        if self.augment.get("low_pass", {}).get("lowest", 0) >= self.spec.top_frequency:
+            lowest, top = self.augment["low_pass"]["lowest"], self.spec.top_frequency
+            raise ConfigError(f"low_pass with lowest={lowest:g} Hz changes nothing; set it below {top:g} Hz, the top")
         self.banks: dict[str, torch.Tensor] = {}
         if "background" in self.augment:
             recordings = map(torch.from_numpy, read_backgrounds(self.augment["background"]["folder"], self.spec))
@@ -345,8 +353,8 @@ class Augmentation:
     def apply(self, actions: dict[str, Action], x: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
         for name, settings in self.augment.items():
             if name in actions:
-                bank = self.banks.get(name, torch.empty(0))
-                draws = Draws(self.uniform[name][chosen].to(x.device), bank.to(x.device))
+                self.banks[name] = self.banks.get(name, torch.empty(0)).to(x.device)
+                draws = Draws(self.uniform[name][chosen].to(x.device), self.banks[name])
                 values = {setting: settings[setting] for setting in DEFAULTS[name]}
                 changed = self.changed[name][chosen].to(x.device)[:, None, None, None]
                 x = torch.where(changed, actions[name](x, draws, self.spec, **values), x)

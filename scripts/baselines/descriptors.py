@@ -215,7 +215,7 @@ def recording(waveform: np.ndarray) -> dict[str, float]:
     has cut off: an MP3 of 64 kbit/s ends at 16 kHz or below.
     """
     length = 8192
-    power = np.abs(librosa.stft(waveform, n_fft=length, hop_length=length // 2)) ** 2
+    power = np.abs(librosa.stft(waveform, n_fft=length, hop_length=length // 2, center=False)) ** 2
     loudness = power.sum(axis=0)
     quiet = power[:, loudness <= np.quantile(loudness, QUIET_SHARE)].mean(axis=1)
     relative = power.mean(axis=1) / loudness.mean()
@@ -335,7 +335,7 @@ def describe_plan(tracks: pd.DataFrame, settings: Settings) -> str:
     files = [(track, *file_identity(path)) for track, path in tracks.itertuples(index=False)]
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     versions = f"{decoder_version()}, librosa {version('librosa')}"
-    return json.dumps({"settings": settings, "files": digest, "versions": versions})
+    return json.dumps({"settings": settings, "edges": EDGES, "files": digest, "versions": versions})
 
 
 def resume(journal: Path, plan: str) -> dict[int, dict[str, Any]]:

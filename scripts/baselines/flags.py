@@ -23,8 +23,8 @@ def descriptors(parser: argparse.ArgumentParser) -> None:
     add(
         "--set", default="gtzan57", metavar="NAME",
         help="gtzan57: those of the public GTZAN table (default); irmas28: spectrum and entropies of a clip as one "
-        "frame, for --clips; mel_statistics: how each band of the log-mel is spread and moves; recording: rumble "
-        "and quiet frames, which tell of the session",
+        "frame, for --clips; mel_statistics: how each band of the log-mel is spread and moves; recording: rumble, "
+        "the top of the spectrum and quiet frames, which tell of session and codec",
     )  # fmt: skip
     add("--clips", action="store_true", help="a row for every whole clip of 3 s instead of one a track")
     add("--min-seconds", type=positive_number, default=3.0, help="shorter tracks are left out; default: %(default)s")

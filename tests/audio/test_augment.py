@@ -167,17 +167,32 @@ def test_a_folder_is_heard_for_half_an_hour_and_a_minute_each(tmp_path, monkeypa
     for number in range(4):
         soundfile.write(tmp_path / f"{number}.wav", tone(300.0 * (number + 1)), SPEC.sample_rate)
     (tmp_path / "notes.txt").write_text("not a sound")
+    (tmp_path / "._0.wav").write_text("hidden")
+    (tmp_path / "folder.wav").mkdir()
     powers = list(backgrounds.read_backgrounds(str(tmp_path), SPEC))
     assert [power.shape[1] for power in powers] == [87, 87, 44]  # 2, 2 and 1 s in hops of 512 samples, and one
     assert len({power.mean(1).argmax() for power in powers}) == 3
 
 
+@given(st.lists(st.integers(100, 90_000), min_size=1, max_size=6))
+def test_what_is_left_of_the_half_hour_is_never_too_short(tmp_path_factory, lengths):
+    """Lengths in samples, of which 0.00001 s may be left in all."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for number, length in enumerate(lengths):
+        soundfile.write(folder / f"{number}.wav", np.full(length, 0.5) * (-1.0) ** np.arange(length), SPEC.sample_rate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backgrounds, "IN_ALL", 2.0)
+        powers = list(backgrounds.read_backgrounds(str(folder), SPEC))
+    heard = sum(power.shape[1] - 1 for power in powers) * SPEC.hop_length / SPEC.sample_rate
+    assert min(1.0, sum(lengths) / SPEC.sample_rate) - 0.2 < heard <= 2.0
+
+
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (None, ConfigError, "no recordings there"),
+        (None, ConfigError, "holds no audio files"),
         (b"<!DOCTYPE html>" * 100, AudioError, "noise.wav: "),
-        (np.zeros(66_150), AudioError, "noise.wav: nothing but silence"),
+        (np.zeros(66_150), AudioError, "noise.wav: below -60 dB"),
     ],
 )
 def test_a_folder_without_sounds_is_refused(tmp_path, content, error, message):
@@ -300,6 +315,11 @@ def test_mixup_mixes_inputs_and_labels_in_the_same_shares():
         ({"noise": {"probability": 1.5}}, "probability=1.5; it must be between 0 and 1"),
         ({"noise": {"probability": -0.5}}, "probability=-0.5; it must be between 0 and 1"),
         ({"gain": {}}, "undoes gain"),
+        ({"noise": {"snr_low": float("nan")}}, "snr_low=nan; it must be a number"),
+        ({"noise": {"snr_high": float("inf")}}, "snr_high=inf; it must be a number, 100000 at most"),
+        ({"noise": {"snr_low": 31}}, "snr_low above snr_high"),
+        ({"low_pass": {"lowest": 11_025}}, "lowest=11025 Hz changes nothing; set it below 11025 Hz"),
+        ({"background": {"folder": "no/such"}}, "no/such: no such folder"),
         ({"background": {}}, "folder=''; set augment.background.folder"),
         ({"background": {"folder": 3}}, "folder=3; set augment.background.folder"),
     ],
