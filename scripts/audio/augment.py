@@ -213,8 +213,7 @@ def in_bands(uniform: torch.Tensor, size: int, width: int, count: int) -> torch.
 
 ON_DECIBEL: dict[str, Action] = {
     "tempo": tempo, "pitch": pitch, "time_shift": time_shift, "loop": loop, "equalizer": equalizer,
-    "low_pass": low_pass, "gain": gain, "room": room, "noise": noise,
-    "background": background,
+    "low_pass": low_pass, "gain": gain, "room": room, "noise": noise, "background": background,
 }  # fmt: skip
 ON_NORMALISED: dict[str, Action] = {"frequency_mask": frequency_mask, "time_mask": time_mask}
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -269,9 +268,9 @@ def complete(augment: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         result[name] = defaults | settings
         if result[name].get("snr_low", 0) > result[name].get("snr_high", GREATEST):
             raise ConfigError(f"{name} with snr_low above snr_high; snr_low must not be greater")
-        folder = result[name].get("folder", "none needed")
-        if not folder or not isinstance(folder, str):
-            raise ConfigError(f"{name} with folder={folder!r}; set augment.{name}.folder to a folder of recordings")
+        folder = result[name].get("folder")
+        if name == "background" and not (folder and isinstance(folder, str)):
+            raise ConfigError(f"background with folder={folder!r}; set augment.background.folder to one of recordings")
     return result
 
 
